@@ -44,7 +44,7 @@ class Laws:
 
     @property
     def best(self) -> FitResult:
-        """The joint law that best predicts held-out runs."""
+        """The joint law that no other beats clearly at predicting held-out runs."""
         return self[self.suite.best_law]
 
     def predict(
@@ -58,16 +58,15 @@ class Laws:
     ) -> Prediction:
         """The loss of a new run, with its interval; a variable not given is compute-optimal.
 
-        Raises ``ConfigError`` for a target that cannot be read, ``FitError`` where the law
-        cannot answer.
+        It is forecast over all laws by their weights, or with ``law`` by that one alone. Raises
+        ``ConfigError`` for a target that cannot be read, ``FitError`` where there is no answer.
         """
-        fit = self[law or self.suite.best_law]
         return extrapolate(
-            fit,
+            self[law or self.suite.best_law],
             Target(params=params, tokens=tokens, flops=flops),
+            worlds=None if law else self.suite.worlds,
             level=level or self.suite.settings.level,
             seed_noise_log=self.suite.validation.seed_noise_log,
-            alternatives=[other for other in self.suite.laws.values() if other is not fit],
             trust_flops_factor=self.suite.validation.trust_flops_factor,
         )
 

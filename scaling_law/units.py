@@ -107,6 +107,29 @@ def rounded_count(value: float, digits: int) -> str:
     return format_count(float(f"{value:.{digits}g}"))
 
 
+# An interval of more orders of magnitude says that the quantity is not known.
+MOST_ORDERS = 6
+NOT_DETERMINED = "not determined"
+
+
+def is_determined(low: float, high: float) -> bool:
+    """Whether a positive quantity is known to within ``MOST_ORDERS`` orders of magnitude."""
+    return not 0 < low * 10.0**MOST_ORDERS < high < math.inf
+
+
+def count_range(low: float, high: float, unit: str = "") -> str:
+    """``1.2M to 3.4M tokens``; ``any`` for no upper bound; ``tokens not determined``."""
+    if not is_determined(low, high):
+        return f"{unit} {NOT_DETERMINED}".lstrip()
+    top = "any" if high == math.inf else rounded_count(high, 2)
+    return f"{rounded_count(low, 2)} to {top} {unit}".rstrip()
+
+
+def weight_words(share: float) -> str:
+    """A share of 1, as in ``.55``."""
+    return f"{share:.2f}".removeprefix("0")
+
+
 def count_of(number: int, thing: str) -> str:
     """``1 trunk``, ``8 trunks``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -88,6 +88,7 @@ FIT = FileSchema(
         "kept samples",
         "digest of its own content",
         "no bound (null) where the solver's would be an interval's end; mean_residual, residuals",
+        "worlds",
     ),
     oldest=4,
 )

@@ -101,3 +101,23 @@ def test_a_noun_is_singular_for_one():
     assert units.count_of(1, "trunk") == "1 trunk"
     assert units.count_of(0, "run") == "0 runs"
     assert units.count_of(8, "trunk") == "8 trunks"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (1.23e6, 3.45e6, "1.2M to 3.4M tokens"),
+        (2e3, 1.9e9, "2K to 1.9B tokens"),
+        (340e3, 1.3e54, "tokens not determined"),
+        (0.0, 5e9, "0 to 5B tokens"),
+        (1e9, math.inf, "1B to any tokens"),
+    ],
+)
+def test_a_range_of_more_than_six_orders_of_magnitude_is_not_determined(low, high, said):
+    assert units.count_range(low, high, "tokens") == said
+    assert units.is_determined(low, high) == ("not determined" not in said)
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.547, ".55"), (1.0, "1.00"), (0.004, ".00")])
+def test_a_weight_has_two_decimals_and_no_leading_zero(share, said):
+    assert units.weight_words(share) == said

@@ -29,9 +29,11 @@ from scaling_law.files.record import (
     record_from_json,
 )
 from scaling_law.fit.laws import Law
+from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.session import known_laws
 from scaling_law.fit.split import Split
+from scaling_law.fit.worlds import Worlds
 from scaling_law.forecast.registered import RegisteredForecast, read_registered
 from scaling_law.plan.device_profile import DeviceProfile, load_profile, profile_path
 from scaling_law.plan.plan import Plan, read_plan
@@ -53,7 +55,7 @@ FROZEN = {
     "run spec": (2, "9ef7a286d922"),
     "resources file": (2, "98c024688d0e"),
     "plan": (2, "cac0b7387f0a"),
-    "fit": (4, "e62c64554e06"),
+    "fit": (5, "2b8c1f6ec27a"),
     "device profile": (2, "60fc1158b74c"),
     "registered forecast": (1, "723301e418fc"),
 }
@@ -62,14 +64,14 @@ MADE_OF: dict[str, tuple[type, ...]] = {
     "run spec": (RunSpec,),
     "resources file": (Resources,),
     "plan": (Plan,),
-    "fit": (FitResult,),
+    "fit": (FitResult, Worlds),
     "device profile": (DeviceProfile,),
     "registered forecast": (RegisteredForecast,),
 }
 
 
-# What a fit's JSON holds in place of objects: the law's name and the split's figures.
-IN_JSON: dict[Any, Any] = {Law: str, Split | None: dict[str, float]}
+# What a fit's JSON holds in place of objects: the law's name, the split's figures, lists.
+IN_JSON: dict[Any, Any] = {Law: str, Split | None: dict[str, float], Floats: list[float]}
 
 
 def fields_of(kind: Any, seen: list[str]) -> None:

@@ -88,7 +88,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "allocate",
         help="choose size and tokens for a budget, with their cost",
-        description="Choose size and tokens for a budget, under one law or several side by side: "
+        description="Choose size and tokens for a budget, over the laws of a fit or under one law: "
         "the compute-optimal split, or the best that serving, repeated data and memory allow; a "
         "concrete shape, batch and learning rate; device-hours, dollars and energy. For the loss "
         "at a given size, see `slaw extrapolate`.",
@@ -118,8 +118,8 @@ def add(commands: Commands) -> None:
         type=given,
         action="append",
         metavar="NAME",
-        help="a published law (besiroglu2024, ...), a law of the fit, or your own file; repeat to "
-        "compare several (default: the fit's best)",
+        help="one law alone: a published one (besiroglu2024, ...), one of the fit, or your own "
+        "file; repeat to compare several (default: all laws of the fit by their weights)",
     )
     parser.add_argument(
         "--rule",
@@ -168,7 +168,7 @@ def _retrodict(options: argparse.Namespace) -> int:
 
     laws = find_laws(named_laws(options.law or retrodict.DEFAULT_LAWS), options.results, None)
     if options.results and not options.law:
-        laws += find_laws([], options.results)  # the fit's best law besides the published ones
+        laws += find_laws([], options.results)  # the fit's laws besides the published ones
     hardware = hardware_of(options)
     models = [retrodict.retrodict(law, model) for model in retrodict.MODELS for law in laws]
     growth = {"hardware_growth": options.hardware_growth, "budget_growth": options.budget_growth}
@@ -204,8 +204,8 @@ def _add_retrodict(commands: Commands) -> None:
         "--results",
         type=given,
         metavar="DIR",
-        help="the sweep or table of a fitted law (default: results); without --law its best law "
-        "as well",
+        help="the sweep or table of a fitted law (default: results); without --law its laws by "
+        "their weights as well",
     )
     trend = parser.add_argument_group("the trend")
     for name, default, metavar, words in (

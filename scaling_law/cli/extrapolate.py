@@ -72,10 +72,11 @@ def add(commands: Commands) -> None:
     """Add the commands of this file."""
     more = commands.add_parser(
         "extrapolate",
-        help="forecast a larger model from a fitted or published law",
+        help="forecast a larger model from fitted laws or a published one",
         description="Forecast the loss of a larger model at a given size and tokens, with its "
-        "interval and its distance from the data. With --params alone: at that size's "
-        "compute-optimal tokens. For the size and tokens that a budget buys, see `slaw allocate`.",
+        "interval, what it rests on, and its distance from the data. With --params alone: at that "
+        "size's compute-optimal tokens. For the size and tokens that a budget buys, see `slaw "
+        "allocate`.",
     )
     for name, metavar, words in (
         ("--params", "N", "model size, as in 175e9"),
@@ -112,8 +113,8 @@ def add(commands: Commands) -> None:
         "--law",
         type=given,
         metavar="NAME",
-        help="a published law (besiroglu2024, ...), a law of the fit, or your own file (default: "
-        "the fit's best)",
+        help="one law alone: a published one (besiroglu2024, ...), one of the fit, or your own "
+        "file (default: all laws of the fit by their weights)",
     )
     add_forecast_options(more)
     more.set_defaults(handler=_extrapolate)

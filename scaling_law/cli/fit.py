@@ -226,7 +226,6 @@ def add(commands: Commands) -> None:
         "--law",
         type=given,
         metavar="NAME",
-        help="the law to score, or your own file (default: the law that best predicts held-out "
-        "runs)",
+        help="the law to score, or your own file (default: the law that `slaw fit` shows)",
     )
     check.set_defaults(handler=_validate)

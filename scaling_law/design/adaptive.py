@@ -25,6 +25,7 @@ from scaling_law.errors import EXIT_OK, ConfigError, FitError
 from scaling_law.files import checksum
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import record_if_there
+from scaling_law.fit.prediction_text import law_words
 from scaling_law.fit.result import Prediction
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.target import Target
@@ -153,7 +154,7 @@ class _Loop:
         self.say(
             f"round {number}: {now.low_nats:.3f} to {now.high_nats:.3f} nats at"
             f" {target_words(now)}, width {width:.3g}{wanted};"
-            f" law {now.law}; {self._budget(self._spent(number)).text} of"
+            f" {law_words(now)}; {self._budget(self._spent(number)).text} of"
             f" {self.goal.budget.text} spent"
         )
         if (slow := self._slowness(number)) > _NOTED:

@@ -23,9 +23,11 @@ from scaling_law.design.simulate import expected_fits
 from scaling_law.design.variance import Noise, Posterior, Runs, posterior_of
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.laws import load_law
+from scaling_law.fit.make_worlds import METHOD
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult, Prediction, finite_json
 from scaling_law.fit.session import KnownLaws
+from scaling_law.fit.worlds import Worlds, worlds_of
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.target import Target
@@ -257,10 +259,9 @@ def propose(
     design, chosen_config, plan = _fitting(
         search, offer, catalog, goal, profile, tokens, components
     )
-    fits = _expected(prior, catalog, design, noise, convention, so_far)
-    main = prior.planted[0].law.name
-    after = _forecast(fits, main, noise, now, goal.level)
-    only = _forecast({main: fits[main]}, main, noise, now, goal.level)
+    main, fits = _expected(prior, catalog, design, noise, convention, so_far)
+    after = _forecast(main, _expected_worlds(fits, noise, so_far), noise, now, goal.level)
+    only = _forecast(main, None, noise, now, goal.level)
     return Proposal(
         config=chosen_config,
         plan=plan,
@@ -268,7 +269,7 @@ def propose(
         chosen=tuple(_chosen(search, design, catalog, plan, convention)),
         now=now,
         before=_before_interval(now, posterior, so_far),
-        before_alone=_before_alone(goal, posterior, so_far),
+        before_alone=_before_alone(now, posterior, so_far),
         before_from=_before_words(so_far, prior),
         after=after,
         alone=_ends(only),
@@ -339,7 +340,7 @@ def _now(
 def forecast_now(so_far: FitSoFar, goal: DesignGoal) -> Prediction:
     """What the fit so far says of the target, as ``slaw extrapolate`` would."""
     fit = so_far.fit
-    return extrapolate(fit, goal.target, level=goal.level, **so_far.known.beside(fit))
+    return extrapolate(fit, goal.target, level=goal.level, **so_far.known.beside)
 
 
 def _refuse_within(
@@ -457,11 +458,11 @@ def _counts(convention: str) -> dict[str, str]:
 def _expected(
     prior: Prior, catalog: Catalog, design: Design, noise: Noise, convention: str,
     so_far: FitSoFar | None,
-) -> dict[str, FitResult]:  # fmt: skip
-    """The fits that are expected after the chosen runs, with the trained ones, by the law's name.
+) -> tuple[FitResult, dict[str, FitResult]]:  # fmt: skip
+    """The fits that are expected after the chosen runs, with the trained ones.
 
-    With a fit so far they are of every law that counts in its forecast: what is expected after
-    then differs by the runs, and not because fewer laws count.
+    That of the law to forecast with, and by name those of the laws that count in the forecast,
+    weighted as ``fit.make_worlds`` does.
     """
     trunks = [t for ts in catalog.space.there.values() for t in ts]
     trunks += [trunk for _, trunk in design.trunks]
@@ -469,54 +470,40 @@ def _expected(
     place = {run: i for i, run in enumerate(rows)}
     runs = Runs(catalog.runs.params[rows], catalog.runs.tokens[rows])
     groups = [tuple(place[run] for run in trunk) for trunk in trunks]
-    known = _rivals(so_far) if so_far else {}
-    main = prior.planted[0]
-    laws = [load_law(name) for name in (*prior.laws, *known)]
-    fits = expected_fits(
-        main, laws, runs, groups, noise, _counts(convention), flops=catalog.flops[rows]
+    worlds = so_far.known.worlds if so_far else None
+    laws = [load_law(name) for name in (*prior.laws, *(worlds.laws if worlds else ()))]
+    planted, counts, flops = prior.planted[0], _counts(convention), catalog.flops[rows]
+    alone = expected_fits(planted, (), runs, groups, noise, counts, flops=flops)
+    power = METHOD.compute_power
+    weighted = expected_fits(
+        planted, laws, runs, groups, noise, counts, flops=flops, compute_power=power
     )
-    best = main.law.name
-    return {
-        name: _as_bad_as_known(fit, fits[best], known[name], known[best]) if name in known else fit
-        for name, fit in fits.items()
-    }
+    return alone[planted.law.name], weighted
 
 
-def _as_bad_as_known(
-    fit: FitResult, best: FitResult, known: FitResult, known_best: FitResult
-) -> FitResult:
-    """An expected fit, made as bad beside the best law as the fit so far shows the law to be.
+def _expected_worlds(
+    fits: Mapping[str, FitResult], noise: Noise, so_far: FitSoFar | None
+) -> Worlds | None:
+    """The worlds that are expected after the chosen runs.
 
-    Its errors on held-out runs are those known so far. And the runs that already separate it from
-    the best law stay: more runs do not bring a law back.
+    With a fit so far its laws keep their weights and their misfit: what is expected after then
+    differs by the runs alone. Without one all laws count the same.
     """
-    worse = known.rms_log_residual / max(known_best.rms_log_residual, 1e-300)
-    return dataclasses.replace(
-        fit,
-        rms_log_residual=max(fit.rms_log_residual, worse * best.rms_log_residual),
-        rollout_rms_log=known.rollout_rms_log,
-    )
-
-
-def _rivals(so_far: FitSoFar) -> dict[str, FitResult]:
-    """The laws that count in the forecast of the fit so far, its own among them, by name."""
-    variables = set(so_far.fit.law.variables)
-    return {
-        name: fit
-        for name, fit in so_far.known.laws.items()
-        if fit.status == "converged" and set(fit.law.variables) == variables
-    }
+    if so_far is None:
+        return worlds_of(fits, noise_log=noise.new_run_log)
+    worlds = so_far.known.worlds
+    return worlds.refitted(fits) if worlds else None
 
 
 def _forecast(
-    fits: Mapping[str, FitResult], main: str, noise: Noise, now: Prediction, level: float
+    fit: FitResult, worlds: Worlds | None, noise: Noise, now: Prediction, level: float
 ) -> Prediction:
     return extrapolate(
-        fits[main],
+        fit,
         Target(params=now.params, tokens=now.tokens),
+        worlds=worlds,
         level=level,
         seed_noise_log=noise.new_run_log,
-        alternatives=[fit for name, fit in fits.items() if name != main],
     )
 
 
@@ -535,15 +522,15 @@ def _before_interval(
 
 
 def _before_alone(
-    goal: DesignGoal, posterior: Posterior, so_far: FitSoFar | None
+    now: Prediction, posterior: Posterior, so_far: FitSoFar | None
 ) -> tuple[float, float]:
     if so_far is None:
         main = [law == posterior.laws[0] for law in posterior.laws]
         losses = np.exp(posterior.target_log_loss[main])
         return float(losses.min()), float(losses.max())
-    only = {so_far.fit.law.name: so_far.fit}
-    known = dataclasses.replace(so_far.known, laws=only)
-    return _ends(forecast_now(dataclasses.replace(so_far, known=known), goal))
+    target = Target(params=now.params, tokens=now.tokens)
+    level = now.level or LEVEL
+    return _ends(extrapolate(so_far.fit, target, level=level, **so_far.known.beside_one))
 
 
 def _before_words(so_far: FitSoFar | None, prior: Prior) -> str:

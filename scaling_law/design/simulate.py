@@ -33,11 +33,12 @@ def expected_fits(
     convention: dict[str, str],
     *,
     flops: Floats | None = None,
+    compute_power: float = 0.0,
 ) -> dict[str, FitResult]:
     """The planted law and each of ``laws`` as fitted to ``runs``, by the law's name.
 
     ``trunks`` groups all the runs. ``flops`` [n] are the runs' FLOPs as ``convention`` counts them,
-    6ND unless given.
+    6ND unless given. A run counts in a fit as its FLOPs to ``compute_power``.
     """
     flops = columns(runs.params, runs.tokens)["flops"] if flops is None else flops
     ranges = (("params", runs.params), ("tokens", runs.tokens), ("flops", flops))
@@ -52,8 +53,11 @@ def expected_fits(
     losses = planted.at(runs.params, runs.tokens)[0]
     drawn = losses + _noises(planted, runs, trunks, noise)
     every = {law.name: law for law in (planted.law, *laws)}
+    weights = flops**compute_power
+    weights = weights / weights.mean()
     return {
-        name: _expected(law, planted, runs, drawn, noise, shared) for name, law in every.items()
+        name: _expected(law, planted, runs, drawn, weights, noise, shared)
+        for name, law in every.items()
     }
 
 
@@ -72,15 +76,17 @@ def _noises(
 
 
 def _expected(
-    law: Law, planted: PlantedLaw, runs: Runs, drawn: Floats, noise: Noise,
+    law: Law, planted: PlantedLaw, runs: Runs, drawn: Floats, weights: Floats, noise: Noise,
     shared: Mapping[str, Any],
 ) -> FitResult:  # fmt: skip
     problem = problem_like(law, planted, runs)
-    solution = problem.solve(problem.starts(8), max_steps=200)
+    starts = problem.starts(8)
+    solution = problem.solve(starts, np.tile(weights, (len(starts), 1)), max_steps=200)
     optimum = solution.internal[solution.best]
     same = law.name == planted.law.name
     params = public(law, planted.internal) if same else problem.form(optimum)
-    refits = problem.solve(np.tile(optimum, (len(drawn), 1)), targets=drawn, max_steps=200)
+    near, alike = (np.tile(row, (len(drawn), 1)) for row in (optimum, weights))
+    refits = problem.solve(near, alike, targets=drawn, max_steps=200)
     losses = law.predict(params, columns(runs.params, runs.tokens))
     apart = float(np.sqrt(np.mean((np.log(losses) - problem.target) ** 2)))
     forms = map(problem.form, refits.internal)

@@ -114,8 +114,8 @@ def _expectation(proposal: Proposal) -> list[str]:
         f"before: {_range(*proposal.before, refused)} nats at the target,"
         f" {target_words(proposal.now)}; by the {after.law} law alone"
         f" {_range(*proposal.before_alone, False)} ({proposal.before_from})",
-        f"expected after: {_range(*ends, refused)} nats ({level} interval stretched over the"
-        f" laws); by the {after.law} law alone {_range(*proposal.alone, False)}",
+        f"expected after: {_range(*ends, refused)} nats ({level} interval over the laws);"
+        f" by the {after.law} law alone {_range(*proposal.alone, False)}",
         *_why_wider(proposal),
         f"orders of magnitude from the largest run to the target: {beyond}"
         " (FLOPs of runs: exact; of the target: 6 x params x tokens)",
@@ -130,6 +130,8 @@ def _why_wider(proposal: Proposal) -> list[str]:
     if not (proposal.now.source == "fitted" and now and then and low and high):
         return []
     if high / low <= _SAME_WIDTH * proposal.before[1] / proposal.before[0]:
+        return []
+    if then.keys() != now.keys():  # one of them is of one law alone
         return []
     name = max(then, key=lambda part: sum(then[part]) - sum(now[part]))
     ends = (f"-{_change(-parts[name][0])} +{_change(parts[name][1])}" for parts in (now, then))

@@ -282,8 +282,9 @@ def format_fits(fits: Sequence[ArmFit]) -> str:
     """The arms side by side, a line each."""
     level = next(100 * fit.summary["settings"]["level"] for fit in fits if fit.summary is not None)
     lines = [
-        f"{count_of(len(fits), 'arm')}, each fitted on its own; law: the one that best predicts"
-        f" held-out runs; intervals at {level:g}%; loss: {loss_unit_of([fit.arm for fit in fits])}",
+        f"{count_of(len(fits), 'arm')}, each fitted on its own; law: the first that none beats"
+        f" clearly on held-out runs; intervals at {level:g}%; loss:"
+        f" {loss_unit_of([fit.arm for fit in fits])}",
         "",
         *text_columns.numbers([HEADINGS, *law_rows(fits)], words=(0, 3)),
     ]
@@ -294,7 +295,7 @@ def format_fits(fits: Sequence[ArmFit]) -> str:
 
 
 def law_rows(fits: Sequence[ArmFit]) -> list[Sequence[str]]:
-    """Rows under ``HEADINGS``: each fitted arm's law that best predicts held-out runs."""
+    """Rows under ``HEADINGS``: each fitted arm's law as ``best_law`` selects it."""
     return [
         _law_row(fit.arm, fit.known, fit.summary)
         for fit in fits

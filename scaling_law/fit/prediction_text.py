@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from scaling_law.files.record import NATS
-from scaling_law.units import count_of, format_count, outward_range
+from scaling_law.units import count_of, format_count, outward_range, weight_words
 
 if TYPE_CHECKING:
     from scaling_law.fit.result import Prediction
@@ -27,13 +27,18 @@ def loss_words(prediction: Prediction) -> tuple[str, str]:
         figure = f"about {prediction.loss_nats:.{2 if prediction.refused else 3}f}"
         return figure, (said or [NO_INTERVAL])[0]
     level = f"{100 * prediction.level:g}% interval"
-    if max(prediction.interval_parts.get("laws", (0.0, 0.0))) > 0:
-        level += " stretched over the laws"
+    if prediction.over_laws:
+        level += f" over {len(prediction.by_law)} laws"
     if prediction.figures_refused:
         return " to ".join(outward_range(low, high)), level
-    decimals = min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
+    decimals = _decimals(low, high)
     ends = f"{low:.{decimals}f} to {high:.{decimals}f}"
     return f"{prediction.loss_nats:.{decimals}f}", f"{level} {ends}"
+
+
+def _decimals(low: float, high: float) -> int:
+    """The decimals that an interval supports."""
+    return min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
 
 
 def loss_text(prediction: Prediction) -> str:
@@ -61,6 +66,38 @@ def target_text(prediction: Prediction) -> str:
         seen = format_count(prediction.tokens_unique)
         words[1] += f" ({epochs:.3g} epochs of {seen})" if epochs > 1 else ", all different"
     return ", ".join(words)
+
+
+# What the shares of a forecast's variance are of, in words.
+_CAUSES = {
+    "laws": "which law holds",
+    "parameters": "the parameters",
+    "misfit": "what no law explains",
+    "new_run": "a run's own noise",
+}
+
+
+def law_words(prediction: Prediction) -> str:
+    """What a forecast rests on: one law, or several with their weights and their forecasts.
+
+    Where no figure may be quoted, the weights alone.
+    """
+    if not prediction.over_laws:
+        return f"law {prediction.law}"
+    weights = [f"{one.law} {weight_words(one.weight)}" for one in prediction.by_law]
+    if prediction.refused:
+        return f"laws (weight): {'; '.join(weights)}"
+    decimals = max(2, _decimals(prediction.low_nats or 0.0, prediction.high_nats or 0.0))
+    losses = [f"{one.loss_nats:.{decimals}f}" for one in prediction.by_law]
+    said = "; ".join(f"{law}: {loss}" for law, loss in zip(weights, losses, strict=True))
+    return f"laws (weight: loss by that law): {said}"
+
+
+def cause_words(prediction: Prediction) -> str:
+    """What makes the interval wide: the causes of the forecast's variance, the largest first."""
+    shares = sorted(prediction.variance_shares.items(), key=lambda item: -item[1])
+    words = [f"{_CAUSES[name]} {100 * share:.0f}%" for name, share in shares if share >= 0.005]
+    return f"the interval's variance comes from: {', '.join(words)}"
 
 
 def distance_text(prediction: Prediction) -> str:
@@ -93,7 +130,7 @@ def three_lines(prediction: Prediction) -> str:
     return "\n".join(
         (
             loss_text(prediction),
-            f"at {target_text(prediction)}, by law {prediction.law} ({prediction.source})",
+            f"at {target_text(prediction)}, by {law_words(prediction)} ({prediction.source})",
             (doubt or "within the data, without warnings") + more,
         )
     )

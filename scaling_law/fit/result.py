@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scaling_law.errors import ConfigError
 from scaling_law.fit.split import Split
 from scaling_law.spec.to_json import to_json
+from scaling_law.units import NOT_DETERMINED, is_determined
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,15 +159,30 @@ class FitResult:
         return cls(**fields)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LawShare:
+    """What one law says of a target.
+
+    ``law``: its name.
+    ``weight``: how much it counts, 0 to 1.
+    ``loss_nats``: its forecast, in nats per token.
+    """
+
+    law: str
+    weight: float
+    loss_nats: float
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Prediction:
     """A loss forecast at a target.
 
-    ``law``: the name the user has for the law.
+    ``law``: the name the user has for the law; of a forecast over several, the one whose parameters
+        ``slaw fit`` shows.
     ``params``: parameters of the target; None where a law of one variable leaves them open.
     ``tokens``: its training tokens; None likewise.
     ``flops``: its training FLOPs; None likewise.
-    ``loss_nats``: the law's value, in nats per token.
+    ``loss_nats``: the forecast, in nats per token.
     ``low_nats``: lower end of a new run's interval; None without bootstrap samples.
     ``high_nats``: upper end of it; None likewise.
     ``level``: confidence level of the interval; None without one.
@@ -180,13 +196,16 @@ class Prediction:
     ``tokens_optimal_interval``: interval of ``tokens_optimal``, likewise.
     ``params_exponent``: a in params ~ flops^a.
     ``params_exponent_interval``: interval of a.
-    ``interval_parts``: cause -> half-widths (below, above) of the interval in log loss.
+    ``interval_parts``: cause -> half-widths (below, above) of the interval in log loss; their
+        squares add up to its own.
+    ``by_law``: of a forecast over several laws, what each of them says; empty: of one law.
+    ``variance_shares``: cause -> share of the variance of a new run's log loss; of such a forecast.
     ``source``: where the law comes from.
     ``form``: the name of the law's formula, which several published laws may share.
     ``tokens_unique``: the different ones of ``tokens``, where they were asked about.
     ``below_data``: variable -> smallest fitted value / target, where that is above 1.
-    ``flops_interval``: the compute that reaches a target loss, over the fit's samples (inf where
-        some never do).
+    ``flops_interval``: the compute that reaches a target loss, inf where it may never be
+        reached.
     ``warnings``: what a reader should know.
     ``refused``: why only the range, and no figure, may be quoted; empty where a figure may.
     """
@@ -210,6 +229,8 @@ class Prediction:
     params_exponent: float | None = None
     params_exponent_interval: tuple[float, float] | None = None
     interval_parts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    by_law: tuple[LawShare, ...] = ()
+    variance_shares: dict[str, float] = field(default_factory=dict)
     source: str = "fitted"
     form: str = ""
     tokens_unique: float | None = None
@@ -224,6 +245,11 @@ class Prediction:
         return three_lines(self)
 
     __repr__ = __str__
+
+    @property
+    def over_laws(self) -> bool:
+        """Whether several laws count in it."""
+        return len(self.by_law) > 1
 
     @property
     def figures_refused(self) -> tuple[str, ...]:
@@ -244,6 +270,13 @@ class Prediction:
 def bound_words(end: float | None, digits: str = ".4g") -> str:
     """An end of a parameter's interval: ``no bound`` where the data set none."""
     return format(end, digits) if end is not None and math.isfinite(end) else "no bound"
+
+
+def interval_words(low: float | None, high: float | None, digits: str = ".4g") -> str:
+    """A parameter's interval: ``[1.2, 3.4]``, or that its order of magnitude is not known."""
+    if low is not None and high is not None and not is_determined(low, high):
+        return f"[{NOT_DETERMINED}]"
+    return f"[{bound_words(low, digits)}, {bound_words(high, digits)}]"
 
 
 def finite_json(value: Any) -> Any:

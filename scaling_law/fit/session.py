@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.suite import FitSettings, FitSuite, fit_data, save_suite
 from scaling_law.fit.summary import format_brief, format_suite
+from scaling_law.fit.worlds import Worlds, worlds_of
 from scaling_law.versions import FIT, NewerVersion
 
 _VALIDATION_RESAMPLES = 200
@@ -105,7 +107,7 @@ def validate_sources(
     table: TableSettings | None = None,
     law: str | None = None,
 ) -> tuple[Validation, FitPoints]:
-    """Run every check of ``law`` (None: the one that best predicts held-out runs).
+    """Run every check of ``law`` (None: the one that ``slaw fit`` shows).
 
     Raises ``FitError`` for runs that do not identify the law: holding some out then shows nothing.
     """
@@ -139,6 +141,7 @@ class KnownLaws:
     """The fitted laws of a sweep or table, as forecasts use them.
 
     ``laws``: the fits by the law's name.
+    ``worlds``: what forecasts are made over; None: ``best_law`` alone.
     ``best_law``: name of the joint law to forecast with; empty where none could be fitted.
     ``seed_noise_log``: standard deviation of log loss between seeds; None: not measured.
     ``trust_flops_factor``: how many times beyond the largest FLOPs held-out runs support that law;
@@ -150,15 +153,18 @@ class KnownLaws:
     best_law: str
     seed_noise_log: float | None
     trust_flops_factor: float | None
+    worlds: Worlds | None = None
     unread: Mapping[str, str] = field(default_factory=dict)
 
-    def beside(self, fit: FitResult) -> dict[str, Any]:
-        """What the other laws and the repeats add to a forecast with ``fit``.
+    @property
+    def beside(self) -> dict[str, Any]:
+        """What a forecast rests on beside the best law, as ``forecast.extrapolate`` takes it."""
+        return {"worlds": self.worlds, **self.beside_one}
 
-        They are the keyword arguments of ``forecast.extrapolate``.
-        """
+    @property
+    def beside_one(self) -> dict[str, Any]:
+        """The same for a forecast with one law alone."""
         return {
-            "alternatives": [other for other in self.laws.values() if other is not fit],
             "seed_noise_log": self.seed_noise_log,
             "trust_flops_factor": self.trust_flops_factor,
         }
@@ -168,6 +174,7 @@ def laws_of(suite: FitSuite) -> KnownLaws:
     """A new suite's laws, with as many samples as a stored one has."""
     return KnownLaws(
         laws=suite.stored_laws,
+        worlds=suite.worlds,
         best_law=suite.best_law,
         seed_noise_log=suite.validation.seed_noise_log,
         trust_flops_factor=suite.validation.trust_flops_factor,
@@ -231,6 +238,7 @@ def _read_laws(path: Path, content: Any) -> KnownLaws:
                 unread[name] = str(problem)
         return KnownLaws(
             laws=laws,
+            worlds=_worlds(content, laws),
             unread=unread,
             best_law=content["best_law"],
             seed_noise_log=content["seed_noise_log"],
@@ -241,3 +249,20 @@ def _read_laws(path: Path, content: Any) -> KnownLaws:
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         why = problem if isinstance(problem, ValueError) else repr(problem)
         raise ConfigError(f"{path}: damaged ({why}); run `slaw fit` again") from None
+
+
+def _worlds(content: Mapping[str, Any], laws: Mapping[str, FitResult]) -> Worlds | None:
+    """The worlds in ``fit.json``; of a fit that was saved before there were any, its best law's."""
+    if "worlds" in content:
+        stored = content["worlds"]
+        return None if stored is None else Worlds.from_json(stored)
+    best = laws.get(content["best_law"])
+    if best is None or best.status != "converged" or not best.samples:
+        return None
+    noises = [best.residual_scatter_log, content["seed_noise_log"] or 0.0]
+    note = (
+        f"one law only, {best.law.name}: the fit was saved by an earlier slaw; run `slaw fit` again"
+        " to forecast over several"
+    )
+    noise = max(noise for noise in noises if math.isfinite(noise))
+    return worlds_of({best.law.name: best}, noise_log=noise, notes=(note,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 # Beyond this a natural logarithm no longer fits a float's exponent.
 _LARGEST_LOG = 700.0
@@ -13,6 +14,22 @@ _LARGEST_LOG = 700.0
 def bounded_exp(value: float) -> float:
     """exp(value), limited to the range of floats."""
     return math.exp(max(-_LARGEST_LOG, min(value, _LARGEST_LOG)))
+
+
+class BestSplit(Protocol):
+    """The best split of every budget: a law's own, or that of a forecast over several laws."""
+
+    def params(self, flops: float) -> float:
+        """Compute-optimal parameters for a budget in FLOPs."""
+
+    def tokens(self, flops: float) -> float:
+        """Compute-optimal tokens for a budget in FLOPs."""
+
+    def tokens_for_params(self, params: float) -> float:
+        """The tokens for which this many parameters are compute-optimal."""
+
+    def params_for_tokens(self, tokens: float) -> float:
+        """The parameters for which this many tokens are compute-optimal."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from scaling_law.fit.checks.screen import check_rules
 from scaling_law.fit.checks.select_law import LawScore, best_law, score_laws
 from scaling_law.fit.checks.validate import Validation, validate
 from scaling_law.fit.laws import is_own, law_names, load_law
+from scaling_law.fit.make_worlds import make_worlds
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.dataset import FitData, from_records
 from scaling_law.fit.points.points import FitPoints, listed
@@ -32,6 +33,7 @@ from scaling_law.fit.solver.bootstrap import check_size
 from scaling_law.fit.solver.profile_likelihood import Profile, check_profiled, profile
 from scaling_law.fit.solver.solve import LOSSES, Objective
 from scaling_law.fit.surface import exponent_is_fixed
+from scaling_law.fit.worlds import Worlds
 from scaling_law.spec.fields import OMIT_EMPTY
 from scaling_law.versions import FIT
 
@@ -106,7 +108,9 @@ class FitSuite:
     ``envelope``: the lower envelope.
     ``validation``: the checks of the law to forecast with.
     ``scores``: how the joint laws predict held-out runs.
-    ``best_law``: name of the joint law to forecast with; empty where none could be fitted.
+    ``best_law``: name of the joint law whose parameters are shown; empty where none could be
+        fitted.
+    ``worlds``: what forecasts are made over; None: ``best_law`` alone.
     ``by_convention``: a row of parametric exponents per way of counting parameters.
     ``settings``: how it was fitted.
     ``source_key``: identifies the runs and their losses.
@@ -127,6 +131,7 @@ class FitSuite:
     settings: FitSettings
     source_key: str
     counted: dict[str, FitPoints]
+    worlds: Worlds | None = None
     profiles: tuple[Profile, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -149,9 +154,18 @@ class FitSuite:
             "validation": finite_json(self.validation),
             "scores": finite_json(list(self.scores)),
             "best_law": self.best_law,
+            "forecast_weights": self.forecast_weights,
             "profiles": finite_json(list(self.profiles)),
             "notes": list(self.notes),
         }
+
+    @property
+    def forecast_weights(self) -> dict[str, float]:
+        """The weight of each law in forecasts, the heaviest first; empty where none can be made."""
+        if self.worlds is not None:
+            return self.worlds.laws
+        best = self.laws.get(self.best_law)
+        return {self.best_law: 1.0} if best is not None and best.usable else {}
 
     @property
     def stored_laws(self) -> dict[str, FitResult]:
@@ -213,6 +227,7 @@ def _fit_data(data: FitData, settings: FitSettings) -> FitSuite:
         validation=validate(points, law=best or "chinchilla", refitter=refitters.get(best)),
         scores=tuple(scores),
         best_law=best,
+        worlds=make_worlds(points, laws, best=best),
         by_convention=tuple(_conventions(data, settings, laws, best)),
         settings=settings,
         source_key=data.key,
@@ -371,6 +386,7 @@ def save_suite(suite: FitSuite, folder: Path) -> Path:
         "source_key": suite.source_key,
         "settings": finite_json(suite.settings),
         "best_law": suite.best_law,
+        "worlds": suite.worlds.to_json() if suite.worlds else None,
         "seed_noise_log": suite.validation.seed_noise_log,
         "trust_flops_factor": suite.validation.trust_flops_factor,
         "summary": suite.to_json(),

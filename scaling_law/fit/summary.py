@@ -9,16 +9,17 @@ from scaling_law.errors import listed
 from scaling_law.files.record import unit_in_full
 from scaling_law.fit.approaches.isoflop_curves import AKIMA, PARABOLA
 from scaling_law.fit.approaches.parametric import MAX_CONDITION
+from scaling_law.fit.checks.select_law import why_chosen
 from scaling_law.fit.checks.text import plain_verdict
 from scaling_law.fit.result import (
     FIXED_EXPONENT,
     FitResult,
-    bound_words,
     exponent_words,
+    interval_words,
     status_words,
 )
 from scaling_law.fit.suite import FitSuite
-from scaling_law.units import count_of, format_count
+from scaling_law.units import count_of, format_count, weight_words
 
 # Explains the last line of every law.
 _LEGEND = (
@@ -51,7 +52,7 @@ def format_suite(suite: FitSuite) -> str:
 
 
 def format_brief(suite: FitSuite) -> str:
-    """One screen: the law that forecasts use, how far it may be trusted, and what was left out.
+    """One screen: the law, what forecasts use, how far to trust them, and what was left out.
 
     Laws that the settings name are shown too.
     """
@@ -66,10 +67,11 @@ def format_brief(suite: FitSuite) -> str:
         ]
     else:
         lines += [
-            f"the law that best predicts held-out runs, used for forecasts: {suite.best_law}",
+            f"law {suite.best_law}, {why_chosen(best)}:",
             *(f"    {words}" for words in _params(best)),
             f"it misses its own points by {100 * best.rms_log_residual:.2f}% of loss (rms)"
             f"{_beside_noise(suite)}",
+            _forecast_line(suite),
         ]
         lines += [f"note: {note}" for note in best.notes if note not in suite.notes]
     for name in suite.settings.laws:
@@ -87,13 +89,23 @@ def format_brief(suite: FitSuite) -> str:
     return "\n".join([*lines, *_dropped_counts(suite)])
 
 
+def _forecast_line(suite: FitSuite) -> str:
+    """What forecasts rest on: several laws by their weights, or this one."""
+    weights = suite.forecast_weights
+    if len(weights) > 1:
+        said = ", ".join(f"{name} {weight_words(share)}" for name, share in weights.items())
+        return f"forecasts are over {len(weights)} laws by their weights: {said}"
+    notes = suite.worlds.notes if suite.worlds else ()
+    return f"forecasts: {'; '.join(notes) or 'this law alone'}"
+
+
 def _beside_noise(suite: FitSuite) -> str:
     noise = suite.validation.seed_noise_log
     return "" if noise is None else f"; seeds of one run differ by {100 * noise:.2f}%"
 
 
 def _exponent_lines(suite: FitSuite) -> list[str]:
-    """The exponent of the compute-optimal size under the law that forecasts use."""
+    """The exponent of the compute-optimal size under the law."""
     count = suite.points.convention["params"]
     for row in suite.by_convention:
         if (row["law"], row["params"]) == (suite.best_law, count) and row["a"] is not None:
@@ -161,16 +173,17 @@ def _fitted(suite: FitSuite) -> str:
 
 
 def _answer_lines(suite: FitSuite) -> list[str]:
-    """The law that forecasts use, the verdict on it, and the seed noise."""
+    """The law, what forecasts rest on, the verdict, and the seed noise."""
     check, best = suite.validation, suite.laws.get(suite.best_law)
     if best is None or not best.params:
         lines = ["no joint law could be fitted: each law below says what it lacks"]
     else:
         lines = [
-            "forecasts use this law, which best predicts held-out runs:",
+            f"the law, {why_chosen(best)}:",
             *_law(suite, suite.best_law, best),
             *_LEGEND,
             f"intervals: {best.interval_method or 'none'}",
+            _forecast_line(suite),
         ]
         said = [*suite.notes, *(note for note in best.notes if note.startswith("no intervals"))]
         lines += [f"note ({best.law.name}): {note}" for note in best.notes if note not in said]
@@ -236,7 +249,7 @@ def _score_lines(suite: FitSuite) -> list[str]:
                 f"rms {100 * score.held_out_rms:.2f}%, worst {100 * score.held_out_worst:.2f}%,"
                 f" mean {100 * score.mean_residual:+.2f}% ({score.size_factor:.2g}x larger)"
             )
-        mark = "  <- forecasts use this" if score.law == suite.best_law else ""
+        mark = "  <- the law above" if score.law == suite.best_law else ""
         rolled = (
             f"{100 * score.rollout_rms:.2f}%" if math.isfinite(score.rollout_rms) else "refused"
         )
@@ -253,7 +266,7 @@ def _params(fit: FitResult) -> list[str]:
         text = f"{name} = {value:{digits}}"
         if name in fit.intervals:
             low, high = fit.intervals[name]
-            text += f" [{bound_words(low, digits)}, {bound_words(high, digits)}]"
+            text += f" {interval_words(low, high, digits)}"
         words.append(text)
     return words
 

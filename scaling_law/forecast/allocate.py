@@ -1,28 +1,30 @@
-"""Chooses what to train for a budget: the answer of ``slaw allocate`` under one law.
+"""Chooses what to train for a budget: the answer of ``slaw allocate``.
 
-The closed form of the law's surface answers the plain question; a search (``forecast.optima``)
-answers with service, repeated data and a memory that must hold the model.
+The outlook's own split answers the plain question; a search (``forecast.optima``) answers with
+service, repeated data and a memory that must hold the model.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.result import FitResult, Prediction
-from scaling_law.fit.solver.interval import count_interval
-from scaling_law.fit.surface import Surface, surface_of
 from scaling_law.forecast import optima
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.hardware import Cost, Hardware, training_cost
 from scaling_law.forecast.optima import Choice, Loss, choice_at
+from scaling_law.forecast.outlook import outlook_of
 from scaling_law.forecast.published import exponent_error, law_name
-from scaling_law.forecast.repeats import Repeats, repeats_under
 from scaling_law.forecast.scenario import Scenario
 from scaling_law.forecast.session import SourcedLaw
 from scaling_law.forecast.target import Target
@@ -32,16 +34,16 @@ from scaling_law.spec.model import Model
 from scaling_law.units import format_bytes, format_count
 
 SMALLER = (1.0, 0.5, 0.25, 0.125)
-_SEARCHED_DRAWS = 60  # samples that a search is made for; the closed form takes all
+_SEARCHED_DRAWS = 60  # ways that a search is made for; the closed form takes all
 _MOST_ANSWERED = 0.9  # share of the samples that must have an answer
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AllocationAnswer:
-    """What to train under one law, and what that takes.
+    """What to train under one law or over several, and what that takes.
 
-    ``source``: the law.
+    ``source``: the law or laws.
     ``asked``: the budget, or the target loss to reach as cheaply as possible.
     ``scenario``: service, repeated data and memory.
     ``choice``: the model to train.
@@ -114,7 +116,7 @@ def allocate(
     rule: str | None = None,
     level: float = 0.9,
 ) -> AllocationAnswer:
-    """Parameters, tokens and what they take, for a budget or a target loss under one law.
+    """Parameters, tokens and what they take, for a budget or a target loss.
 
     ``template`` gives the shape's vocabulary and context. Raises ``FitError`` where the law or
     the budget cannot answer, ``ConfigError`` for input that cannot be read.
@@ -127,7 +129,7 @@ def allocate(
     _refuse_single(source.fit)
     goal = _goal(asked, hardware)
     base = extrapolate(source.fit, goal, level=level, **source.beside)
-    solver = _Solver(source.fit, goal, scenario)
+    solver = _Solver(source, goal, scenario)
     plain = solver.at(base.params, base.tokens, "compute_optimal")
     _refuse_tiny(plain)
     most = _most_params(scenario, base, template)
@@ -239,16 +241,17 @@ def _setup_doubts(setup: TrainingSetup | None, hardware: Hardware) -> list[str]:
 
 
 class _Solver:
-    """Answers one question under one law, and again under each of its samples."""
+    """Answers one question under the point forecast, and again in each way that it may be wrong."""
 
-    def __init__(self, fit: FitResult, goal: Target, scenario: Scenario) -> None:
-        self.fit, self.scenario = fit, scenario
+    def __init__(self, source: SourcedLaw, goal: Target, scenario: Scenario) -> None:
+        fit = self.fit = source.fit
+        self.scenario = scenario
         self.flops, self.target_loss = goal.flops, goal.target_loss
-        surface = surface_of(fit.law, fit.params)
-        assert surface is not None, "the caller checks the law's variables"
-        self.surface = surface
-        self.repeats = self._repeats(fit.params, surface)
-        self.loss = self.repeats.on(surface.log_loss) if self.repeats else surface.log_loss
+        self.outlook = outlook_of(fit, source.worlds)
+        unique = scenario.tokens_unique
+        self.repeats = None if unique is None else self.outlook.repeats(unique)
+        plain = self.outlook.loss_at
+        self.loss = self.repeats.on(plain) if self.repeats else plain
         # Kaplan's split was measured, and is not the minimum of the joint law
         self.measured_split = fit.n_points == 0 and fit.law.name == "kaplan_nd"
 
@@ -257,15 +260,10 @@ class _Solver:
         """Whether the law's own compute-optimal split is the answer, but for the memory."""
         return self.scenario.tokens_served is None and self.scenario.tokens_unique is None
 
-    def _repeats(self, params: Mapping[str, float], surface: Surface) -> Repeats | None:
-        if self.scenario.tokens_unique is None:
-            return None
-        return repeats_under(params, surface, self.scenario.tokens_unique)
-
     def at(self, params: float | None, tokens: float | None, kind: str) -> Choice:
-        """A choice at a point of the law itself, with nothing repeated."""
+        """A choice at a point of the forecast itself, with nothing repeated."""
         assert params is not None and tokens is not None, "a law of both has both"
-        return choice_at(params, tokens, self.surface.log_loss(params, tokens), kind)
+        return choice_at(params, tokens, self.outlook.loss_at(params, tokens), kind)
 
     def answer(self, plain: Choice, most: float | None) -> Choice:
         """``plain`` where nothing forbids it, else the best that is allowed."""
@@ -330,35 +328,33 @@ class _Solver:
             return None, None, _published_error(self.fit)
         if choice.kind == "memory_limited":
             return None, None, "none: the memory decides the size, not the law"
-        draws = self._draws(choice)
-        params = count_interval(self.fit, choice.params, [d[0] for d in draws], level=level)
-        tokens = count_interval(self.fit, choice.tokens, [d[1] for d in draws], level=level)
+        logs = self._answers()
+        refused = f"none: too few of the {self.outlook.ways} have such an answer"
+        if logs is None:
+            return None, None, refused
+        params, tokens = (
+            self.outlook.ends(centre, own, level, drawn=not self.plain)
+            for centre, own in zip((choice.params, choice.tokens), logs, strict=True)
+        )
         if params is None or tokens is None:
-            return None, None, "none: too many of the fit's samples have no such answer"
-        return params, tokens, f"the same answer under {len(draws)} samples of the fit"
+            return None, None, refused
+        return params, tokens, f"the same answer under {len(logs[0])} {self.outlook.ways}"
 
-    def _draws(self, choice: Choice) -> list[tuple[float, float]]:
-        """(params, tokens) under each sample; empty where a tenth of them have no answer."""
-        draws, samples = [], self.fit.samples
-        if choice.kind != "compute_optimal" or self.target_loss is not None:
-            samples = samples[:_SEARCHED_DRAWS]
-        for values in samples:
-            try:
-                draws.append(self._under(dict(zip(self.fit.params, values, strict=True))))
-            except (FitError, OverflowError, ValueError):
-                continue
-        return draws if len(draws) >= _MOST_ANSWERED * len(samples) else []
+    def _answers(self) -> tuple[Floats, Floats] | None:
+        """(log params, log tokens) of the same answer in each way that the loss may continue.
 
-    def _under(self, params: Mapping[str, float]) -> tuple[float, float]:
-        surface = surface_of(self.fit.law, params)
-        split = surface.split if surface else None
-        if surface is None or split is None:
-            raise FitError("no split")
-        if self.plain and self.flops is not None:
-            return split.params(self.flops), split.tokens(self.flops)
-        repeats = self._repeats(params, surface)
-        choice = self._searched(repeats.on(surface.log_loss) if repeats else surface.log_loss)
-        return choice.params, choice.tokens
+        None where a tenth of them or more have none.
+        """
+        if self.plain:
+            return self.outlook.own_splits(self.flops, self.target_loss)
+        answers = []
+        for loss in self.outlook.drawn(_SEARCHED_DRAWS, self.scenario.tokens_unique):
+            with contextlib.suppress(FitError, OverflowError, ValueError):
+                answers.append(self._searched(loss))
+        if len(answers) < _MOST_ANSWERED * _SEARCHED_DRAWS:
+            return None
+        params, tokens = ([getattr(one, name) for one in answers] for name in ("params", "tokens"))
+        return np.log(params), np.log(tokens)
 
     def smaller(self, choice: Choice) -> tuple[dict[str, float | None], ...]:
         """What models of ``SMALLER`` shares of the cheapest size of this loss cost to train."""

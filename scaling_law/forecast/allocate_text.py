@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scaling_law import text_columns
 from scaling_law.files.record import unit_in_full
-from scaling_law.fit.prediction_text import loss_unit, loss_words, warning_lines
+from scaling_law.fit.prediction_text import law_words, loss_unit, loss_words, warning_lines
 from scaling_law.fit.result import finite_json
 from scaling_law.forecast.allocate import AllocationAnswer
 from scaling_law.forecast.hardware import energy_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT
 from scaling_law.forecast.target import Target
 from scaling_law.units import (
+    NOT_DETERMINED,
+    count_range,
     format_bytes,
     format_count,
     format_dollars,
     format_ratio,
     format_seconds,
+    is_determined,
     rounded_count,
 )
 
@@ -39,6 +41,7 @@ def allocation_json(answer: AllocationAnswer) -> dict[str, Any]:
     return {
         "law": prediction.law,
         "form": prediction.form,
+        "by_law": finite_json(list(prediction.by_law)),
         "origin": answer.source.origin,
         "question": _question(answer),
         "answer": choice.kind,
@@ -135,12 +138,15 @@ def comparison_json(answers: Sequence[AllocationAnswer], refused: Sequence[str])
 
 def format_allocation(answer: AllocationAnswer) -> str:
     """One law's answer for a terminal: what to train, its cost, and smaller models."""
-    choice, (params, tokens, ratio, flops) = answer.choice, answer_words(answer)
+    params, tokens, ratio, flops = answer_words(answer)
+    size = f"{params} params on {tokens} tokens ({ratio} a param)"
+    if params == tokens == NOT_DETERMINED:
+        size = f"params and tokens {NOT_DETERMINED}"
     lines = [
         answer.source.origin,
-        f"{_KINDS[choice.kind]}: {params} params on {tokens} tokens ({ratio} a param), {flops}"
-        " FLOPs",
+        f"{_KINDS[answer.choice.kind]}: {size}, {flops} FLOPs",
         _loss_line(answer),
+        *([law_words(answer.prediction)] if answer.prediction.over_laws else []),
         *_interval_lines(answer),
     ]
     if answer.prediction.refused:
@@ -159,7 +165,7 @@ def _loss_line(answer: AllocationAnswer) -> str:
 
 
 def _range(ends: tuple[float, float]) -> str:
-    return f"{rounded_count(ends[0], 2)} to {rounded_count(ends[1], 2)}"
+    return count_range(*ends)
 
 
 def only_ranges(answer: AllocationAnswer) -> bool:
@@ -194,6 +200,8 @@ def answer_words(answer: AllocationAnswer) -> tuple[str, str, str, str]:
 
 
 def _ratio_range(low: float, high: float) -> str:
+    if not is_determined(low, high):
+        return NOT_DETERMINED
     ends = (format_ratio(float(f"{end:.2g}")) for end in (low, high))
     return " to ".join(ends)
 
@@ -201,15 +209,15 @@ def _ratio_range(low: float, high: float) -> str:
 def _flops_range(answer: AllocationAnswer) -> str:
     if not answer.prediction.flops_interval:
         return ""
-    low, high = answer.prediction.flops_interval
-    return f"{rounded_count(low, 2)} to {'any' if high == math.inf else rounded_count(high, 2)}"
+    return count_range(*answer.prediction.flops_interval)
 
 
 def _interval_lines(answer: AllocationAnswer) -> list[str]:
     lines = []
     if answer.params_interval and answer.tokens_interval:
         level = f"{100 * (answer.prediction.level or 0.9):g}% interval"
-        ends = f"{_range(answer.params_interval)} params, {_range(answer.tokens_interval)} tokens"
+        ends = count_range(*answer.params_interval, "params")
+        ends += f", {count_range(*answer.tokens_interval, 'tokens')}"
         if only_ranges(answer):
             lines.append(f"both as {level}s: {answer.interval_method}")
         else:
@@ -217,7 +225,7 @@ def _interval_lines(answer: AllocationAnswer) -> list[str]:
     elif answer.interval_method:
         lines.append(answer.interval_method)
     if (flops := _flops_range(answer)) and not only_ranges(answer):
-        lines.append(f"compute for this loss: {flops} FLOPs")
+        lines.append(f"compute for this loss, in FLOPs: {flops}")
     return lines
 
 
@@ -302,7 +310,7 @@ def _hours_range(answer: AllocationAnswer) -> str:
     if interval is None:
         return f"about {rounded_count(hours, 1)}"
     low, high = (end / answer.choice.flops * hours for end in interval)
-    return f"{rounded_count(low, 2)} to {'any' if high == math.inf else rounded_count(high, 2)}"
+    return count_range(low, high)
 
 
 def _money(dollars: float | None) -> str:

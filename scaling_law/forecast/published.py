@@ -214,7 +214,7 @@ def comparison(prediction: Prediction) -> list[dict[str, Any]]:
         return []
     rows = [
         {
-            "law": f"{prediction.law} (this forecast)",
+            "law": "this forecast" if prediction.over_laws else f"{prediction.law} (this forecast)",
             "loss_nats": prediction.loss_nats,
             "low_nats": prediction.low_nats,
             "high_nats": prediction.high_nats,
@@ -247,7 +247,9 @@ def _worth(fit: FitResult, target: dict[str, float], prediction: Prediction) -> 
         return target
     surface = surface_of(fit.law, fit.params)
     assert surface is not None, "a law of params and tokens"
-    worth = repeats_under(fit.params, surface, unique).worth(target["params"], target["tokens"])
+    worth = repeats_under(fit.params, surface.split, unique).worth(
+        target["params"], target["tokens"]
+    )
     return dict(zip(("params", "tokens"), worth, strict=True))
 
 

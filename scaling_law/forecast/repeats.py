@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from scaling_law.errors import FitError
 from scaling_law.fit.split import Split
-from scaling_law.fit.surface import Surface
 from scaling_law.forecast.optima import Loss
 from scaling_law.units import format_count
 
@@ -56,16 +55,16 @@ def _decayed(amount: float, unique: float, half: float) -> float:
     return unique * (1 - half * math.expm1(-(amount / unique - 1) / half))
 
 
-def repeats_under(params: Mapping[str, float], surface: Surface, unique: float) -> Repeats:
+def repeats_under(params: Mapping[str, float], split: Split | None, unique: float) -> Repeats:
     """What repeats of ``unique`` tokens are worth under a law with these parameters.
 
-    Its own R_D* and R_N* are used where it was fitted to repeats, else the published ones.
-    Raises ``FitError`` for a law without a compute-optimal split.
+    ``split`` is its compute-optimal split where nothing is repeated. Its own R_D* and R_N* are used
+    where it was fitted to repeats, else the published ones. Raises ``FitError`` without a split.
     """
-    if surface.split is None:
+    if split is None:
         raise FitError("the law has no compute-optimal split: repeats cannot be valued under it")
     own = {"data": params["R_D"], "size": params["R_N"]} if "R_D" in params else {}
-    return Repeats(unique=unique, split=surface.split, **own)
+    return Repeats(unique=unique, split=split, **own)
 
 
 def repeat_doubts(own: bool, tokens: float, unique: float) -> list[str]:

@@ -14,17 +14,17 @@ from scaling_law import text_columns
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.prediction_text import loss_words
 from scaling_law.fit.result import Prediction, finite_json
-from scaling_law.fit.surface import surface_of
 from scaling_law.forecast.allocate import AllocationAnswer, allocate
 from scaling_law.forecast.allocate_text import answer_words, only_ranges
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.hardware import PRICES_AS_OF, Hardware
 from scaling_law.forecast.optima import cheapest_for_loss
+from scaling_law.forecast.outlook import outlook_of
 from scaling_law.forecast.published import COMPARISON_CAVEAT
 from scaling_law.forecast.session import SourcedLaw
 from scaling_law.forecast.target import Target
-from scaling_law.units import format_count, format_dollars, format_ratio, rounded_count
+from scaling_law.units import count_range, format_count, format_dollars, format_ratio, rounded_count
 
 DEFAULT_LAWS = ("besiroglu2024", "hoffmann2022", "muennighoff2023", "kaplan2020")
 # FLOP/s per dollar of GPUs for machine learning doubled every 2.1 to 2.5 years from 2006 to 2023
@@ -125,13 +125,12 @@ class Arrival:
 def retrodict(source: SourcedLaw, model: KnownModel) -> Retrodiction:
     """One known model under one law. Raises ``FitError`` where the law has no split."""
     best = allocate(source, Budget(unit="flops", amount=model.flops))
-    surface = surface_of(source.fit.law, source.fit.params)
-    assert surface is not None, "allocate refuses laws of one variable"
-    loss = surface.log_loss(model.params, model.tokens)
+    loss_at = outlook_of(source.fit, source.worlds).loss_at
+    loss = loss_at(model.params, model.tokens)
     flops = params = served = None
     try:
-        if best.smaller:  # the law's split is the minimum of its own surface
-            cheapest = cheapest_for_loss(surface.log_loss, math.exp(loss))
+        if best.smaller:  # the split is the minimum of the loss itself
+            cheapest = cheapest_for_loss(loss_at, math.exp(loss))
             flops, params = cheapest.flops, cheapest.params
     except FitError:
         pass
@@ -238,8 +237,8 @@ _HEAD = ("law", "loss", "same FLOPs best as", "on tokens", "a param", "loss", "i
 _BRACKETS = {
     False: "published laws have no intervals: too little of the errors of their splits was"
     " published",
-    True: "intervals of fitted laws (in brackets, or alone): 90%, the same answer under the fit's"
-    " samples",
+    True: "intervals of fits (in brackets, or alone): 90%, the same answer in each way that the fit"
+    " allows",
 }
 _NOTES = (
     "params all of a model's, as published; FLOPs 6 x params x tokens; loss in nats per token",
@@ -263,7 +262,7 @@ def _row(each: Retrodiction) -> tuple[str, ...]:
     interval, far = each.best.params_interval, only_ranges(each.best)
     size, tokens, ratio, _ = answer_words(each.best)
     if interval and not far:
-        size += f" [{rounded_count(interval[0], 2)}, {rounded_count(interval[1], 2)}]"
+        size += f" [{count_range(*interval)}]"
     needs = "-"
     if each.flops_needed is not None and not far:
         share = 100 * each.flops_needed / each.model.flops
@@ -312,7 +311,7 @@ def _arrival_words(each: Arrival) -> str:
     most = each.flops
     if each.flops_interval:
         low, most = each.flops_interval
-        ends = f"{rounded_count(low, 2)} to {_bounded(most)}"
+        ends = count_range(low, most)
         needed += f" (interval {ends})"
         if each.far:
             needed = f"{ends} FLOPs"
@@ -323,10 +322,6 @@ def _arrival_words(each: Arrival) -> str:
         return words
     years = ", ".join(f"{_years_words(each, name)} {name}" for name in each.years)
     return f"{words}: {years}"
-
-
-def _bounded(flops: float) -> str:
-    return "any" if flops == math.inf else rounded_count(flops, 2)
 
 
 def _times(ratio: float) -> str:

@@ -14,10 +14,11 @@ from typing import Any
 
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.result import FitResult, Prediction
-from scaling_law.fit.solver.interval import log_loss
+from scaling_law.fit.worlds import Worlds
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.hardware import Hardware, energy_words, training_cost
 from scaling_law.forecast.optima import Choice, Loss, inference_aware, over_trained
+from scaling_law.forecast.outlook import outlook_of
 from scaling_law.forecast.shape import concrete_shape
 from scaling_law.forecast.target import Target
 from scaling_law.spec.model import Model
@@ -50,16 +51,6 @@ class Scenario:
         return fields
 
 
-def loss_of(fit: FitResult) -> Loss:
-    """(params, tokens) -> log loss under a fitted or published law."""
-
-    def at(params: float, tokens: float) -> float:
-        point = {"params": params, "tokens": tokens, "tokens_unique": tokens}
-        return log_loss(fit.law, fit.params, point | {"flops": 6 * params * tokens})
-
-    return at
-
-
 def spend(target: Target, budget: Budget, hardware: Hardware) -> Target:
     """``target`` with the FLOPs that ``budget`` buys on ``hardware``.
 
@@ -70,11 +61,14 @@ def spend(target: Target, budget: Budget, hardware: Hardware) -> Target:
     return dataclasses.replace(target, flops=budget.in_flops(hardware).amount)
 
 
-def settle(fit: FitResult, target: Target, scenario: Scenario) -> tuple[Target, Choice | None]:
+def settle(
+    fit: FitResult, target: Target, scenario: Scenario, worlds: Worlds | None = None
+) -> tuple[Target, Choice | None]:
     """``target`` as the scenario sets it, and the inference-aware choice where tokens are served.
 
-    Raises ``ConfigError`` for a scenario that contradicts the target, ``FitError`` when the law
-    cannot answer.
+    The choice is made over ``worlds``, or without them under the law ``fit`` alone. Raises
+    ``ConfigError`` for a scenario that contradicts the target, ``FitError`` where there is no
+    answer.
     """
     if scenario.memory_bytes is not None:
         raise ConfigError("a memory limit: slaw allocate takes it, a forecast at a target does not")
@@ -89,11 +83,23 @@ def settle(fit: FitResult, target: Target, scenario: Scenario) -> tuple[Target, 
                 "tokens served need a target loss, and nothing else: the model that "
                 "is cheapest to train and to serve at that loss is chosen"
             )
-        choice = inference_aware(loss_of(fit), target.given["target_loss"], scenario.tokens_served)
+        loss = _loss_of(fit, worlds)
+        choice = inference_aware(loss, target.given["target_loss"], scenario.tokens_served)
         return Target(params=choice.params, tokens=choice.tokens), choice
     if scenario.tokens_per_param is not None:
         return _at_ratio(target, scenario.tokens_per_param), None
     return target, None
+
+
+def _loss_of(fit: FitResult, worlds: Worlds | None) -> Loss:
+    """(params, tokens) -> the point forecast's log loss, all tokens different."""
+    outlook = outlook_of(fit, worlds)
+
+    def at(params: float, tokens: float) -> float:
+        point = {"params": params, "tokens": tokens, "tokens_unique": tokens}
+        return outlook.log_loss(point | {"flops": 6 * params * tokens})
+
+    return at
 
 
 def _at_ratio(target: Target, ratio: float) -> Target:
@@ -117,12 +123,14 @@ def consequences(
     scenario: Scenario,
     choice: Choice | None,
     *,
+    worlds: Worlds | None = None,
     hardware: Hardware | None = None,
     template: Model | None = None,
 ) -> dict[str, Any]:
     """``shape``, ``cost``, ``over_training`` and ``serving``, each None where it does not apply.
 
-    ``template`` gives the shape's vocabulary and context (None: a large model's).
+    ``fit`` and ``worlds`` are what the prediction rests on; ``template`` gives the shape's
+    vocabulary and context (None: a large model's).
     """
     decision: dict[str, Any] = dict.fromkeys(("shape", "cost", "over_training", "serving"))
     params, tokens, flops = prediction.params, prediction.tokens, prediction.flops
@@ -134,7 +142,7 @@ def consequences(
         )
     if flops is not None and tokens is not None and params is not None:
         limited = prediction.tokens_unique is not None
-        decision["over_training"] = _over_training(fit, flops, tokens / params, limited)
+        decision["over_training"] = _over_training(fit, worlds, flops, tokens / params, limited)
     if choice is not None:
         decision["serving"] = {"tokens_served": scenario.tokens_served, **choice.extra}
     return decision
@@ -154,7 +162,7 @@ def _shape(params: float, counted: str, template: Model | None) -> dict[str, Any
 
 
 def _over_training(
-    fit: FitResult, flops: float, ratio: float, limited: bool
+    fit: FitResult, worlds: Worlds | None, flops: float, ratio: float, limited: bool
 ) -> dict[str, float] | None:
     """What training at ``ratio`` tokens a parameter costs beside the compute-optimal split."""
     if limited:  # where data repeat the best split is another
@@ -162,7 +170,7 @@ def _over_training(
     if not {"params", "tokens"} <= set(fit.law.variables):
         return None
     try:
-        choice = over_trained(loss_of(fit), flops, ratio)
+        choice = over_trained(_loss_of(fit, worlds), flops, ratio)
     except FitError:
         return None
     return {"tokens_per_param": ratio, **choice.extra}

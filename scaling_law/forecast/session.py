@@ -11,11 +11,13 @@ from typing import Any
 
 from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.files.record import NATS, find_sweeps, load_records, only_sweep
+from scaling_law.fit.checks.select_law import why_chosen
 from scaling_law.fit.laws import is_own, law_names
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.result import FitResult, Prediction, finite_json
 from scaling_law.fit.session import KnownLaws, known_laws
+from scaling_law.fit.worlds import Worlds
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.extrapolate import check_level, extrapolate
 from scaling_law.forecast.hardware import Hardware
@@ -30,7 +32,7 @@ from scaling_law.forecast.scenario import Scenario, consequences, decision_lines
 from scaling_law.forecast.target import Target, Times
 from scaling_law.forecast.text import format_prediction, prediction_json
 from scaling_law.spec.model import Model
-from scaling_law.units import format_count
+from scaling_law.units import format_count, weight_words
 
 DEFAULT_RESULTS = "results"
 
@@ -40,8 +42,8 @@ class ForecastAnswer:
     """The answer of ``slaw extrapolate``.
 
     ``prediction``: the forecast.
-    ``fit``: its law.
-    ``origin``: where the law comes from, in words.
+    ``fit``: its law; over several laws, the one whose parameters are shown.
+    ``origin``: what it rests on, in words.
     ``rows``: the forecast beside the published laws.
     ``decision``: what the target takes, as ``consequences`` gives it.
     """
@@ -81,7 +83,7 @@ def forecast(
     """Forecast with a published law, or with the fit of a sweep or of a table of runs.
 
     ``times`` are further variables of the target, as multiples of the law's largest. Without
-    ``law`` the sweep's best law is used; without ``results`` the only sweep under
+    ``law`` all its laws count by their weights; without ``results`` the only sweep under
     ``results/``. ``hardware``: what the target costs there. Raises ``ConfigError`` when the law or
     the results are missing or not unique, ``FitError`` when the data cannot answer, or the answer
     is a loss that no trained model has.
@@ -101,11 +103,9 @@ def forecast(
     figures = {variable: one.of(variable, name, data_range) for variable, one in times.items()}
     target = dataclasses.replace(target, **figures)
     answer = _at(
-        source.fit,
-        source.origin,
+        source,
         target,
         level,
-        known=source.known,
         hardware=hardware,
         scenario=scenario,
         template=source.template,
@@ -140,14 +140,16 @@ def _refuse_above_chance(prediction: Prediction, source: SourcedLaw) -> None:
 class SourcedLaw:
     """A law with its source.
 
-    ``fit``: the law.
+    ``fit``: the law; of a forecast over several, the one whose parameters are shown.
     ``origin``: where it comes from, in words.
+    ``worlds``: what the forecast is made over; None: the law alone.
     ``known``: what was fitted with it; None: published.
     ``source``: folder or table of the runs; None: published.
     """
 
     fit: FitResult
     origin: str
+    worlds: Worlds | None = None
     known: KnownLaws | None = None
     source: Path | None = None
 
@@ -155,7 +157,10 @@ class SourcedLaw:
     def label(self) -> str:
         """``besiroglu2024``, or a fitted law with its folder or table."""
         name = law_name(self.fit)
-        return name if self.source is None else f"{name} fitted to {self.source}"
+        if self.source is None:
+            return name
+        several = self.worlds is not None and len(self.worlds.laws) > 1
+        return f"{'the laws' if several else name} fitted to {self.source}"
 
     @property
     def template(self) -> Model | None:
@@ -169,8 +174,8 @@ class SourcedLaw:
 
     @property
     def beside(self) -> dict[str, Any]:
-        """What a sweep's other laws and repeats add to a forecast, as ``extrapolate`` takes it."""
-        return self.known.beside(self.fit) if self.known else {}
+        """What the forecast rests on beside the law, as ``extrapolate`` takes it."""
+        return {"worlds": self.worlds, **self.known.beside_one} if self.known else {}
 
 
 def find_law(
@@ -188,7 +193,7 @@ def find_laws(
     *,
     published: bool = True,
 ) -> list[SourcedLaw]:
-    """The laws of these names, published or fitted to a sweep or table; without names its best law.
+    """The laws of these names, published or fitted to a sweep or table; without names all of it.
 
     Without ``results`` the only sweep under ``results/`` is used. Raises ``ConfigError`` when a law
     or the results are missing or not unique, ``FitError`` when nothing could be fitted.
@@ -252,51 +257,64 @@ def _fitted(known: KnownLaws, asked: str, source: Path) -> SourcedLaw:
             f" {', '.join(sorted(known.laws))}, "
             f"or without --results a published one, {', '.join(PUBLISHED)}"
         )
-    why = "" if asked else ", the one that best predicts held-out runs (see slaw fit)"
-    origin = f"law {name} fitted to {source}{why}"
-    return SourcedLaw(fit=known.laws[name], origin=origin, known=known, source=source)
+    fit = known.laws[name]
+    if asked:
+        origin = f"law {name} fitted to {source}, alone"
+        return SourcedLaw(fit=fit, origin=origin, known=known, source=source)
+    origin = f"{_rests_on(known)}, fitted to {source} (see slaw fit)"
+    return SourcedLaw(fit=fit, origin=origin, worlds=known.worlds, known=known, source=source)
 
 
-def for_law(
-    known: KnownLaws,
-    name: str,
-    target: Target,
-    level: float,
-    origin: str,
-    template: Model | None = None,
+def _rests_on(known: KnownLaws) -> str:
+    """What a forecast rests on without a law's name: several laws, or one and why that one."""
+    if known.worlds is None or len(known.worlds.laws) == 1:
+        return f"law {known.best_law} ({why_chosen(known.laws[known.best_law])})"
+    said = ", ".join(f"{name} {weight_words(x)}" for name, x in known.worlds.laws.items())
+    return f"{len(known.worlds.laws)} laws by their weights ({said})"
+
+
+def for_known(
+    known: KnownLaws, target: Target, level: float, template: Model | None = None
 ) -> ForecastAnswer:
-    """Forecast with one fitted law; the others count towards the interval.
+    """The forecast of fitted laws.
 
     ``template`` gives the shape's vocabulary and context: a model of the sweep.
     """
-    return _at(known.laws[name], origin, target, level, known=known, template=template)
+    source = SourcedLaw(
+        fit=known.laws[known.best_law], origin=_rests_on(known), worlds=known.worlds, known=known
+    )
+    return _at(source, target, level, template=template)
 
 
 def _at(
-    fit: FitResult,
-    origin: str,
+    source: SourcedLaw,
     target: Target,
     level: float,
     *,
-    known: KnownLaws | None = None,
     hardware: Hardware | None = None,
     scenario: Scenario | None = None,
     template: Model | None = None,
 ) -> ForecastAnswer:
     scenario = scenario or Scenario()
+    fit, worlds = source.fit, source.worlds
     with numerical_failures():
-        settled, choice = settle(fit, target, scenario)
-        beside = known.beside(fit) if known else {}
+        settled, choice = settle(fit, target, scenario, worlds)
         prediction = extrapolate(
-            fit, settled, tokens_unique=scenario.tokens_unique, level=level, **beside
+            fit, settled, tokens_unique=scenario.tokens_unique, level=level, **source.beside
         )
         decision = consequences(
-            fit, prediction, scenario, choice, hardware=hardware, template=template
+            fit,
+            prediction,
+            scenario,
+            choice,
+            worlds=worlds,
+            hardware=hardware,
+            template=template,
         )
     return ForecastAnswer(
         prediction=prediction,
         fit=fit,
-        origin=origin,
+        origin=source.origin,
         rows=tuple(comparison(prediction)),
         decision=decision,
     )

@@ -9,7 +9,9 @@ from typing import Any
 from scaling_law import text_columns
 from scaling_law.files.record import unit_in_full
 from scaling_law.fit.prediction_text import (
+    cause_words,
     distance_text,
+    law_words,
     loss_text,
     loss_unit,
     loss_words,
@@ -18,7 +20,7 @@ from scaling_law.fit.prediction_text import (
 )
 from scaling_law.fit.result import FitResult, Prediction, finite_json, status_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
-from scaling_law.units import count_of, format_count, rounded_count
+from scaling_law.units import NOT_DETERMINED, count_of, count_range, format_count
 
 
 def prediction_json(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -49,13 +51,16 @@ def format_prediction(
     if prediction.beyond_data:
         lines.append(distance_text(prediction))
     lines += ["", *_optimum_lines(prediction), *decision]
-    if prediction.interval_parts:
+    if prediction.variance_shares:
+        lines += [law_words(prediction)] if prediction.over_laws else []
+        lines.append(cause_words(prediction))
+    elif prediction.interval_parts:
         causes = ", ".join(
             f"{name.replace('_', ' ')} {_percent(-low)} {_percent(high)}"
             for name, (low, high) in prediction.interval_parts.items()
         )
         lines.append(f"the interval's parts, in loss, joined in quadrature of logs: {causes}")
-    lines.append(f"law: {_law_words(prediction)}, {_origin(fit)}")
+    lines.append(_law_line(prediction, fit))
     lines.append(_convention_text(prediction, fit))
     if rows:
         lines += ["", *_table(prediction, rows)]
@@ -78,10 +83,7 @@ def _optimum_lines(prediction: Prediction) -> list[str]:
     """The law's compute-optimal figures; far beyond the data only their intervals."""
     lines = []
     if prediction.flops_interval is not None:
-        low, high = prediction.flops_interval
-        top = "any" if high == math.inf else rounded_count(high, 2)
-        ends = f"{rounded_count(low, 2)} to {top}"
-        lines.append(f"compute for this loss: {ends} FLOPs ({prediction.law} alone)")
+        lines.append(f"compute for this loss: {count_range(*prediction.flops_interval, 'FLOPs')}")
     plain = "with nothing repeated, " if prediction.tokens_unique is not None else ""
     if prediction.is_best_split and not plain:
         lines.append(_best_split_line(prediction))
@@ -112,7 +114,8 @@ def _best_split_line(prediction: Prediction) -> str:
 def _split_lines(prediction: Prediction) -> list[str]:
     lines = []
     if prediction.params is not None and prediction.tokens_for_params is not None:
-        words = f"{best_words(prediction, 'tokens_for_params')} tokens"
+        words = best_words(prediction, "tokens_for_params")
+        words += "" if words == NOT_DETERMINED else " tokens"
         interval = prediction.tokens_for_params_interval
         if interval and not prediction.refused:
             words += f" (interval {_range(interval)})"
@@ -120,15 +123,18 @@ def _split_lines(prediction: Prediction) -> list[str]:
     if prediction.params_optimal and prediction.tokens_optimal and prediction.flops:
         size, tokens = (best_words(prediction, f"{x}_optimal") for x in ("params", "tokens"))
         words = f"{size} params on {tokens} tokens"
+        if size == tokens == NOT_DETERMINED:
+            words = NOT_DETERMINED
         ends = prediction.params_optimal_interval, prediction.tokens_optimal_interval
         if ends[0] and ends[1] and not prediction.refused:
-            words += f" (interval {_range(ends[0])}, {_range(ends[1])})"
+            both = dict.fromkeys((_range(ends[0]), _range(ends[1])))
+            words += f" (interval {', '.join(both)})"
         lines.append(f"best split of {format_count(prediction.flops)} FLOPs: {words}")
     return lines
 
 
 def _range(ends: tuple[float, float]) -> str:
-    return f"{rounded_count(ends[0], 2)} to {rounded_count(ends[1], 2)}"
+    return count_range(*ends)
 
 
 def best_words(prediction: Prediction, name: str) -> str:
@@ -144,10 +150,13 @@ def best_words(prediction: Prediction, name: str) -> str:
     return format_count(value)
 
 
-def _law_words(prediction: Prediction) -> str:
+def _law_line(prediction: Prediction, fit: FitResult) -> str:
+    """Where the law comes from, or the laws."""
+    if prediction.over_laws:
+        return f"{_origin(fit)}; slaw fit shows the parameters of one law, {prediction.law}"
     if prediction.form in ("", prediction.law):
-        return prediction.law
-    return f"{prediction.law} (of the form {prediction.form})"
+        return f"law: {prediction.law}, {_origin(fit)}"
+    return f"law: {prediction.law} (of the form {prediction.form}), {_origin(fit)}"
 
 
 def _origin(fit: FitResult) -> str:

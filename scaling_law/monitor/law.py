@@ -109,7 +109,7 @@ def _failed(reason: str) -> dict[str, Any]:
 
 
 def fitted_law(folder: Path) -> dict[str, Any]:
-    """The law that best predicts held-out runs of the sweep in ``folder``, as JSON values.
+    """The law of the sweep in ``folder`` and the forecast beside it, as JSON values.
 
     Of a sweep with arms, ``arms`` has the law of each, or why it has none. Raises ``SlawError`` if
     the runs do not support a law.
@@ -134,9 +134,11 @@ def fitted_law(folder: Path) -> dict[str, Any]:
 def _law_of(records: Sequence[RunRecord]) -> dict[str, Any]:
     """The law of runs of one recipe.
 
-    ``frontier`` is its loss at the compute-optimal split of each compute (FLOPs, 6 N D), with the
-    interval of a new run there. Raises ``SlawError`` if the runs do not support a law.
+    ``forecast_weights`` are those of the laws in its forecast, ``frontier`` is the forecast at the
+    compute-optimal split of each compute (FLOPs, 6 N D), with the interval of a new run there.
+    Raises ``SlawError`` if the runs do not support a law.
     """
+    from scaling_law.fit.make_worlds import make_worlds
     from scaling_law.fit.points.dataset import from_records
     from scaling_law.fit.result import finite_json
     from scaling_law.fit.suite import FitSettings, joint_fits
@@ -148,6 +150,7 @@ def _law_of(records: Sequence[RunRecord]) -> dict[str, Any]:
     if fit is None or not fit.usable:
         why = fit.message if fit else "no law fits"
         return {"status": "too_few", "message": one_line(why), "points": len(points)}
+    worlds = make_worlds(points, laws, best=best)
     law = {
         "status": "fitted",
         "message": fit.message,
@@ -160,13 +163,14 @@ def _law_of(records: Sequence[RunRecord]) -> dict[str, Any]:
         "intervals": fit.intervals,
         "level": settings.level,
         "rms_log_residual": fit.rms_log_residual,
-        "frontier": _frontier(points, fit, laws, settings.level),
+        "forecast_weights": worlds.laws if worlds else {best: 1.0},
+        "frontier": _frontier(points, fit, worlds, settings.level),
     }
     plain: dict[str, Any] = finite_json(law)
     return plain
 
 
-def _frontier(points: Any, fit: Any, laws: Any, level: float) -> list[dict[str, float | None]]:
+def _frontier(points: Any, fit: Any, worlds: Any, level: float) -> list[dict[str, float | None]]:
     import numpy as np
 
     from scaling_law.fit.checks.monotone import seed_noise
@@ -175,12 +179,11 @@ def _frontier(points: Any, fit: Any, laws: Any, level: float) -> list[dict[str, 
 
     noise, _ = seed_noise(points)
     flops = 6.0 * points.params * points.tokens
-    others = [law for law in laws.values() if law is not fit and law.usable]
     frontier = []
     for value in np.geomspace(flops.min(), _BEYOND * flops.max(), _FRONTIER_POINTS).tolist():
         with contextlib.suppress(SlawError):
             at = extrapolate(
-                fit, Target(flops=value), level=level, seed_noise_log=noise, alternatives=others
+                fit, Target(flops=value), worlds=worlds, level=level, seed_noise_log=noise
             )
             frontier.append(
                 {

@@ -27,6 +27,7 @@ from scaling_law.run.sweep_state.text import (
     step_text,
     throughput_text,
 )
+from scaling_law.units import weight_words
 
 MOST_ROWS, MOST_CURVES, MOST_METRICS = 300, 400, 6
 # "" is the unit of the losses.
@@ -185,7 +186,16 @@ def law_text(law: dict[str, Any]) -> str:
     return (
         f"{law['law']}: {law['formula']}, fitted to {law['points']} annealed points of"
         f" {law['trunks']} trunks; rms residual {law['rms_log_residual']:.2%} of loss."
+        f"{_forecast_words(law['forecast_weights'])}"
     )
+
+
+def _forecast_words(weights: dict[str, float]) -> str:
+    """Which laws the curve of the least loss is over, where there are several."""
+    if len(weights) < 2:
+        return ""
+    said = ", ".join(f"{name} {weight_words(share)}" for name, share in weights.items())
+    return f" Forecasts are over several laws by their weights: {said}."
 
 
 def law_rows(law: dict[str, Any]) -> list[list[str]]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.errors import FitError
 from scaling_law.files.layout import SweepDir, atomic_write
 from scaling_law.files.record import RunRecord
 from scaling_law.fit.arms import (
@@ -30,11 +29,8 @@ from scaling_law.fit.arms import (
     stored_or_fitted_arm,
 )
 from scaling_law.fit.recipes.compare_arms import ArmComparison, compare_arms
-from scaling_law.fit.recipes.multiplier import frontier_losses
-from scaling_law.fit.result import FitResult
-from scaling_law.fit.surface import surface_of
-from scaling_law.forecast.extrapolate import extrapolate
-from scaling_law.forecast.target import Target
+from scaling_law.fit.session import KnownLaws
+from scaling_law.forecast.outlook import outlook_of
 from scaling_law.plan.plan import Plan
 from scaling_law.report import arm_figures, curves, registered, style, tables
 from scaling_law.report.arm_figures import ArmPoints
@@ -169,27 +165,31 @@ def _points(fit: ArmFit, name: str) -> ArmPoints:
         if r.kind != "trunk" and r.run_id not in left_out and r.val_loss_nats is not None
     ]
     flops = [6.0 * r.params_matmul * r.tokens for r in runs]
-    best = fit.known.laws.get(fit.known.best_law) if fit.known else None
     return ArmPoints(
         name=name,
         labels=tuple(r.spec.label for r in runs),
         flops=tuple(flops),
         losses=tuple(r.val_loss_nats for r in runs if r.val_loss_nats is not None),
-        line=tuple(_least_losses(best, flops)) if best is not None and flops else (),
+        line=tuple(_least_losses(fit.known, flops)) if fit.known is not None and flops else (),
     )
 
 
-def _least_losses(law: FitResult, flops: Sequence[float]) -> list[tuple[float, float]]:
-    """Budgets over the range of ``flops``, and the least loss of each; [] without an optimum."""
-    budgets = np.geomspace(min(flops), max(flops), _LINE_POINTS)
-    try:
-        extrapolate(law, Target(flops=float(budgets[0])))  # refuses a law without an optimum
-    except FitError:
+def _least_losses(known: KnownLaws, flops: Sequence[float]) -> list[tuple[float, float]]:
+    """Budgets over the range of ``flops``, and the least loss forecast for each.
+
+    Empty where the law cannot be used, or has no compute-optimal split.
+    """
+    best = known.laws.get(known.best_law)
+    if best is None or not best.usable:
         return []
-    surface = surface_of(law.law, law.params)
-    assert surface is not None, "a law with an optimum is one of params and tokens"
-    losses = frontier_losses(surface, budgets)
-    return list(zip(budgets.tolist(), losses.tolist(), strict=True))
+    outlook = outlook_of(best, known.worlds)
+    if outlook.split is None:
+        return []
+    line = []
+    for budget in np.geomspace(min(flops), max(flops), _LINE_POINTS).tolist():
+        params = outlook.split.params(budget)
+        line.append((budget, math.exp(outlook.loss_at(params, budget / 6 / params))))
+    return line
 
 
 def _comparison_rows(arms: Arms) -> list[dict[str, Any]]:
@@ -320,7 +320,7 @@ def _laws(arms: Arms) -> Section:
     body = ""
     if rows:
         caption = (
-            "The law of each arm alone, the one that best predicts its held-out runs; loss in"
+            "The law of each arm alone, the first that none beats clearly on held-out runs; loss in"
             f" {loss_unit_of(arms.runs)}, parameters: matmul, intervals at 90%"
         )
         body += table(caption, ("arm", *HEADINGS[1:]), rows, (0, 3))

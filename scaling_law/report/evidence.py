@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +26,9 @@ from scaling_law.fit.session import KnownLaws, fit_sources, stored_or_fitted
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.suite import FitSettings
 from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.forecast.outlook import Outlook, outlook_of
 from scaling_law.forecast.score import Score, score_of_sweep
-from scaling_law.forecast.session import ForecastAnswer, for_law
+from scaling_law.forecast.session import ForecastAnswer, for_known
 from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan, read_plan
 
@@ -49,13 +52,33 @@ class Fitted:
 
     @property
     def best(self) -> FitResult:
-        """The law to forecast with."""
+        """The law whose parameters are shown."""
         return self.known.laws[self.known.best_law]
 
     @property
     def level(self) -> float:
         """The confidence level of every interval."""
         return float(self.summary["settings"]["level"])
+
+    @functools.cached_property
+    def outlook(self) -> Outlook:
+        """What forecasts rest on. Raises ``FitError`` where the law cannot be evaluated."""
+        known = self.known
+        return outlook_of(self.best, known.worlds, seed_noise_log=known.seed_noise_log)
+
+    @property
+    def middle_flops(self) -> float:
+        """FLOPs in the middle of the data: where slopes are compared."""
+        return math.sqrt(math.prod(self.points.data_range["flops"]))
+
+    @functools.cached_property
+    def exponent(self) -> tuple[float, tuple[float, float] | None] | None:
+        """a in params ~ FLOPs^a of the forecast in the middle of the data, and its interval."""
+        if not self.best.usable or self.outlook.split is None:
+            return None
+        at = {"flops": self.middle_flops, "params": self.outlook.split.params(self.middle_flops)}
+        fields = self.outlook.optimum(at, self.level)
+        return fields["params_exponent"], fields["params_exponent_interval"]
 
     @property
     def cells(self) -> list[IsoflopCell]:
@@ -68,8 +91,8 @@ class Fitted:
         return PowerLine(**fields) if fields else None
 
     def forecast_at(self, params: float) -> Prediction | None:
-        """The best law at this size and its compute-optimal tokens, as the forecast is made."""
-        beside = self.known.beside(self.best)
+        """The forecast at this size and its compute-optimal tokens."""
+        beside = self.known.beside
         try:
             return extrapolate(self.best, Target(params=params), level=self.level, **beside)
         except FitError:
@@ -179,15 +202,12 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
         flops=settings["flops"],
         keep=settings["keep"],
     )
-    name = known.best_law
     forecast, why = None, ""
     try:
-        forecast = for_law(
+        forecast = for_known(
             known,
-            name,
             Target(params=target_params),
             float(settings["level"]),
-            f"law {name}, the joint law that best predicts held-out runs",
             template=records[0].spec.model,
         )
     except FitError as problem:

@@ -28,6 +28,8 @@ from scaling_law.report.optimum import (
     allocation_of,
     allocation_rules,
     published_lines,
+    split_curve,
+    split_words,
 )
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.units import format_count
@@ -316,9 +318,12 @@ def _allocation(fitted: Fitted) -> Layer:
             share = 0.5 - fitted.level / 2
             bottom, top = np.quantile(np.array(curves), [share, 1 - share], axis=0)
         name = f"{fit.law.name}: slope {split.exponent:.2f}"
-        return [_line(name, style.BLUE, x, y, bottom, top)]
+        return [_line(name, style.SKY, x, y, bottom, top)]
 
     layers = []
+    if (curve := split_curve(fitted, x)) is not None:
+        line = _line(split_words(fitted), style.BLUE, x, *curve)
+        layers.append(line | {"only": fitted.points.convention["params"]})
     vertices = [cell for cell in fitted.cells if cell.usable and cell.params_optimal]
     if vertices:
         layers.append(
@@ -351,7 +356,7 @@ def _forecast(fitted: Fitted, target_params: float) -> list[Layer]:
     points, layers = fitted.points, []
     within = [p for p in known if not p.refused]
     for words, ones in (
-        ("fitted law", within),
+        ("forecast", within),
         ("only the range may be quoted", [*within[-1:], *(p for p in known if p.refused)]),
     ):
         if ones:
@@ -359,9 +364,9 @@ def _forecast(fitted: Fitted, target_params: float) -> list[Layer]:
                 np.array([getattr(p, name) for p in ones], dtype=float)
                 for name in ("params", "loss_nats", "low_nats", "high_nats")
             )
-            colour = style.BLUE if words == "fitted law" else style.SKY
+            colour = style.BLUE if words == "forecast" else style.SKY
             layer = _line(words, colour, x, y, bottom, top)
-            layers.append(layer | {"range_only": words != "fitted law"})
+            layers.append(layer | {"range_only": words != "forecast"})
     layers += [
         _line(words, colour, sizes, losses, dashed=True)
         for words, colour, losses in published_lines(sizes)

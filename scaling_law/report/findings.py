@@ -9,8 +9,13 @@ from typing import Any
 
 from scaling_law.files.record import NATS, short_unit, unit_in_full
 from scaling_law.fit.checks.select_law import CLEARLY_BETTER
-from scaling_law.fit.prediction_text import loss_words
-from scaling_law.fit.result import FitResult, Prediction, bound_words, exponent_words
+from scaling_law.fit.prediction_text import cause_words, law_words, loss_words
+from scaling_law.fit.result import (
+    FitResult,
+    Prediction,
+    exponent_words,
+    interval_words,
+)
 from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
 from scaling_law.forecast.text import comparison_cells
 from scaling_law.report.evidence import Evidence, Fitted
@@ -28,7 +33,14 @@ from scaling_law.report.page import (
     text,
 )
 from scaling_law.report.style import power_of_ten
-from scaling_law.units import format_count, rounded_count
+from scaling_law.units import (
+    NOT_DETERMINED,
+    count_of,
+    format_count,
+    is_determined,
+    rounded_count,
+    weight_words,
+)
 
 _COUNTED = {
     "total": "total (every one)",
@@ -57,7 +69,9 @@ def answer(evidence: Evidence) -> Section:
     if prediction.refused:
         body += note(sentence(prediction.refused))
     body += "<h3>Why the interval is this wide</h3>\n"
-    body += bullets([sentence(warning) for warning in prediction.warnings])
+    whys = [law_words(prediction)] if prediction.over_laws else []
+    whys += [cause_words(prediction)] if prediction.variance_shares else []
+    body += bullets([sentence(words) for words in (*whys, *prediction.warnings)])
     body += _comparison(prediction, fitted.forecast.rows, fitted.points.loss_unit)
     body += "<details><summary>As slaw extrapolate prints it</summary>"
     body += listing(fitted.forecast.text) + "</details>\n"
@@ -82,7 +96,8 @@ def _tokens_words(prediction: Prediction) -> str:
     words = _amount(tokens, 3)  # as the target is given below
     if prediction.tokens_for_params_interval:
         low, high = prediction.tokens_for_params_interval
-        words += f" ({_amount(low, 2)} to {_amount(high, 2)})"
+        known = is_determined(low, high)
+        words += f" ({_amount(low, 2)} to {_amount(high, 2)})" if known else f" ({NOT_DETERMINED})"
     return words
 
 
@@ -94,23 +109,23 @@ def _amount(value: float, digits: int) -> str:
 
 def _shape_card(fitted: Fitted, target_params: float) -> str:
     heading = "Compute-optimal shape"
-    best = fitted.best
-    if best.optimum is None:
-        why = "The law has no compute-optimal split." if best.usable else "No law to split by."
+    if fitted.exponent is None or fitted.outlook.split is None:
+        usable = fitted.best.usable
+        why = "The law has no compute-optimal split." if usable else "No law to split by."
         return card(heading, "not determined", [why])
+    exponent, interval = fitted.exponent
     words = []
-    if interval := best.optimum_intervals.get("a"):
-        level = f"{100 * best.level:g}%"
+    if interval is not None:
+        level = f"{100 * fitted.level:g}%"
         words.append(f"{level} interval of the exponent {interval[0]:.2f} to {interval[1]:.2f}.")
     words.append("Kaplan 2020 found 0.73, Chinchilla 2022 0.50.")
-    low, high = fitted.points.data_range["flops"]
-    middle = best.optimum.params(math.sqrt(low * high))
-    tokens = math.sqrt(low * high) / 6 / middle
+    middle = fitted.middle_flops
+    params = fitted.outlook.split.params(middle)
     words.append(
-        f"Within the data about {rounded_count(tokens / middle, 2)} tokens per parameter"
+        f"Within the data about {rounded_count(middle / 6 / params**2, 2)} tokens per parameter"
         f" (parameters: {fitted.points.convention['params'].replace('_', '-')})."
     )
-    return card(heading, "size grows as compute", words, raised=f"{best.optimum.exponent:.2f}")
+    return card(heading, "size grows as compute", words, raised=f"{exponent:.2f}")
 
 
 def _trust_card(fitted: Fitted) -> str:
@@ -172,7 +187,7 @@ def law(evidence: Evidence) -> Section | None:
 
 
 def _used(fitted: Fitted) -> str:
-    """Which law forecasts, how it was chosen, and how well it fits."""
+    """What forecasts rest on, how the law shown was chosen, and how well it fits."""
     best = fitted.best
     rollouts = max((score["n_rollouts"] for score in fitted.summary["scores"]), default=0)
     chosen = "the first of the joint laws that converged: the runs allow no rollout to choose by"
@@ -184,11 +199,20 @@ def _used(fitted: Fitted) -> str:
             "asked to predict the more expensive or larger"
         )
     return (
-        f"<p>Forecasts use the {text(best.law.name)} law, {_formula(best.law.latex)}, "
-        f"{chosen}. Fitted to {best.n_points} annealed points from "
+        f"<p>{_forecast_words(fitted)} The law shown is the {text(best.law.name)} law, "
+        f"{_formula(best.law.latex)}, {chosen}. Fitted to {best.n_points} annealed points from "
         f"{best.n_clusters} independent trunks; {best.n_starts_agreeing} of {best.n_starts} "
         f"starts agree; rms residual {percent(best.rms_log_residual)} of loss.</p>\n"
     )
+
+
+def _forecast_words(fitted: Fitted) -> str:
+    """What forecasts rest on, as a sentence."""
+    weights = fitted.known.worlds.laws if fitted.known.worlds else {}
+    if len(weights) < 2:
+        return "Forecasts use one law."
+    said = ", ".join(f"{text(name)} {weight_words(share)}" for name, share in weights.items())
+    return f"Forecasts are over {count_of(len(weights), 'law')} by their weights: {said}."
 
 
 def _formula(latex: str) -> str:
@@ -222,7 +246,7 @@ def _parameter(fit: FitResult, name: str) -> str:
     words = f"{name} = {fit.params[name]:.4g}"
     if name in fit.intervals:
         low, high = fit.intervals[name]
-        words += f" [{bound_words(low)}, {bound_words(high)}]"
+        words += f" {interval_words(low, high)}"
     return words
 
 
@@ -235,8 +259,8 @@ def _scores(fitted: Fitted) -> str:
         errors = [percent(score[name]) for name in names]
         rows.append((name, *errors, signed_percent(score["mean_residual"]), score["status"]))
     return table(
-        "The joint laws, measured over predicted loss − 1: on rollouts, by which the law to "
-        "forecast with is chosen; on all points; and for the largest sizes predicted from the "
+        "The joint laws, measured over predicted loss − 1: on rollouts, by which the law that "
+        "is shown is chosen; on all points; and for the largest sizes predicted from the "
         "others",
         ("law", "rollouts, rms", "all points, rms", "largest sizes, rms",
          "largest sizes, worst", "largest sizes, mean", "status"),

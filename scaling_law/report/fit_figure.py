@@ -57,9 +57,7 @@ def fit_figure(suite: FitSuite) -> Figure:
     if best is None or not best.usable:
         raise FitError("no joint law was fitted: nothing to draw")
     points = suite.points
-    figure, axes = style.new_figure(
-        f"{len(points)} runs and the lowest loss for a budget ({best.law.name})"
-    )
+    figure, axes = style.new_figure(f"{len(points)} runs and the lowest loss for a budget")
     shades = ListedColormap([style.ramp_over(0, 255)(i) for i in range(256)])
     norm = LogNorm(points.params.min(), points.params.max())
     axes.scatter(_flops(points), points.loss_nats, c=points.params, cmap=shades, norm=norm, s=16)
@@ -91,9 +89,9 @@ def _frontier(suite: FitSuite, best: FitResult) -> list[Prediction]:
             one = extrapolate(
                 best,
                 Target(flops=float(flops)),
+                worlds=suite.worlds,
                 level=suite.settings.level,
                 seed_noise_log=suite.validation.seed_noise_log,
-                alternatives=[fit for fit in suite.laws.values() if fit is not best],
             )
         except FitError:
             continue
@@ -117,7 +115,7 @@ def _draw_frontier(axes: Axes, suite: FitSuite, frontier: list[Prediction]) -> l
     level = f"{100 * suite.settings.level:g}%"
     return [
         *entries,
-        Line2D([], [], color=BLUE, label="law at its best split"),
-        Patch(color=BLUE, alpha=0.25, label=f"{level} interval of a new run, over the laws"),
+        Line2D([], [], color=BLUE, label="forecast at its best split"),
+        Patch(color=BLUE, alpha=0.25, label=f"{level} interval of a new run"),
         Line2D([], [], color=FAINT, linestyle="--", label="end of the data"),
     ]

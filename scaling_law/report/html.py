@@ -226,7 +226,8 @@ def _optimum_plots(fitted: Fitted, target_params: float) -> list[Plot]:
         Plot(
             name="allocation",
             shows="Compute-optimal model size against compute, by three approaches",
-            caption="The fitted law's split spends 6 × parameters × tokens. Kaplan's slope is "
+            caption="The forecast's split spends 6 × parameters × tokens; band: its "
+            f"{100 * fitted.level:g}% interval. Kaplan's slope is "
             "drawn through the middle of the data, because its scale belongs to another tokenizer; "
             "the rule of 20 tokens per parameter as published.",
             make=lambda: optimum.allocation(fitted),

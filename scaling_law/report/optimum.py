@@ -30,6 +30,7 @@ from scaling_law.units import format_count
 _REACH = 30.0  # the allocation is drawn so far beyond the data, on each side
 _KAPLAN_SLOPE, _CHINCHILLA_TOKENS = 0.73, 20.0
 FORECAST_STEPS = 24
+SPLIT_STEPS = 40  # of the line of best sizes
 OFF_THE_LINE = "Runs above the line had fewer tokens than is optimal for their size, below it more."
 
 
@@ -92,19 +93,20 @@ def _frame_cells(axes: Axes, fitted: Fitted, cells: list[IsoflopCell]) -> None:
 
 def allocation(fitted: Fitted) -> Figure | None:
     """Best size against compute by three approaches, beside the two published rules."""
-    split = allocation_of(fitted.best, fitted.best.params)
-    isoflop, envelope = fitted.line("isoflop"), fitted.summary["envelope"]
-    if split is None and isoflop is None:
-        return None
     low, high = fitted.points.data_range["flops"]
-    x = np.geomspace(low / 3, high * _REACH, 80)
-    figure, axes = style.new_figure(_allocation_title(fitted, split))
+    x = np.geomspace(low / 3, high * _REACH, SPLIT_STEPS)
+    curve = split_curve(fitted, x)
+    isoflop, envelope = fitted.line("isoflop"), fitted.summary["envelope"]
+    if curve is None and isoflop is None:
+        return None
+    figure, axes = style.new_figure(_allocation_title(fitted))
     axes.axvspan(low, high, color=FAINT, alpha=0.12, linewidth=0)
     entries: list[Line2D | Patch] = [Patch(color=FAINT, alpha=0.25, label="compute of the data")]
-    if split is not None:
-        _draw_split(axes, fitted, split, x)
-        label = f"{fitted.best.law.name} law's split of 6ND: slope {split.exponent:.2f}"
-        entries.append(Line2D([], [], color=BLUE, label=label))
+    if curve is not None:
+        middle, bottom, top = curve
+        axes.fill_between(x, bottom, top, color=BLUE, alpha=0.18, linewidth=0)
+        axes.plot(x, middle, color=BLUE)
+        entries.append(Line2D([], [], color=BLUE, label=split_words(fitted)))
     vertices = [cell for cell in fitted.cells if cell.params_optimal]
     if vertices:
         axes.plot(
@@ -134,35 +136,47 @@ def allocation_of(fit: FitResult, params: dict[str, float]) -> Split | None:
     return split_of(fit.law, params) if fit.usable else None
 
 
-def _allocation_title(fitted: Fitted, split: Split | None) -> str:
-    if split is None:
+def _allocation_title(fitted: Fitted) -> str:
+    exponent = fitted.exponent
+    if exponent is None:
         return "Best size for a budget: the law has no optimum"
-    words = f"Best size grows as compute to the {split.exponent:.2f}"
-    interval = fitted.best.optimum_intervals.get("a")
+    value, interval = exponent
+    words = f"Best size grows as compute to the {value:.2f}"
     return words + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
 
 
-def _draw_split(axes: Axes, fitted: Fitted, split: Split, x: Floats) -> None:
-    draws = []
-    for sample in fitted.best.sampled_params():
-        drawn = allocation_of(fitted.best, sample)
-        if drawn:
-            draws.append([drawn.params(flops) for flops in x])
-    if draws:
-        share = 0.5 - fitted.level / 2
-        low, high = np.quantile(np.array(draws), [share, 1 - share], axis=0)
-        axes.fill_between(x, low, high, color=BLUE, alpha=0.18, linewidth=0)
-    axes.plot(x, [split.params(flops) for flops in x], color=BLUE)
+def split_words(fitted: Fitted) -> str:
+    """What the line of best sizes is, with its slope."""
+    exponent = fitted.exponent
+    weights = fitted.known.worlds.laws if fitted.known.worlds else {}
+    whose = "forecast" if len(weights) > 1 else f"{fitted.best.law.name} law"
+    slope = "" if exponent is None else f": slope {exponent[0]:.2f}"
+    return f"{whose}'s split of 6ND{slope}"
 
 
-def _centre(fitted: Fitted, split: Split | None) -> tuple[float, float]:
-    """(FLOPs, params) in the middle of the data: where slopes are compared."""
-    low, high = fitted.points.data_range["flops"]
-    middle = math.sqrt(low * high)
-    line = fitted.line("isoflop")
-    if split is not None:
-        return middle, split.params(middle)
-    return middle, line.at(middle) if line else math.sqrt(middle / 6 / _CHINCHILLA_TOKENS)
+def split_curve(fitted: Fitted, x: Floats) -> tuple[Floats, Floats, Floats] | None:
+    """The forecast's best size for FLOPs ``x`` [n], and the ends of its interval.
+
+    NaN where there are none. None without a best size.
+    """
+    if not fitted.best.usable or fitted.outlook.split is None:
+        return None
+    rows = []
+    for flops in x.tolist():
+        best = fitted.outlook.split.params(flops)
+        own = fitted.outlook.own_splits(flops, None)
+        ends = own and fitted.outlook.ends(best, own[0], fitted.level, drawn=False)
+        rows.append((best, *(ends or (math.nan, math.nan))))
+    middle, low, high = np.array(rows).T
+    return middle, low, high
+
+
+def _centre(fitted: Fitted) -> float:
+    """The best size in the middle of the data."""
+    middle, line = fitted.middle_flops, fitted.line("isoflop")
+    if fitted.best.usable and fitted.outlook.split is not None:
+        return fitted.outlook.split.params(middle)
+    return line.at(middle) if line else math.sqrt(middle / 6 / _CHINCHILLA_TOKENS)
 
 
 def _dash(colour: str) -> Literal[":", "--"]:
@@ -174,8 +188,7 @@ def allocation_rules(fitted: Fitted, x: Floats) -> list[tuple[str, str, Floats]]
 
     Kaplan's slope through our middle (its scale is another's), Chinchilla's rule as it is.
     """
-    flops, params = _centre(fitted, allocation_of(fitted.best, fitted.best.params))
-    kaplan = params * (x / flops) ** _KAPLAN_SLOPE
+    kaplan = _centre(fitted) * (x / fitted.middle_flops) ** _KAPLAN_SLOPE
     return [
         ("Kaplan 2020's slope 0.73, through our middle", ORANGE, kaplan),
         ("Chinchilla 2022: 20 tokens/parameter", PURPLE, np.sqrt(x / 6 / _CHINCHILLA_TOKENS)),
@@ -214,7 +227,7 @@ def forecast_figure(fitted: Fitted, target_params: float) -> Figure | None:
         Patch(color=BLUE, alpha=0.3, label=f"{100 * fitted.level:g}% interval, optimal tokens"),
     ]
     if within:
-        label = "fitted law, where a figure is given"
+        label = "forecast, where a figure is given"
         entries.append(Line2D([], [], color=BLUE, label=label))
     if fitted.points.loss_unit == NATS:
         entries += _draw_published(axes, sizes)

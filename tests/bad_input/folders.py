@@ -264,7 +264,7 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("saved-summary-missing", ("report", "sweep"), _saved(lambda c: c.pop("summary") and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
     ("saved-summary-a-list", ("report", "sweep"), _saved(lambda c: c.update(summary=[])), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
     ("saved-settings-text", ("report", "sweep"), _saved(lambda c: c["summary"]["settings"].update(level="x")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("saved-out-folder-version", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", '{"schema_version": 1}'), "kept/fits/fit.json: damaged (schema_version 1, expected 4); run `slaw fit` again"),
+    ("saved-out-folder-version", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", '{"schema_version": 1}'), "kept/fits/fit.json: damaged (schema_version 1, expected 4 to 5); run `slaw fit` again"),
     ("saved-out-folder-a-list", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", "[]"), "kept/fits/fit.json: damaged (found [], expected keys and values); run `slaw fit` again"),
     # links, pipes, folders
     ("loop", ("fit", "a"), _loop, "a: no such folder; `slaw run --mode quick` makes results/quick"),

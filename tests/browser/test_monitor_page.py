@@ -21,6 +21,7 @@ LAW = {
     "status": "fitted", "message": "", "law": "chinchilla", "points": 16, "trunks": 4,
     "formula": "L = E + A N^(-alpha) + B D^(-beta)", "level": 0.9, "rms_log_residual": 0.0031,
     "params": {"E": 1.8125, "alpha": 0.34}, "intervals": {"E": [1.7, 1.9]}, "run_ids": [],
+    "forecast_weights": {"chinchilla": 0.6, "skaling": 0.4},
     "frontier": [
         {"flops": 10.0**e, "loss_nats": loss, "low_nats": 0.98 * loss, "high_nats": 1.02 * loss}
         for e, loss in ((10, 3.6), (12, 3.1), (14, 2.7))

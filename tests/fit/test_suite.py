@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import pytest
 
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.files import layout
+from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.fit.approaches.compare import compare
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.session import fit_sources, stored_or_fitted
-from scaling_law.fit.suite import FitSettings, fit_suite
+from scaling_law.fit.session import fit_sources, known_laws, stored_or_fitted
+from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
 from scaling_law.fit.summary import format_brief, format_suite
 from scaling_law.fit.surface import exponent_is_fixed
+from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.forecast.target import Target
 from tests.fakes import PLANTED, planted_records
 
 QUICK = FitSettings(resamples=200, level=0.98)
@@ -78,7 +81,9 @@ def test_the_text_names_conventions_counts_and_the_verdict(suite):
     assert "starts agree" in text
     assert f"verdict (chinchilla): {suite.validation.verdict}" in text
     assert "left out, not_annealed: a trunk" in text
-    answer = text.index("forecasts use this law, which best predicts held-out runs:\nchinchilla: ")
+    answer = text.index(
+        "the law, which no other beats clearly at predicting held-out runs:\nchinchilla: "
+    )
     order = [
         answer,
         *map(text.index, ("condition: how", "verdict (", "seed noise: ", "joint laws")),
@@ -96,8 +101,28 @@ def test_the_text_says_what_is_missing_where_no_joint_law_fits(tmp_path):
     text = format_suite(fit_sources([path], QUICK)[0])
     assert "\nno joint law could be fitted: each law below says what it lacks\nverdict" in text
     assert "\nchinchilla: too few points, on all points: 5 points" in text
-    assert "_few_" not in text and "forecasts use this law" not in text
+    assert "_few_" not in text and "forecasts" not in text
     assert "1 point, 1 trunk;" in text
+
+
+def test_the_screen_says_what_forecasts_rest_on(suite):
+    text = format_brief(suite)
+    assert "law chinchilla, which no other beats clearly at predicting held-out runs:" in text
+    assert suite.worlds is not None and len(suite.worlds.laws) > 1
+    (line,) = [line for line in text.splitlines() if line.startswith("forecasts are over")]
+    assert all(f"{name} ." in line for name in suite.worlds.laws), line
+
+
+def test_a_law_that_no_rollout_chose_is_not_said_to_predict_best(tmp_path):
+    path = tmp_path / "runs.csv"
+    grid = [(n, d) for n in (1e7, 3e7, 1e8) for d in (2e8, 1e9, 4e9)]
+    rows = (f"{n},{d},{1.8 + 480 * n**-0.35 + 2000 * d**-0.37 + 1e9 / n / d:.6f}" for n, d in grid)
+    path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
+    suite, _ = fit_sources([path], FitSettings(resamples=0))
+    assert not any(math.isfinite(score.rollout_rms) for score in suite.scores)
+    for text in (format_brief(suite), format_suite(suite)):
+        assert "the first that converged: the runs allow no rollout to choose by:" in text
+        assert "held-out runs:" not in text and "forecasts: this law alone" in text
 
 
 def test_a_saved_fit_is_reused_until_the_records_change(records, tmp_path):
@@ -115,6 +140,36 @@ def test_a_saved_fit_is_reused_until_the_records_change(records, tmp_path):
     sweep.run(gone.run_id).record.unlink()
     laws = stored_or_fitted(sweep).laws
     assert laws["chinchilla"].n_points == suite.laws["chinchilla"].n_points - 1
+
+
+def test_a_saved_fit_has_the_worlds_that_it_was_made_with(suite, tmp_path):
+    path = save_suite(suite, tmp_path)
+    known = known_laws(tmp_path)
+    assert suite.worlds is not None and known.worlds is not None
+    assert known.worlds.to_json() == suite.worlds.to_json()
+    fresh, stored = (
+        extrapolate(suite.laws["chinchilla"], Target(params=1e8), worlds=worlds)
+        for worlds in (suite.worlds, known.worlds)
+    )
+    assert fresh == stored
+    assert suite.to_json()["forecast_weights"] == suite.worlds.laws
+    content = checksum.read(path, "")
+    content["worlds"]["weight"] = [0.5, 0.5]
+    checksum.write(path, content)
+    with pytest.raises(ConfigError, match=r"damaged \(weight: .*run `slaw fit` again"):
+        known_laws(tmp_path)
+
+
+def test_a_fit_of_an_earlier_slaw_forecasts_with_its_best_law_and_says_so(suite, tmp_path):
+    path = save_suite(suite, tmp_path)
+    content = checksum.read(path, "")
+    del content["worlds"]
+    checksum.write(path, content | {"schema_version": 4})
+    known = known_laws(tmp_path)
+    assert known.worlds is not None and list(known.worlds.laws) == ["chinchilla"]
+    made = extrapolate(known.laws["chinchilla"], Target(params=1e8), **known.beside)
+    assert made.low_nats is not None and len(made.by_law) == 1
+    assert any("saved by an earlier slaw; run `slaw fit` again" in w for w in made.warnings)
 
 
 def test_a_damaged_saved_fit_is_named(records, tmp_path):

@@ -14,10 +14,12 @@ from scipy.optimize import minimize_scalar
 from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.best_splits import BestSplits
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.session import KnownLaws
 from scaling_law.fit.solver.interval import log_loss
 from scaling_law.fit.surface import surface_of
+from scaling_law.fit.worlds import worlds_of
 from scaling_law.forecast import allocate_text
 from scaling_law.forecast.allocate import AllocationAnswer, allocate, budget_or_loss, compare
 from scaling_law.forecast.budget import Budget
@@ -28,7 +30,7 @@ from scaling_law.forecast.session import SourcedLaw, find_laws
 from scaling_law.forecast.target import Target
 from scaling_law.spec.hyperparams import MAX_BATCH_TOKENS
 from scaling_law.units import format_count, rounded_count
-from tests.fit.test_parametric import planted
+from tests.fit.test_parametric import planted, planted_fits
 
 KEYS = {
     "law",
@@ -248,6 +250,74 @@ def test_intervals_cover_the_planted_answer(fitted):
     assert wider.params_interval and wider.params_interval[0] < low
     limited = allocate(fitted, flops(1e15), scenario=Scenario(tokens_unique=made.choice.tokens / 8))
     assert limited.params_interval is not None
+
+
+@pytest.fixture(scope="module")
+def over_laws() -> SourcedLaw:
+    fits = planted_fits()
+    worlds = worlds_of(fits, {"chinchilla": 0.6, "coupled": 0.4}, noise_log=0.003)
+    known = KnownLaws(
+        laws=fits,
+        worlds=worlds,
+        best_law="chinchilla",
+        seed_noise_log=0.002,
+        trust_flops_factor=None,
+    )
+    return SourcedLaw(fit=fits["chinchilla"], origin="2 laws", worlds=worlds, known=known)
+
+
+def test_an_answer_over_laws_is_the_least_of_their_mean_loss(over_laws):
+    made = allocate(over_laws, flops(1e14))
+    worlds = over_laws.worlds
+    assert worlds is not None and made.params_interval and made.tokens_interval
+    sizes = made.choice.params * np.array([0.9, 1.0, 1.1])
+    losses = worlds.point_log(sizes, 1e14 / 6 / sizes)
+    assert losses.argmin() == 1
+    assert math.log(made.choice.loss_nats) == pytest.approx(losses[1])
+    assert made.prediction.loss_nats == pytest.approx(made.choice.loss_nats)
+    assert made.params_interval[0] < made.choice.params < made.params_interval[1]
+    assert made.params_interval[0] * made.tokens_interval[1] == pytest.approx(1e14 / 6)
+    own = np.exp(BestSplits(worlds).own_params(1e14))
+    inside = (made.params_interval[0] <= own) & (own <= made.params_interval[1])
+    assert float(worlds.weight[inside].sum()) == pytest.approx(0.9, abs=0.02)
+    back = allocate(over_laws, Target(target_loss=made.choice.loss_nats))
+    assert back.choice.params == pytest.approx(made.choice.params, rel=1e-6)
+    assert back.prediction.flops_interval and back.params_interval
+    assert back.prediction.flops_interval[0] < 1e14 < back.prediction.flops_interval[1]
+    text = allocate_text.format_allocation(made)
+    assert "laws (weight: loss by that law): chinchilla .60: " in text
+    assert "worlds of the forecast" in text
+    document = allocate_text.allocation_json(made)
+    assert [row["law"] for row in document["by_law"]] == ["chinchilla", "coupled"]
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario(tokens_unique=2e6),
+        Scenario(tokens_served=1e9),
+        Scenario(tokens_unique=2e6, tokens_served=1e8),
+    ],
+    ids=["repeats", "service", "both"],
+)
+def test_limits_are_answered_over_laws_with_an_interval(over_laws, scenario):
+    made = allocate(over_laws, flops(1e14), scenario=scenario)
+    assert made.params_interval and made.tokens_interval
+    assert made.params_interval[0] < made.choice.params < made.params_interval[1]
+    assert made.choice.params < made.plain.params
+    assert made.prediction.loss_nats == pytest.approx(made.choice.loss_nats, rel=1e-9)
+    nearby = allocate(over_laws, flops(1e14)).choice
+    assert made.choice.loss_nats > nearby.loss_nats
+
+
+def test_an_answer_that_the_worlds_do_not_determine_says_so(over_laws):
+    made = allocate(over_laws, flops(1e14))
+    wide = dataclasses.replace(made, params_interval=(1e2, 1e20), tokens_interval=(1e1, 1e30))
+    text = allocate_text.format_allocation(wide)
+    assert "90% interval: params not determined, tokens not determined (" in text
+    far = dataclasses.replace(made.prediction, refused="too far")
+    text = allocate_text.format_allocation(dataclasses.replace(wide, prediction=far))
+    assert "compute-optimal: params and tokens not determined, 100T FLOPs" in text
 
 
 @pytest.mark.parametrize("flops", [1.3e20, 1e24])

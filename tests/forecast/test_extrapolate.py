@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import random
+import re
 from typing import Any
 
 import numpy as np
@@ -10,24 +11,22 @@ from scipy.optimize import minimize_scalar
 
 from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.result import FitResult, Prediction
+from scaling_law.fit.worlds import Worlds, worlds_of
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.published import PUBLISHED, PUBLISHED_SURFACES, comparison, published_law
 from scaling_law.forecast.target import Target
 from scaling_law.forecast.text import format_prediction, prediction_json
 from scaling_law.units import format_count, rounded_count
-from tests.fit.test_parametric import planted
+from tests.fit.test_parametric import planted_fits
 
 CONVENTION = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
 
 
 @pytest.fixture(scope="module")
 def fits() -> dict[str, FitResult]:
-    points = dataclasses.replace(planted(0.002, trunk_noise=0.002), convention=CONVENTION)
-    fit_of = {name: fit_law(points, name, resamples=100) for name in ("chinchilla", "coupled")}
-    assert fit_of["chinchilla"].status == "converged"
-    return fit_of
+    assert planted_fits()["chinchilla"].status == "converged"
+    return planted_fits()
 
 
 @pytest.fixture
@@ -115,81 +114,131 @@ def test_single_variable_laws_use_their_own_variable():
     assert "flops" not in format_prediction(back, compute, []).split("\n")[0]
 
 
-def test_the_interval_widens_with_distance_and_with_each_source_of_error(fit, fits):
+def test_the_interval_widens_with_distance_and_with_each_source_of_error(fit):
     widths = [width(extrapolate(fit, Target(flops=1e14 * 10**i))) for i in range(0, 9, 2)]
     assert widths == sorted(widths)
     plain = extrapolate(fit, Target(flops=1e16))
     assert ends(plain)[0] < plain.loss_nats < ends(plain)[1]
     assert width(extrapolate(fit, Target(flops=1e16), seed_noise_log=0.02)) > width(plain)
     assert width(extrapolate(fit, Target(flops=1e16), level=0.99)) > width(plain)
-    rival = dataclasses.replace(fits["coupled"], rms_log_residual=fit.rms_log_residual)
-    wide = extrapolate(fit, Target(flops=1e20), alternatives=[rival])
-    other = extrapolate(rival, Target(params=wide.params, tokens=wide.tokens)).loss_nats
-    assert ends(wide)[0] <= other <= ends(wide)[1]
-    # the rival counts with its own interval, not with its figure alone
-    assert max(wide.interval_parts["laws"]) > abs(math.log(other / wide.loss_nats))
 
 
-def test_a_rival_that_fits_worse_within_the_data_still_counts_far_beyond_it(fit, fits):
-    worse = dataclasses.replace(fits["coupled"], rms_log_residual=2 * fit.rms_log_residual)
-    near, far = 0.05 * fit.data_range["flops"][1], 1e20
-    assert width(extrapolate(fit, Target(flops=near), alternatives=[worse])) == width(
-        extrapolate(fit, Target(flops=near))
+@pytest.fixture(scope="module")
+def worlds(fits: dict[str, FitResult]) -> Worlds:
+    made = worlds_of(fits, {"chinchilla": 0.6, "coupled": 0.4}, noise_log=0.003, notes=("a note",))
+    assert made is not None
+    return made
+
+
+def test_a_forecast_over_laws_lies_between_them_and_its_interval_holds_them(fit, fits, worlds):
+    over = extrapolate(fit, Target(params=1e8, tokens=1e9), worlds=worlds)
+    alone = [extrapolate(one, Target(params=1e8, tokens=1e9)).loss_nats for one in fits.values()]
+    assert min(alone) < over.loss_nats < max(alone)
+    low, high = ends(over)
+    assert low < min(alone) and max(alone) < high
+    weights = {one.law: one.weight for one in over.by_law}
+    assert weights == pytest.approx({"chinchilla": 0.6, "coupled": 0.4})
+    assert [one.loss_nats for one in over.by_law] == pytest.approx(alone, rel=0.02)
+    mean = sum(one.weight * math.log(one.loss_nats) for one in over.by_law)
+    assert math.log(over.loss_nats) == pytest.approx(mean)
+    assert sum(over.variance_shares.values()) == pytest.approx(1)
+    for side, end in zip((0, 1), ends(over), strict=True):
+        total = math.hypot(*(part[side] for part in over.interval_parts.values()))
+        assert abs(math.log(end / over.loss_nats)) == pytest.approx(total)
+    assert "a note" in over.warnings
+
+
+def test_a_larger_model_at_its_own_tokens_has_no_higher_forecast_or_interval(fit, worlds):
+    sizes = np.geomspace(1e4, 1e12, 33).tolist()
+    made = [extrapolate(fit, Target(params=size), worlds=worlds) for size in sizes]
+    for name in ("low_nats", "loss_nats", "high_nats"):
+        values: list[float] = [getattr(one, name) for one in made]
+        assert values == sorted(values, reverse=True), name
+    tokens = [one.tokens or 0.0 for one in made]
+    assert tokens == sorted(tokens)
+    with_more = extrapolate(fit, Target(params=1e8, tokens=1e9), worlds=worlds, level=0.99)
+    assert width(with_more) > width(extrapolate(fit, Target(params=1e8, tokens=1e9), worlds=worlds))
+
+
+def test_every_target_of_a_forecast_over_laws_reads_back(fit, worlds):
+    by_flops = extrapolate(fit, Target(flops=1e15), worlds=worlds)
+    assert by_flops.params and by_flops.tokens and by_flops.is_best_split
+    targets: list[dict[str, Any]] = [
+        {"params": by_flops.params},
+        {"tokens": by_flops.tokens},
+        {"params": by_flops.params, "tokens": by_flops.tokens},
+        {"target_loss": by_flops.loss_nats},
+        {"params": by_flops.params, "target_loss": by_flops.loss_nats},
+    ]
+    for target in targets:
+        again = extrapolate(fit, Target(**target), worlds=worlds)
+        assert again.loss_nats == pytest.approx(by_flops.loss_nats, rel=1e-9)
+        assert again.flops == pytest.approx(1e15, rel=1e-6)
+    best = minimize_scalar(
+        lambda x: extrapolate(fit, Target(params=math.exp(x), flops=1e15), worlds=worlds).loss_nats,
+        bounds=(math.log(1e4), math.log(1e11)),
+        options={"xatol": 1e-6},
     )
-    assert width(extrapolate(fit, Target(flops=far), alternatives=[worse])) > width(
-        extrapolate(fit, Target(flops=far))
+    assert math.log(by_flops.params) == pytest.approx(best.x, abs=0.02)
+
+
+def test_a_target_loss_that_some_worlds_never_reach_says_how_many(fit, fits, worlds):
+    floor = fits["chinchilla"].params["E"]
+    far = extrapolate(fit, Target(target_loss=1.02 * floor), worlds=worlds)
+    (said,) = [words for words in far.warnings if "never reach" in words]
+    assert re.match(r"worlds with \d+% of the forecast's weight never reach a loss of", said)
+    assert far.flops_interval is not None and far.flops_interval[1] == math.inf
+    near = extrapolate(fit, Target(target_loss=2 * floor), worlds=worlds)
+    assert not any("never reach" in words for words in near.warnings)
+    assert near.flops_interval is not None and near.flops is not None
+    assert near.flops_interval[0] < near.flops < near.flops_interval[1] < math.inf
+    with pytest.raises(FitError, match="worlds with 60% of the forecast's weight never"):
+        extrapolate(fit, Target(target_loss=0.5 * floor), worlds=worlds)
+
+
+def test_too_few_worlds_leave_the_law_alone_with_their_note(fit, fits):
+    bare = {name: dataclasses.replace(one, samples=()) for name, one in fits.items()}
+    few = worlds_of(bare, noise_log=0.003, notes=("one law only",))
+    over = extrapolate(fit, Target(params=1e8, tokens=1e9), worlds=few)
+    alone = extrapolate(fit, Target(params=1e8, tokens=1e9))
+    assert (ends(over), over.by_law, over.variance_shares) == (ends(alone), (), {})
+    assert "one law only" in over.warnings
+    assert "the interval takes the chinchilla law for true" in alone.warnings
+
+
+def test_the_text_says_what_a_forecast_over_laws_rests_on(fit, worlds):
+    near = extrapolate(fit, Target(params=3e6, tokens=1e7), worlds=worlds)
+    text = format_prediction(near, fit, comparison(near))
+    assert "90% interval over 2 laws" in text.splitlines()[0]
+    assert re.search(
+        r"laws \(weight: loss by that law\): chinchilla .60: \d\.\d\d+; coupled .40", text
+    )
+    assert re.search(r"the interval's variance comes from: .*which law holds \d+%", text)
+    assert "\nthis forecast " in text and "chinchilla (this" not in text
+    assert "slaw fit shows the parameters of one law, chinchilla" in text
+    assert "laws (weight: loss" in str(near)
+    far = extrapolate(fit, Target(params=175e9), worlds=worlds)
+    text = format_prediction(far, fit, comparison(far))
+    assert "laws (weight): chinchilla .60; coupled .40\n" in text, (
+        "no figure so far beyond the data"
     )
 
 
-def test_far_beyond_the_data_the_interval_covers_the_laws_not_excluded(fits):
-    """A law without a floor: the range must also cover the laws with one."""
-    fit, floor = fits["coupled"], fits["chinchilla"]
-    worse = dataclasses.replace(floor, rms_log_residual=3 * fit.rms_log_residual)
-    worse = dataclasses.replace(worse, rollout_rms_log=math.nan)
-    prediction = extrapolate(fit, Target(flops=1e40), alternatives=[worse])
-    assert any(
-        f"{floor.law.name} (3x the residuals) fit worse but cannot" in w
-        for w in prediction.warnings
+def test_an_interval_of_many_orders_of_magnitude_is_not_determined(fit):
+    made = extrapolate(fit, Target(params=1e6, tokens=1e6))
+    wide = dataclasses.replace(
+        made,
+        tokens_for_params_interval=(33e3, 2.9e261),
+        params_optimal_interval=(340e3, 1.3e54),
+        tokens_optimal_interval=(1e2, 1e50),
+        flops_interval=(1e12, 1e40),
     )
-    theirs = extrapolate(floor, Target(params=prediction.params, tokens=prediction.tokens))
-    assert ends(prediction)[0] < theirs.loss_nats < ends(prediction)[1]
-    # the parts are the interval, unless a warning says what caps it
-    for side, end in zip((0, 1), ends(prediction), strict=True):
-        total = math.hypot(*(part[side] for part in prediction.interval_parts.values()))
-        assert abs(math.log(end / prediction.loss_nats)) == pytest.approx(total, rel=5e-3)
-    # a law that counts in part is not said to be held
-    nearer = extrapolate(fit, Target(flops=fit.data_range["flops"][1] * 1e5), alternatives=[worse])
-    (words,) = [words for words in nearer.warnings if "choice of law" in words]
-    assert "fit worse, counted in part" in words and "cannot be excluded" not in words
-
-
-def test_the_upper_end_is_capped_by_a_nearer_forecast_and_says_so(fits):
-    """A loss falls with scale, so the upper end of its interval must not rise."""
-    fit = fits["coupled"]
-    rival = dataclasses.replace(fits["chinchilla"], rms_log_residual=fit.rms_log_residual)
-    spread = [(*values[:-1], values[-1] * factor) for values in fit.samples for factor in (0.6, 1)]
-    unsure = dataclasses.replace(fit, samples=tuple(spread))
-    tops = []
-    for flops in (1e30, 1e40, 1e50):
-        prediction = extrapolate(unsure, Target(flops=flops), alternatives=[rival])
-        tops.append(ends(prediction)[1])
-        above = math.hypot(*(part[1] for part in prediction.interval_parts.values()))
-        assert prediction.loss_nats * math.exp(above) > 1.01 * tops[-1]
-        assert any("the parts add up to" in words for words in prediction.warnings)
-    assert tops == sorted(tops, reverse=True)
-
-
-def test_worse_or_incomparable_laws_do_not_widen_the_interval(fit, fits):
-    plain = extrapolate(fit, Target(flops=1e20))
-    rival = dataclasses.replace(fits["coupled"], rms_log_residual=fit.rms_log_residual)
-    for other in (
-        dataclasses.replace(rival, rms_log_residual=20 * fit.rms_log_residual),
-        dataclasses.replace(rival, n_points=3),
-        dataclasses.replace(rival, convention={**CONVENTION, "params": "total"}),
-        published_law("kaplan2020"),
-        fit,
-    ):
-        assert width(extrapolate(fit, Target(flops=1e20), alternatives=[other])) == width(plain)
+    text = format_prediction(wide, fit, [])
+    assert "tokens (interval not determined)" in text and "e+" not in text.split("conventions")[0]
+    assert "params on" in text and "compute for this loss: FLOPs not determined" in text
+    refused = dataclasses.replace(wide, refused="too far")
+    text = format_prediction(refused, fit, [])
+    assert "best split of 6T FLOPs: not determined" in text
 
 
 def test_the_order_of_resamples_does_not_matter_and_bad_ones_are_counted(fit):

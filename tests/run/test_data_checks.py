@@ -132,7 +132,7 @@ def test_a_corpus_that_is_not_ready_is_no_plan(
     monkeypatch.setattr(_hub, "package_folder", lambda _: None)
     code, plan, said = _slaw(capsys, f"{command} --set data.corpus=pile", prepare=False)
     assert code == 2 and not plan
-    assert "slaw: data.sources.b.corpus: pile: needs the hub extra: pip install" in said
+    assert "slaw: --set data.corpus: pile: needs the hub extra: pip install" in said
     monkeypatch.setattr(_hub, "package_folder", lambda name: Path(name))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     code, plan, said = _slaw(capsys, f"{command} --set data.corpus=pile", prepare=False)
@@ -226,7 +226,7 @@ def test_a_source_that_could_not_be_prepared_is_no_plan(
     hub = ["--set", "data.sources.b={corpus: pile}", "--device", "cpu"]
     assert main(["plan", "t.yaml", *hub]) == 2
     assert (
-        "slaw: data.sources.b.corpus: pile: needs the hub extra: pip install"
+        "slaw: --set data.sources.b.corpus: pile: needs the hub extra: pip install"
         in capsys.readouterr().err
     )
 

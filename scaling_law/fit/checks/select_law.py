@@ -1,4 +1,4 @@
-"""Selects the joint law to forecast with: the one that best predicts held-out runs.
+"""Selects the joint law whose parameters are shown, by its errors on held-out runs.
 
 In-sample residuals favour the law with more freedom; a forecast needs the law that, fitted to
 the cheaper runs, is right about the more expensive ones. Each law is scored on several such
@@ -25,6 +25,7 @@ from scaling_law.fit.checks.hold_out import (
 )
 from scaling_law.fit.laws import joint_laws, load_law
 from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.solve import Objective
 
 # A law farther down the list must have at most this share of the error: held-out errors of few
@@ -116,3 +117,12 @@ def best_law(scores: Sequence[LawScore]) -> str:
         n for n in joint_laws() if n in known and known[n].rollout_rms * CLEARLY_BETTER <= least
     ]
     return within[0]
+
+
+def why_chosen(fit: FitResult) -> str:
+    """Why this law's parameters are shown, in words: what ``best_law`` did."""
+    if math.isfinite(fit.rollout_rms_log):
+        return "which no other beats clearly at predicting held-out runs"
+    if fit.status == "converged":
+        return "the first that converged: the runs allow no rollout to choose by"
+    return "the first of the joint laws: none converged"

@@ -1,0 +1,274 @@
+"""Makes the worlds of a forecast: laws weighted by held-out runs, with resamples and a misfit.
+
+Each law is fitted with weights that grow with compute (``fit.weighted``). It weighs the more, the
+nearer it came to runs that were held out because they are larger or more expensive, and brings
+its resamples. What neither explains is a misfit: beyond the most expensive runs the loss falls by a
+factor faster or more slowly than the law has it. That factor is drawn for every world, as widely
+as the laws together missed the held-out runs; so the misfit grows with the distance from the data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scaling_law.fit.checks.hold_out import Mask, comparing_folds
+from scaling_law.fit.checks.monotone import seed_noise
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.result import FitResult
+from scaling_law.fit.solver.solve import Objective
+from scaling_law.fit.solver.student import t_reach
+from scaling_law.fit.surface import Surface
+from scaling_law.fit.weighted import WeightedFit, weighted_fit, widening
+from scaling_law.fit.worlds import FEWEST_WORLDS, Worlds, surfaces_of, worlds_of
+
+# A rollout fitted to fewer runs says more of their noise than of the laws.
+_LEAST_FITTED = 10
+# A mean square error in log loss that counts as none.
+_NO_ERROR = 1e-16
+# Copies of a law without enough resamples, which differ in their misfit.
+_COPIES = 200
+# The misfit's factor differs from 1 by less than this: every world's loss falls.
+_MOST_BEND = 0.8
+_COLUMNS = ("floor", "size_log", "size_exponent", "data_log", "data_exponent", "power")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """The constants of the forecaster; benchmarks/NOTES.md says what each was chosen on.
+
+    ``laws``: the laws that count.
+    ``compute_power``: a run's weight in a fit is its FLOPs to this power.
+    ``weight_power``: a law's weight is its error on held-out runs to minus this power.
+    ``no_floor``: weight before any run is held out of a law without an irreducible loss, over that
+        of a law with one: where runs far above it cannot tell, text has an entropy.
+    ``frontier``: runs with at least this share of the largest FLOPs are the most expensive ones;
+        the misfit begins at their mean size and tokens.
+    ``bend``: scale of the misfit's factor about 1 where no run was held out.
+    ``bend_rollouts``: how many rollouts that counts as.
+    ``together``: correlation of the factors of size and of tokens.
+    """
+
+    laws: tuple[str, ...] = ("chinchilla", "skaling", "coupled")
+    compute_power: float = 0.5
+    weight_power: float = 2.0
+    no_floor: float = 0.3
+    frontier: float = 0.25
+    bend: float = 0.02
+    bend_rollouts: int = 2
+    together: float = 0.5
+
+
+METHOD = Method()
+
+
+def make_worlds(
+    points: FitPoints,
+    fits: Mapping[str, FitResult],
+    *,
+    best: str,
+    method: Method = METHOD,
+) -> Worlds | None:
+    """The worlds of a forecast from ``points``; deterministic.
+
+    ``fits`` are the joint laws by name, ``best`` the law whose parameters are shown. Where held-out
+    runs do not say how good the laws are, there is that law only, and a note. None where it has no
+    resamples, or its form no surface.
+    """
+    main = fits.get(best)
+    if main is None or main.status != "converged" or not main.samples or not surfaces_of(main):
+        return None
+    names = [name for name in method.laws if name in fits and fits[name].usable]
+    folds = [held for held in comparing_folds(points) if (~held).sum() >= _LEAST_FITTED]
+    names = names if folds else []
+    laws = [law for name in names if (law := _law(points, fits[name], folds, method)) is not None]
+    if not laws:
+        note = f"one law only, {best}: held-out runs do not say how good the others are"
+        noise = _noise(points, [(1.0, main.residual_scatter_log)])
+        worlds = worlds_of({best: main}, noise_log=noise * widening(points), notes=(note,))
+        return worlds and _bent(
+            _beyond(worlds, points, method), method.bend, method.bend_rollouts, method
+        )
+    weights = _weights(laws, method)
+    noise = _noise(points, [(w, law.fit.scatter_log) for w, law in zip(weights, laws, strict=True)])
+    scale, free = _bend(points, laws, weights, folds, noise, method)
+    worlds = _worlds(
+        [
+            (law.name, weight, law.fit.resampled or (law.fit.surface,))
+            for law, weight in zip(laws, weights, strict=True)
+        ],
+        noise * widening(points),
+    )
+    return _bent(_beyond(worlds, points, method), scale, free, method)
+
+
+@dataclass(frozen=True)
+class _Law:
+    """One law among the worlds.
+
+    ``name``: the law's name.
+    ``has_floor``: whether it has an irreducible loss.
+    ``fit``: fitted with weights, also without each fold.
+    ``errors_log``: log of measured / predicted loss of each fold's points.
+    """
+
+    name: str
+    has_floor: bool
+    fit: WeightedFit
+    errors_log: Sequence[Floats]
+
+
+def _law(points: FitPoints, fit: FitResult, folds: Sequence[Mask], method: Method) -> _Law | None:
+    """The law fitted with weights; None where some fold leaves too little to fit it to."""
+    scoring = (
+        Objective(loss="mse_log") if fit.huber_delta is None else Objective(delta=fit.huber_delta)
+    )
+    weighted = weighted_fit(points, fit.law, scoring, folds, method.compute_power)
+    if weighted is None or None in weighted.without:
+        return None
+    errors = [
+        np.log(points.loss_nats[held]) - _log_loss([(1.0, surface)], *_at(points, held))
+        for held, surface in zip(folds, weighted.without, strict=True)
+        if surface is not None
+    ]
+    if not all(np.isfinite(error).all() for error in errors):
+        return None
+    floor = any(not term.slopes for term in fit.law.terms)
+    return _Law(name=fit.law.name, has_floor=floor, fit=weighted, errors_log=errors)
+
+
+def _weights(laws: Sequence[_Law], method: Method) -> Floats:
+    """The weight of each law, from its root mean square error over the folds and its prior."""
+    squares = np.array([np.mean([np.mean(e**2) for e in law.errors_log]) for law in laws])
+    prior = np.array([1.0 if law.has_floor else method.no_floor for law in laws])
+    # a perfect forecast of all held-out runs, of invented losses, has all the weight
+    shares = prior * (max(squares.min(), _NO_ERROR) / np.maximum(squares, _NO_ERROR)) ** (
+        method.weight_power / 2
+    )
+    return np.asarray(shares / shares.sum())
+
+
+def _noise(points: FitPoints, scatters: Sequence[tuple[float, float]]) -> float:
+    """Standard deviation of a new run's log loss: what the laws leave over, or the seeds show.
+
+    ``scatters``: the weight of each law, and what it leaves over.
+    """
+    left = math.sqrt(sum(weight * scatter**2 for weight, scatter in scatters))
+    noises = [left, seed_noise(points)[0]]
+    return max((x for x in noises if x is not None and math.isfinite(x)), default=0.0)
+
+
+def _frontier(points: FitPoints, method: Method) -> tuple[float, float]:
+    """Mean log params and log tokens of the most expensive runs."""
+    top = points.flops >= method.frontier * float(points.flops.max())
+    return float(np.log(points.params[top]).mean()), float(np.log(points.tokens[top]).mean())
+
+
+def _bend(
+    points: FitPoints,
+    laws: Sequence[_Law],
+    weights: Floats,
+    folds: Sequence[Mask],
+    noise: float,
+    method: Method,
+) -> tuple[float, int]:
+    """The scale of the misfit's factor that held-out runs show, and its degrees of freedom.
+
+    It is what the laws together missed of those runs, beside the noise of one run, over the fall of
+    log loss that they forecast from the frontier of the fitted runs on.
+    """
+    missed = fallen = 0.0
+    for number, held in enumerate(folds):
+        mixed = [
+            (weight, surface)
+            for law, weight in zip(laws, weights.tolist(), strict=True)
+            if (surface := law.fit.without[number]) is not None
+        ]
+        params, tokens = _at(points, held)
+        size, data = _frontier(points.take(~held), method)
+        flat = np.minimum(params, math.exp(size)), np.minimum(tokens, math.exp(data))
+        fall = _log_loss(mixed, *flat) - _log_loss(mixed, params, tokens)
+        error = weights @ np.array([law.errors_log[number] for law in laws])
+        missed += max(float(np.mean(error**2)) - noise**2, 0.0)
+        fallen += float(np.mean(fall**2))
+    shown = missed / fallen if fallen > 0 else method.bend**2
+    free = method.bend_rollouts + len(folds)
+    return math.sqrt((method.bend_rollouts * method.bend**2 + len(folds) * shown) / free), free
+
+
+def _at(points: FitPoints, rows: Mask) -> tuple[Floats, Floats]:
+    return points.params[rows], points.tokens[rows]
+
+
+def _log_loss(mixed: Sequence[tuple[float, Surface]], params: Floats, tokens: Floats) -> Floats:
+    """The mean log loss [n] of surfaces with weights."""
+    worlds = _worlds([("", weight, (surface,)) for weight, surface in mixed], 0.0)
+    return worlds.point_log(params, tokens)
+
+
+def _worlds(members: Sequence[tuple[str, float, Sequence[Surface]]], noise_log: float) -> Worlds:
+    """Worlds without misfit: (law, its weight, the surfaces that share it)."""
+    rows = [surface for _, _, surfaces in members for surface in surfaces]
+    each = [weight / len(surfaces) for _, weight, surfaces in members for _ in surfaces]
+    one = np.ones(len(rows))
+    columns: dict[str, Any] = {
+        name: np.array([getattr(row, name) for row in rows]) for name in _COLUMNS
+    }
+    return Worlds(
+        law=tuple(name for name, _, surfaces in members for _ in surfaces),
+        weight=np.array(each) / sum(each),
+        **columns,
+        size_bend=one,
+        data_bend=one,
+        shift=0 * one,
+        size_edge=0.0,
+        data_edge=0.0,
+        noise_log=noise_log,
+    )
+
+
+def _beyond(worlds: Worlds, points: FitPoints, method: Method) -> Worlds:
+    """``worlds`` whose misfit begins at the frontier, with copies of a law of too few worlds."""
+    names = np.array(worlds.law)
+    counts = {law: int((names == law).sum()) for law in worlds.laws}
+    copies = np.array([1 if counts[law] >= FEWEST_WORLDS else _COPIES for law in worlds.law])
+    size, data = _frontier(points, method)
+    columns: dict[str, Any] = {
+        name: np.repeat(getattr(worlds, name), copies)
+        for name in (*_COLUMNS, "size_bend", "data_bend", "shift")
+    }
+    return dataclasses.replace(
+        worlds,
+        law=tuple(np.repeat(names, copies).tolist()),
+        weight=np.repeat(worlds.weight / copies, copies),
+        **columns,
+        size_edge=size,
+        data_edge=data,
+    )
+
+
+def _bent(worlds: Worlds, scale: float, free: int, method: Method) -> Worlds:
+    """``worlds`` with a misfit each: quantiles of Student's t in a random order within a law."""
+    generator = np.random.default_rng(0)
+    size, other = np.empty(len(worlds)), np.empty(len(worlds))
+    names = np.array(worlds.law)
+    for law in dict.fromkeys(worlds.law):
+        rows = np.flatnonzero(names == law)
+        drawn = np.clip(scale * _quantiles(len(rows), free), -_MOST_BEND, _MOST_BEND)
+        size[rows], other[rows] = generator.permutation(drawn), generator.permutation(drawn)
+    data = method.together * size + math.sqrt(1 - method.together**2) * other
+    data = np.clip(data, -_MOST_BEND, _MOST_BEND)
+    return dataclasses.replace(worlds, size_bend=1 + size, data_bend=1 + data)
+
+
+def _quantiles(count: int, free: int) -> Floats:
+    """``count`` quantiles of Student's t, the same on both sides of 0."""
+    levels = np.abs(2 * (np.arange(count) + 0.5) / count - 1)
+    sides = np.sign(np.arange(count) + 0.5 - count / 2)
+    return np.asarray([t_reach(free, level) if level else 0.0 for level in levels] * sides)

@@ -1,0 +1,113 @@
+"""The worlds of a forecast: weights, widths and coverage on planted surfaces; too few points."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from scaling_law.fit.make_worlds import make_worlds
+from scaling_law.fit.points.points import FitPoints, points_from_arrays
+from scaling_law.fit.solver.interval import prediction_interval
+from scaling_law.fit.suite import FitSettings, joint_fits
+from scaling_law.fit.worlds import Worlds
+
+SETTINGS = FitSettings(resamples=100)
+SIZES, HORIZONS = np.geomspace(1e7, 3e8, 6), 2.0 ** np.arange(4)
+NOISE = 0.003
+
+
+def chinchilla(params, tokens):
+    return 1.8172 + 482.01 * params**-0.3478 + 2085.43 * tokens**-0.3658
+
+
+def sweep(loss, seed: int) -> FitPoints:
+    """Six sizes by four horizons, every run with noise of its own."""
+    params = np.repeat(SIZES, len(HORIZONS))
+    tokens = 20 * SIZES[3] * np.sqrt(SIZES[3] / params) * np.tile(HORIZONS, len(SIZES))
+    noise = NOISE * np.random.default_rng(seed).standard_normal(len(params))
+    return points_from_arrays(params, tokens, loss(params, tokens) * np.exp(noise))
+
+
+def fitted(points: FitPoints):
+    _, best, _, laws = joint_fits(points, SETTINGS)
+    worlds = make_worlds(points, laws, best=best)
+    assert worlds is not None
+    return worlds, laws[best], (laws, best)
+
+
+def ends(worlds: Worlds, params: np.ndarray, tokens: np.ndarray) -> tuple[float, float]:
+    pair = worlds.interval(params, tokens, 0.9)
+    assert pair is not None
+    return float(pair[0][0]), float(pair[1][0])
+
+
+def best_split(loss, flops: float) -> tuple[np.ndarray, np.ndarray]:
+    params = np.exp(np.linspace(math.log(1e6), math.log(flops / 6e6), 2001))
+    place = int(loss(params, flops / 6 / params).argmin())
+    return params[place : place + 1], flops / 6 / params[place : place + 1]
+
+
+@pytest.fixture(scope="module")
+def planted():
+    draws = [sweep(chinchilla, seed) for seed in range(4)]
+    return [(points, fitted(points)) for points in draws]
+
+
+def test_weights_add_up_to_one_over_at_most_600_worlds_and_are_the_same_every_time(planted):
+    points, (worlds, _, made_of) = planted[0]
+    laws, best = made_of
+    again = make_worlds(points, laws, best=best)
+    assert worlds.weight.sum() == pytest.approx(1) and len(worlds) <= 600
+    assert set(worlds.laws) == {"chinchilla", "skaling", "coupled"}
+    for field in dataclasses.fields(Worlds):
+        assert np.array_equal(getattr(worlds, field.name), getattr(again, field.name)), field.name
+
+
+def test_the_law_that_is_true_weighs_more_than_one_that_cannot_be(planted):
+    weights = [worlds.laws for _, (worlds, _, _) in planted]
+    assert np.mean([one["chinchilla"] for one in weights]) > np.mean(
+        [o["coupled"] for o in weights]
+    )
+
+
+def test_where_a_law_is_true_the_forecast_is_near_and_its_interval_little_wider(planted):
+    errors, ratios, hits = [], [], 0
+    for seed, (points, (worlds, law, _)) in enumerate(planted):
+        largest = float(points.flops.max())
+        for times in (3, 10, 30):
+            params, tokens = best_split(chinchilla, times * largest)
+            noise = NOISE * np.random.default_rng([seed, times]).standard_normal()
+            new = math.log(chinchilla(params, tokens)[0]) + noise
+            low, high = ends(worlds, params, tokens)
+            hits += low <= new <= high
+            alone = prediction_interval(law, {"params": params[0], "tokens": tokens[0]}, level=0.9)
+            assert alone.nats is not None
+            ratios.append((high - low) / math.log(alone.nats[1] / alone.nats[0]))
+        params, tokens = best_split(chinchilla, 100 * largest)
+        errors.append(
+            float(worlds.point_log(params, tokens)[0]) - math.log(chinchilla(params, tokens)[0])
+        )
+    assert abs(np.mean(errors)) < 0.01
+    assert hits >= 10  # of 12
+    assert np.exp(np.mean(np.log(ratios))) < 2.5
+
+
+def test_larger_models_and_more_data_lower_the_forecast_and_both_ends(planted):
+    _, (worlds, _, _) = planted[1]
+    grid = np.geomspace(1e6, 1e14, 60)
+    middle = np.full_like(grid, 1e10)
+    for at in ((grid, middle), (middle, grid), (grid, 20 * grid)):
+        low, high = worlds.interval(*at, 0.9)
+        for line in (low, worlds.point_log(*at), high):
+            assert (np.diff(line) <= 1e-12).all()
+
+
+def test_too_few_points_for_weights_leave_one_law_and_say_so():
+    points = sweep(chinchilla, 0)
+    few = points.take(np.array([size in points.size[:9] for size in points.size]))
+    _, best, _, laws = joint_fits(few, SETTINGS)
+    worlds = make_worlds(few, laws, best=best)
+    assert worlds is None or (set(worlds.laws) == {best} and "one law only" in worlds.notes[0])
