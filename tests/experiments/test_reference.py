@@ -10,18 +10,23 @@ import pytest
 from scaling_law.experiment.analysis import analysed
 from scaling_law.files.layout import SweepDir
 
-GROKKING = Path(__file__).resolve().parents[2] / "results" / "reference" / "grokking"
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+
+
+@pytest.fixture(scope="module", params=["grokking", "double_descent"])
+def folder(request):
+    return REFERENCE / request.param
 
 
 @pytest.fixture(scope="module")
-def document():
-    result = analysed(SweepDir(GROKKING))
+def document(folder):
+    result = analysed(SweepDir(folder))
     assert result is not None
     return result.document
 
 
-def test_the_reference_measures_equal_those_in_its_readme(document):
-    listed = re.search(r"```text measures\n(.*?)```", (GROKKING / "README.md").read_text(), re.S)
+def test_the_reference_measures_equal_those_in_its_readme(folder, document):
+    listed = re.search(r"```text measures\n(.*?)```", (folder / "README.md").read_text(), re.S)
     assert listed is not None, "the README lists the measures"
     rows = [line.split(" = ") for line in listed[1].splitlines()]
     written = {name: None if value == "never" else float(value) for name, value in rows}
@@ -32,6 +37,6 @@ def test_the_reference_measures_equal_those_in_its_readme(document):
     assert rounded == written
 
 
-def test_the_reference_establishes_every_claim(document):
+def test_the_reference_establishes_every_claim(folder, document):
     assert [claim["name"] for claim in document["claims"] if not claim["established"]] == []
-    assert document["verdict"] in " ".join((GROKKING / "README.md").read_text().split())
+    assert document["verdict"] in " ".join((folder / "README.md").read_text().split())
