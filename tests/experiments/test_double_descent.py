@@ -59,7 +59,7 @@ def test_noise_is_on_training_targets_alone():
         split: [two_scales.examples(s, split, indices).targets for s in (quiet, noisy)]
         for split in ("train", "val")
     }
-    assert np.array_equal(*pairs["val"])
+    assert np.array_equal(pairs["val"][0], pairs["val"][1])
     assert np.std(pairs["train"][1] - pairs["train"][0]) == pytest.approx(0.5, rel=0.05)
 
 
