@@ -32,6 +32,21 @@ def uniforms(seed: int, start: int, count: int) -> npt.NDArray[np.float64]:
     return (words(seed, start, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def normals_at(seed: int, rows: npt.NDArray[np.integer], width: int) -> npt.NDArray[np.float64]:
+    """Return standard normal numbers [B, width], a pure function of ``seed`` and each row's number.
+
+    Box and Muller 1958 makes them of uniforms.
+    """
+    pairs = (width + 1) // 2
+    places = rows[:, np.newaxis] * (2 * pairs) + np.arange(2 * pairs)
+    uniform = ((words_at(seed, places) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    radius = np.sqrt(-2 * np.log(uniform[:, :pairs]))
+    angle = 2 * np.pi * uniform[:, pairs:]
+    both = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    numbers: npt.NDArray[np.float64] = both[:, :width]
+    return numbers
+
+
 def permutation(seed: int, size: int) -> npt.NDArray[np.int64]:
     """A shuffle of ``range(size)``, [size]: the order of ``size`` random words."""
     return np.argsort(words(seed, 0, size), kind="stable").astype(np.int64, copy=False)

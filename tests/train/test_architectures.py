@@ -22,7 +22,11 @@ from scaling_law.train.forward import Trainable
 from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.tensors import Tensors
 from tests.fakes import tiny_model
-from tests.spec.test_architectures import OWN, template_for
+from tests.spec.test_architectures import (
+    OWN,
+    architectures_with_a_rule_for_shapes,
+    template_for,
+)
 
 MLP = OtherModel(architecture=Component(name="mlp"), shape=(("width", 24),), vocab_size=11, n_ctx=3)
 
@@ -31,7 +35,7 @@ def small(name):
     return sized(20_000, "total", template_for(name, vocab_size=50))
 
 
-@pytest.mark.parametrize("name", parts.names("architecture"))
+@pytest.mark.parametrize("name", architectures_with_a_rule_for_shapes())
 def test_every_architecture_is_built_as_it_is_counted(name):
     model = small(name)
     state = torch.random.get_rng_state()

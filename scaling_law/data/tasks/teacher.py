@@ -65,21 +65,11 @@ def _teacher(dimension: int, exponent: float, seed: int) -> NDArray[np.float64]:
 
 
 def _normal(seed: int, purpose: str, indices: NDArray[np.int64], width: int) -> NDArray[np.float64]:
-    """Standard normal numbers [B, width], a pure function of the index (Box and Muller 1958)."""
-    import numpy as np
-
-    from scaling_law.data.shuffle import words_at
+    """Standard normal numbers [B, width], a pure function of the index."""
+    from scaling_law.data.shuffle import normals_at
     from scaling_law.spec.run import derive_seed
 
-    pairs = (width + 1) // 2
-    places = indices[:, np.newaxis] * (2 * pairs) + np.arange(2 * pairs)
-    words = words_at(derive_seed(seed, f"teacher:{purpose}"), places)
-    uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    radius = np.sqrt(-2 * np.log(uniform[:, :pairs]))
-    angle = 2 * np.pi * uniform[:, pairs:]
-    both = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    numbers: NDArray[np.float64] = both[:, :width]
-    return numbers
+    return normals_at(derive_seed(seed, f"teacher:{purpose}"), indices, width)
 
 
 def splits(settings: Settings) -> dict[str, int | None]:
