@@ -363,7 +363,7 @@ def test_without_trust_the_suggested_forecast_stays_at_the_largest_compute(capsy
     path = tmp_path / "runs.csv"
     path.write_text("params,tokens,loss\n" + "\n".join(_grid(3, 3)) + "\n")
     code, out, _ = run(capsys, "fit", str(path), "--resamples", "0")
-    assert code == 0 and "verdict: not validated" in out
+    assert code == 0 and "trust forecasts up to" not in out
     assert "next: slaw extrapolate --flops 1x --results" in out
     path.write_text("params,tokens,loss\n" + "\n".join(_grid(1, 8)) + "\n")
     code, out, _ = run(capsys, "fit", str(path), "--resamples", "0")

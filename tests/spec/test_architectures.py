@@ -362,7 +362,7 @@ def test_a_model_may_not_be_two_architectures():
 def test_the_architecture_says_which_step_is_measured_for_its_kernels():
     gpt = tiny_model()
     assert measured_model(gpt) is gpt
-    assert measured_model(dataclasses.replace(gpt, parametrisation=Component("mup"))) is None
+    assert measured_model(dataclasses.replace(gpt, parametrisation=Component(name="mup"))) is None
     silent = dataclasses.replace(architecture_of(gpt), measured_as=None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scaling_law.plan.steps.architecture_of", lambda model: silent)
