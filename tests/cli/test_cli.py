@@ -361,7 +361,7 @@ def test_fit_prints_one_screen_and_full_prints_the_rest(sweep, capsys):
 
 def test_without_trust_the_suggested_forecast_stays_at_the_largest_compute(capsys, tmp_path):
     path = tmp_path / "runs.csv"
-    path.write_text("params,tokens,loss\n" + "\n".join(_grid(3, 3)) + "\n")
+    path.write_text("params,tokens,loss\n" + "\n".join(_grid(3, 3)[:7]) + "\n")
     code, out, _ = run(capsys, "fit", str(path), "--resamples", "0")
     assert code == 0 and "trust forecasts up to" not in out
     assert "next: slaw extrapolate --flops 1x --results" in out
