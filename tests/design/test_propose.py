@@ -153,7 +153,8 @@ def test_an_interval_that_widens_names_the_cause(finished, so_far, cached):
     next_round = next_batch(request, goal(params=3e6), finished, so_far, lambda line: None)
     low, high = next_round.after.low_nats, next_round.after.high_nats
     assert low is not None and high is not None
-    assert high - low < 1.2 * (next_round.before[1] - next_round.before[0])
+    # the misfit begins at the new runs, and a factor this near 1 is no widening
+    assert high / low <= 1.01 * next_round.before[1] / next_round.before[0]
     assert "wider after" not in render(next_round, None, None)
     parts = {**next_round.after.interval_parts, "laws": (0.1, 2.0)}
     wide = dataclasses.replace(next_round.after, interval_parts=parts, high_nats=3 * high)
