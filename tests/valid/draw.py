@@ -35,7 +35,7 @@ from scaling_law.plan.plan import Plan
 from scaling_law.run.components import components_of
 from scaling_law.run.data_checks import check_data
 from scaling_law.run.planning import planned
-from scaling_law.spec.counts import count_params
+from scaling_law.spec.counts import CONVENTIONS, count_params
 from scaling_law.spec.model import DEFAULT_ARCHITECTURE
 from tests import inline_engine
 from tests.valid.keys import every_key
@@ -46,6 +46,8 @@ Node = dict[str, Any]
 NOT_DRAWN = {
     "data.corpus": "text is at a path; named corpora have tests of their own",
     "data.sources.<key>.corpus": "as data.corpus",
+    "data.order": "a setting of the corpus synthetic",
+    "data.sources.<key>.order": "as data.order",
     "grid.*.start_from": "needs a run that has ended; tests/run/test_folder.py has it",
 }
 # Of the rows that the text has beside plain files.
@@ -376,9 +378,11 @@ def _sizes(drawing: Drawing) -> Any:
         low = drawing.log(3e3, 2e4)
         many = drawing.rng.randint(1, 2)
         given = {"params": [round(low), round(low * 3)], "count": many}
-        if drawing.chance(0.3, "grid.*.sizes.convention"):
-            given["convention"] = drawing.one(("total", "non_embedding", "matmul"))
-            drawing.drawn.add(f"grid.*.sizes.convention={given['convention']}")
+        counts = {f"grid.*.sizes.convention={one}": one for one in CONVENTIONS}
+        if drawing.chance(0.3, "grid.*.sizes.convention", *counts):
+            name = drawing.one(sorted(drawing.wanted & counts.keys()) or counts)
+            given["convention"] = counts[name]
+            drawing.drawn.add(name)
         if drawing.chance(0.3, "grid.*.sizes.aspect_ratio"):
             given["aspect_ratio"] = drawing.one((4, 8.5, 16))
         drawing.drawn |= {f"grid.*.sizes.{key}" for key in given}
