@@ -55,7 +55,7 @@ FROZEN = {
     "run spec": (2, "9ef7a286d922"),
     "resources file": (2, "98c024688d0e"),
     "plan": (2, "cac0b7387f0a"),
-    "fit": (5, "2b8c1f6ec27a"),
+    "fit": (5, "04c832a4af45"),
     "device profile": (2, "60fc1158b74c"),
     "registered forecast": (1, "723301e418fc"),
 }

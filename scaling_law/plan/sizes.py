@@ -53,14 +53,20 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
             f" of {config.vocab_size}; the architecture {architecture.spelled} reads"
             f" {part.inputs}{ids}"
         )
-    if part.solves:
-        objective = config.choice("objective")
-        if objective.part.comparable != part.solves:
-            return (
-                f"{config.where('objective')}: {architecture.spelled} is solved in closed form,"
-                f" which minimises {part.solves.replace('_', ' ')}; found"
-                f" {objective.spelled}, expected objective: {part.solves}"
-            )
+    objective = config.choice("objective")
+    if part.solves and objective.part.comparable != part.solves:
+        return (
+            f"{config.where('objective')}: {architecture.spelled} is solved in closed form,"
+            f" which minimises {part.solves.replace('_', ' ')}; found"
+            f" {objective.spelled}, expected objective: {part.solves}"
+        )
+    targets = "numbers" if task and task.outputs else "ids"
+    if objective.part.targets not in ("", targets):
+        return (
+            f"{config.where('objective')}: {objective.spelled} predicts {objective.part.targets},"
+            f" and the data's targets are {targets}; expected an objective of {targets}, such as"
+            f" objective: {'squared_error' if targets == 'numbers' else 'next_token'}"
+        )
     lacking = [
         name
         for name, needed in (("features", inputs == "numbers"), ("outputs", bool(part.solves)))

@@ -218,3 +218,22 @@ def test_unlimited_examples_have_no_epochs():
     config = config_of("name: t\ndata: {source: copy}\ngrid: [{sizes: [nano14k], epochs: [1]}]\n")
     with pytest.raises(PlanError, match=r"are unlimited.*; give examples, tokens or steps"):
         make_plan(config, cpu_profile(), train_tokens=None)
+
+
+@pytest.mark.parametrize(
+    ("task", "architecture", "objective", "said"),
+    [
+        ("teacher", "dense", "next_token", "next_token predicts ids, and the data's targets are"),
+        ("modular_addition", "mlp", "squared_error", "squared_error predicts numbers, and the"),
+    ],
+)
+def test_an_objective_of_other_targets_than_the_datas_is_refused(
+    task, architecture, objective, said
+):
+    config = config_of(
+        f"name: t\nobjective: {objective}\ndata: {{source: {task}}}\n"
+        f"model: {{architecture: {architecture}}}\n"
+        "grid:\n  - {sizes: [{width: 8}], steps: [10]}\noptim: {lr: 0.01, batch_examples: 8}\n"
+    )
+    with pytest.raises(PlanError, match=f"objective: {said} (numbers|data's targets are ids)"):
+        make_plan(config, cpu_profile(), train_tokens=config.task_sizes.train_tokens)

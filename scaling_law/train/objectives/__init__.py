@@ -42,6 +42,8 @@ class Objective:
     attribute ``causal`` of every module of the model that has one;
     ``fast`` says that the loss is the cross-entropy of each position's next token, which a model
     may compute itself (``train.forward.OwnLoss``), in a stack, or compiled;
+    ``targets`` says what it predicts, ``ids`` or ``numbers``, so that other data are refused before
+    they are trained on; "" takes either;
     ``settings`` is a dataclass.
     """
 
@@ -51,6 +53,7 @@ class Objective:
     view: Callable[[Batch, Any, ViewOf], Batch] | None = None
     attention: str = "causal"
     fast: bool = False
+    targets: str = ""
     settings: type = NoSettings
 
     def __post_init__(self) -> None:
@@ -58,6 +61,8 @@ class Objective:
             raise ValueError(f"attention is {self.attention!r}, expected {' or '.join(ATTENTIONS)}")
         if self.fast and self.attention != "causal":
             raise ValueError("a fast loss needs causal attention")
+        if self.targets not in ("", "ids", "numbers"):
+            raise ValueError(f"targets is {self.targets!r}, expected ids, numbers or nothing")
         for name in ("unit", "comparable"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty, expected a text")

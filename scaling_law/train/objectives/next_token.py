@@ -20,4 +20,4 @@ def loss(outputs: Tensor, targets: Tensor, settings: NoSettings) -> Tensor:
     return F.cross_entropy(logits, targets.reshape(-1), reduction="none").view(targets.shape)
 
 
-OBJECTIVE = Objective(loss=loss, unit=NATS, comparable=NEXT_TOKEN, fast=True)
+OBJECTIVE = Objective(loss=loss, unit=NATS, comparable=NEXT_TOKEN, fast=True, targets="ids")

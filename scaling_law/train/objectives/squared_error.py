@@ -16,4 +16,10 @@ def loss(outputs: Tensor, targets: Tensor, settings: NoSettings) -> Tensor:
     return (outputs.to(targets.dtype if outputs.itemsize < 8 else outputs.dtype) - targets).square()
 
 
-OBJECTIVE = Objective(loss=loss, unit="squared error", comparable="squared_error", attention="full")
+OBJECTIVE = Objective(
+    loss=loss,
+    unit="squared error",
+    comparable="squared_error",
+    attention="full",
+    targets="numbers",
+)
