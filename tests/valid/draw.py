@@ -28,7 +28,6 @@ from scaling_law.config.slots import SLOTS
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.data.access import prepared_data
 from scaling_law.errors import SlawError
-from scaling_law.files.record import NEXT_TOKEN
 from scaling_law.parts import Reference
 from scaling_law.plan.device_profile import shared_by
 from scaling_law.plan.plan import Plan
@@ -564,12 +563,25 @@ def _solved_by(drawing: Drawing) -> str:
     return str(parts.load("architecture", Reference(name=name)).solves)
 
 
+def _targets(drawing: Drawing) -> str:
+    """What the data have to predict: ``ids`` or ``numbers``."""
+    source = drawing.config["data"].get("source")
+    if source is None:
+        return "ids"
+    task = parts.load("source", Reference(name=source))
+    return "numbers" if task.outputs(task.settings()) else "ids"
+
+
 def _objective(drawing: Drawing) -> Any:
-    """A loss of the family that the architecture needs, or of tokens."""
-    family = _solved_by(drawing) or NEXT_TOKEN
+    """An objective of the data's targets, and of the losses that the architecture minimises."""
+    family, targets = _solved_by(drawing), _targets(drawing)
     names = drawing.whole["properties"]["objective"]["anyOf"][0]["examples"]
     known = {name: parts.load("objective", Reference(name=name)) for name in names}
-    name = drawing.one(name for name, part in known.items() if part.comparable == family)
+    name = drawing.one(
+        name
+        for name, part in known.items()
+        if part.targets in ("", targets) and family in ("", part.comparable)
+    )
     drawing.drawn.add(f"objective={name}")
     if drawing.chance(0.7):
         return name
@@ -645,7 +657,7 @@ def _needs(drawing: Drawing, key: str) -> bool:
     """Whether the data need another architecture, or it another objective, than the default."""
     if key == "model":
         return DEFAULT_ARCHITECTURE not in _fitting_architectures(drawing)
-    return key == "objective" and bool(_solved_by(drawing))
+    return key == "objective" and (bool(_solved_by(drawing)) or _targets(drawing) == "numbers")
 
 
 def draw(rng: random.Random, wanted: frozenset[str], text: Path) -> tuple[Node, frozenset[str]]:
