@@ -149,6 +149,7 @@ class ArmPlanner:
         size: ``nano55k-weight_decay0.3-seed0-h4.19M``.
         """
         last = "trunk" if horizon is None else size_plan.horizon_names[horizon.index]
+        last = last.replace("+", "")  # of 1e+32: a label is a name of a file
         stage = f"-stage{self.config.stage}" if self.config.stage is not None else ""
         tail = f"seed{size_plan.seed}-{last}{stage}"
         arm = self.trunks_arm if horizon is None else self.arm
