@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from scaling_law.data.tasks.addition import Settings as Task
-from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
@@ -33,7 +33,6 @@ from scaling_law.experiment.findings import (
 )
 from scaling_law.experiment.seeds import Time, first_time, median_time, range_text
 from scaling_law.experiment.sigmoid import Sigmoid, fit_sigmoid
-from scaling_law.files.record import CurvePoint
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
@@ -550,13 +549,7 @@ def _planted(spec: RunSpec) -> Outcome:
             BRIER: 1.0 - 0.9 * part,
             **{f"answers.val.position-{n}": value for n, value in enumerate(digits, 1)},
         }
-        curve.append(
-            CurvePoint(
-                step=step, tokens=step * spec.batch_tokens, train_loss_nats=1.0,
-                val_loss_nats=1.0, lr=spec.optim.lr, grad_norm=1.0, seconds=0.1 * step,
-                metrics=metrics,
-            )
-        )  # fmt: skip
+        curve.append(planted_point(spec, step, metrics))
     return Outcome(curve=tuple(curve), metrics=curve[-1].metrics)
 
 

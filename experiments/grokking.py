@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scaling_law.data.tasks.modular_addition import Settings as Task
-from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, time_series
@@ -39,7 +39,6 @@ from scaling_law.experiment.seeds import (
     range_text,
     ratio,
 )
-from scaling_law.files.record import CurvePoint
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of
@@ -429,13 +428,7 @@ def _planted(spec: RunSpec) -> Outcome:
             "accuracy.train": 1.0 if step >= _MEMORISE * late else 0.5,
             "accuracy.val": 1.0 if step >= generalise * late else 0.03,
         }
-        curve.append(
-            CurvePoint(
-                step=step, tokens=step * spec.batch_tokens, train_loss_nats=1.0,
-                val_loss_nats=1.0, lr=spec.optim.lr, grad_norm=1.0, seconds=0.1 * step,
-                metrics=accuracies,
-            )
-        )  # fmt: skip
+        curve.append(planted_point(spec, step, accuracies))
     return Outcome(curve=tuple(curve), metrics=curve[-1].metrics)
 
 

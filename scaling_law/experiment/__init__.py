@@ -32,6 +32,20 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+def planted_point(spec: RunSpec, step: int, metrics: dict[str, float]) -> CurvePoint:
+    """An invented point of a run's curve: these metrics at a step, and losses of 1."""
+    return CurvePoint(
+        step=step,
+        tokens=step * spec.batch_tokens,
+        train_loss_nats=1.0,
+        val_loss_nats=1.0,
+        lr=spec.optim.lr,
+        grad_norm=1.0,
+        seconds=0.1 * step,
+        metrics=metrics,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Planted:
     """Invented runs, and what ``analyse`` must find in them.

@@ -61,8 +61,7 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
             f" {objective.spelled}, expected objective: {part.solves}"
         )
     targets = "numbers" if task and task.outputs else "ids"
-    unknown = inputs == "numbers" and targets == "ids"  # a task need not count its outputs
-    if not unknown and objective.part.targets not in ("", targets):
+    if objective.part.targets not in ("", targets):
         return (
             f"{config.where('objective')}: {objective.spelled} predicts {objective.part.targets},"
             f" and the data's targets are {targets}; expected an objective of {targets}, such as"
