@@ -51,6 +51,10 @@ class Dataset(Protocol):
         """The data in one line: name, fingerprint, sizes."""
 
     @property
+    def versions(self) -> dict[str, str]:
+        """What the examples of a task are made from, text by name; a text's folder has its own."""
+
+    @property
     def pin(self) -> dict[str, Any]:
         """Return what a sweep's folder records to find the same data again, as JSON values."""
 

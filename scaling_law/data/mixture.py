@@ -182,6 +182,11 @@ class MixedDataset:
         return f"{self.text.summary}; mixture {self.mix.text}"
 
     @property
+    def versions(self) -> dict[str, str]:
+        """{}, because the folder of the prepared text names those of its corpus."""
+        return {}
+
+    @property
     def pin(self) -> dict[str, Any]:
         """The text's own pin."""
         return self.text.pin

@@ -82,14 +82,20 @@ class TaskDataset:
         return digest.hexdigest()[:16]
 
     @property
+    def versions(self) -> dict[str, str]:
+        """What the examples are made from, text by name; {} where they are made by rule."""
+        return dict(self.task.versions(self.settings))
+
+    @property
     def summary(self) -> str:
         """The task in one line."""
         counts = ", ".join(
             f"{split} {'new ones without end' if count is None else format_count(count)}"
             for split, count in self.sizes.splits.items()
         )
+        made_of = "".join(f" ({text})" for text in self.versions.values())
         return (
-            f"{self.name}, fingerprint {self.fingerprint}, examples of {self.sizes.n_ctx}"
+            f"{self.name}{made_of}, fingerprint {self.fingerprint}, examples of {self.sizes.n_ctx}"
             f" positions: {counts}; vocabulary {self.vocab_size}"
         )
 

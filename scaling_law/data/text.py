@@ -261,6 +261,11 @@ class TextDataset:
         return value if isinstance(value, int) else None
 
     @property
+    def versions(self) -> dict[str, str]:
+        """{}, because the folder of the prepared text names those of its corpus."""
+        return {}
+
+    @property
     def pin(self) -> dict[str, Any]:
         """Return the tokens' folder, and the hashes of text, tokens and components."""
         components = self.components_fingerprint

@@ -7,6 +7,7 @@ from typing import Any
 
 from scaling_law.experiment.evidence import Run
 from scaling_law.experiment.findings import Axis, Figure, Panel, Series
+from scaling_law.experiment.power_law import PowerLaw
 from scaling_law.experiment.seeds import Time, mean_over, median_time
 
 
@@ -33,6 +34,15 @@ def mean_series(label: str, values: Mapping[float, Sequence[float]], **looks: An
         intervals=tuple(mean.interval or (mean.value, mean.value) for _, mean in means),
         **looks,
     )
+
+
+def law_series(label: str, law: PowerLaw, xs: Iterable[float], **looks: Any) -> Series:
+    """Return a fitted law as a broken line from the least to the largest of ``xs``."""
+    values = [x for x in xs if x > 0]
+    low, high = min(values), max(values)
+    points = [low * (high / low) ** (k / 40) for k in range(41)]
+    looks = {"marks": False, "dashed": True, **looks}
+    return Series(label=label, points=tuple((x, law.at(x)) for x in points), **looks)
 
 
 def time_series(label: str, times: Mapping[float, Sequence[Time]], **looks: Any) -> Series:

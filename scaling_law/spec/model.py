@@ -132,6 +132,14 @@ class OtherModel(SpecPart):
         """The keys and values of its shape."""
         return dict(self.shape)
 
+    @property
+    def answers(self) -> int:
+        """Numbers that a model with one output gives for an example.
+
+        They are the numbers of its targets, or a logit for each id where its target is an id.
+        """
+        return self.outputs or self.vocab_size
+
     def json_fields(self) -> dict[str, Any]:
         """Plain JSON values."""
         plain = {"architecture": self.architecture.plain(), "shape": to_json(self.dimensions)}

@@ -25,7 +25,7 @@ from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import RunSpec, derive_seed
 from scaling_law.spec.start import Growth, StartFrom
 from scaling_law.train import checkpoint, device
-from scaling_law.train.architectures import build, module_of
+from scaling_law.train.architectures import build, init_seed, module_of
 from scaling_law.train.compiled import Loss, compiled_loss
 from scaling_law.train.evaluate import Examples
 from scaling_law.train.forward import Trainable
@@ -70,9 +70,7 @@ class Job:
 def begin(job: Job) -> State:
     """Return a fresh, branched, grown or resumed state; cut the curve back to its step."""
     spec, kind = job.spec, job.resources.device
-    model = build(
-        spec.model, derive_seed(spec.seed, "init"), job.resources.gradient_checkpointing
-    ).to(kind)
+    model = build(spec.model, init_seed(spec), job.resources.gradient_checkpointing).to(kind)
     context = device.autocast(kind, spec.precision)
     # a probe's model is not compiled, because its batches have other shapes
     trainable = trainable_of(spec, model)

@@ -85,7 +85,7 @@ def describe(
         stacked=resources.stack is not None,
         corpus_fingerprint=dataset.fingerprint,
         components_fingerprint=None if spec.mix is None else dataset.components_fingerprint,
-        versions=versions(),
+        versions={**versions(), **dataset.versions},
         git_commit=git_commit(),
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         message=message,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from scaling_law.errors import RunFailed
 from scaling_law.spec.sampling import Sampling
+from scaling_law.train.architectures import build, init_seed
 from scaling_law.train.evaluate import Examples
 from scaling_law.train.generate import Continuation, generate, rows_at_once
 from scaling_law.train.tensors import Tensors
@@ -52,6 +53,17 @@ class Subject:
     def model(self) -> nn.Module:
         """The model; a probe may read its weights but must not change them."""
         return self._trainable.model
+
+    def initial(self, draw: int = 0) -> nn.Module:
+        """A fresh model with the weights that the run began with, or another draw of them.
+
+        ``draw`` 0 are the run's own. Raises ``ValueError`` for a run that began with the weights of
+        another.
+        """
+        spec = self._examples.spec
+        if spec.branch is not None or spec.growth is not None or spec.start_from is not None:
+            raise ValueError("the run began with the weights of another run, not with random ones")
+        return build(spec.model, init_seed(spec, draw)).to(self._kind).eval()
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -278,7 +278,7 @@ def test_an_unknown_setting_of_an_architecture_is_one_line(write, override, said
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["grid.0.sizes={params: [10k, 20k], count: 2, aspect_ratio: 4}"], "has no depth"),
+        (["grid.0.sizes={params: [10k, 20k], count: 2, aspect_ratio: 4}"], "has no aspect ratio"),
         (["grid.0.sizes={params: [100, 200], count: 2}"], "no width has 100 non_embedding"),
         (["grid.0.sizes={params: [1770, 1800], count: 2}"], "two of them have width 10"),
     ],

@@ -553,8 +553,12 @@ def _fitting_architectures(drawing: Drawing) -> list[str]:
     source = drawing.config["data"].get("source")
     if source is None:
         return [name for name, part in known.items() if not part.one_output]
-    inputs = parts.load("source", Reference(name=source)).inputs
-    return [name for name, part in known.items() if part.inputs == inputs]
+    inputs, targets = parts.load("source", Reference(name=source)).inputs, _targets(drawing)
+    return [
+        name
+        for name, part in known.items()
+        if part.inputs == inputs and not (part.solves and targets == "ids")
+    ]
 
 
 def _solved_by(drawing: Drawing) -> str:

@@ -75,6 +75,8 @@ class Task:
     ``n_targets(settings)``: targets of an example (T'), by which a plan refuses an architecture
     with fewer outputs; 0 where that is not known before examples are made.
     ``licence``: a line about whose examples these are.
+    ``versions(settings)``: what the examples are made from on this machine, text by name, of a task
+    that reads files; records hold it.
     """
 
     vocab_size: Callable[[Any], int]
@@ -87,6 +89,7 @@ class Task:
     outputs: Callable[[Any], int] = lambda settings: 0
     n_targets: Callable[[Any], int] = lambda settings: 0
     licence: str = "made by rule; no licence applies"
+    versions: Callable[[Any], Mapping[str, str]] = lambda settings: {}
 
     def __post_init__(self) -> None:
         if self.inputs not in ("ids", "numbers"):

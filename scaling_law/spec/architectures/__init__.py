@@ -67,17 +67,26 @@ def nearest_shape(
     make: Callable[[int], Any],
     word: str,
 ) -> Any:
-    """Return the shape nearest to ``params``, of sizes given by one number proportional to them.
+    """Return the shape nearest to ``params``, of sizes given by one number, with which they grow.
 
     ``make`` turns that number into a shape; ``word`` names it in messages. Raises ``ValueError``
     for an aspect ratio, and where no shape has the parameters within 25%.
     """
     if aspect_ratio is not None:
         name = template.architecture.name
-        raise ValueError(f"aspect_ratio: the architecture {name} has no depth")
-    one = count_params(other_model(template, make(1))).by(convention)
-    number = max(1, round(params / max(1, one)))
-    if not 0.8 <= number * one / params <= 1.25:
+        raise ValueError(f"aspect_ratio: the architecture {name} has no aspect ratio")
+
+    def counted_at(number: int) -> float:
+        return count_params(other_model(template, make(number))).by(convention)
+
+    low, high = 1, 2
+    while counted_at(high) < params:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if counted_at(middle) < params else (low, middle)
+    number = min((low, high), key=lambda one: abs(counted_at(one) - params))
+    if not 0.8 <= counted_at(number) / params <= 1.25:
         raise ValueError(f"no {word} has {params:.3g} {convention} parameters within 25%")
     return make(number)
 

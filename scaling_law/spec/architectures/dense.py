@@ -1,4 +1,4 @@
-"""A network on numbers, with one hidden layer and biases: its counts."""
+"""A network on numbers, with hidden layers of one width and biases: its counts."""
 
 from __future__ import annotations
 
@@ -17,51 +17,54 @@ ACTIVATIONS = ("relu", "tanh")
 class Settings:
     """What all sizes of a config share.
 
-    ``activation``: of the hidden layer.
+    ``activation``: of the hidden layers;
+    ``depth``: hidden layers.
     """
 
-    activation: Annotated[str, Text("activation of the hidden layer", ACTIVATIONS)] = "relu"
+    activation: Annotated[str, Text("activation of the hidden layers", ACTIVATIONS)] = "relu"
+    depth: Annotated[int, Number("hidden layers", low=1, high=100)] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """One size.
 
-    ``width``: hidden units.
+    ``width``: units of each hidden layer.
     """
 
-    width: Annotated[int, Number("hidden units", low=1, high=MAX_TABLE)]
+    width: Annotated[int, Number("units of a hidden layer", low=1, high=MAX_TABLE)]
 
 
 def counts(model: OtherModel) -> ParamCounts:
-    """Both matrices and both biases; ``matmul`` has the matrices alone."""
-    width = model.values_as(Shape).width
+    """All matrices and biases; ``matmul`` has the matrices alone."""
+    width, between = model.values_as(Shape).width, model.values_as(Settings).depth - 1
     groups = {
-        "hidden": model.features * width,
-        "output": width * model.outputs,
-        "biases": width + model.outputs,
+        "hidden": model.features * width + between * width**2,
+        "output": width * model.answers,
+        "biases": (1 + between) * width + model.answers,
     }
     total = sum(groups.values())
     return ParamCounts(groups=groups, non_embedding=total, matmul=total - groups["biases"])
 
 
 def flops_per_token(model: OtherModel) -> float:
-    """Both matrices forward and their gradients, and the hidden layer's gradient."""
-    width = model.values_as(Shape).width
-    hidden, output = model.features * width, width * model.outputs
-    return (4 * hidden + 6 * output) / model.n_ctx
+    """All matrices forward and their gradients, and the gradients of the hidden layers."""
+    width, between = model.values_as(Shape).width, model.values_as(Settings).depth - 1
+    first, others = model.features * width, between * width**2 + width * model.answers
+    return (4 * first + 6 * others) / model.n_ctx
 
 
 def activation_bytes(
     model: OtherModel, micro_seqs: int, precision: str, gradient_checkpointing: bool
 ) -> int:
-    """Inputs, the hidden layer before and after its activation with gradients, and outputs.
+    """Inputs, hidden layers before and after their activation with gradients, and outputs.
 
     Gradient checkpointing has nothing to recompute.
     """
     number = 2 if precision in ("bf16", "fp16") else 4
-    stored = (model.features + 4 * model.values_as(Shape).width) * number
-    return micro_seqs * (stored + 4 * (model.features + 3 * model.outputs))
+    hidden = model.values_as(Settings).depth * model.values_as(Shape).width
+    stored = (model.features + 4 * hidden) * number
+    return micro_seqs * (stored + 4 * (model.features + 3 * model.answers))
 
 
 def size_name(model: OtherModel) -> str:
@@ -93,7 +96,7 @@ ARCHITECTURE = Architecture(
     shape_for=shape_for,
     notes=(
         "params: non-emb = total: matrices and biases; matmul: the matrices",
-        "FLOPs: exact = 4 for each weight of the first matrix and 6 for each of the second, per"
+        "FLOPs: exact = 4 for each weight of the first matrix and 6 for each of the others, per"
         " example, forward and backward",
     ),
 )

@@ -30,7 +30,7 @@ def make(template: Template, shape: Shape) -> OtherModel:
 
 def counts(model: OtherModel) -> ParamCounts:
     """One weight for each number read and each output; there is no bias."""
-    total = model.values_as(Shape).inputs * model.outputs
+    total = model.values_as(Shape).inputs * model.answers
     return ParamCounts(groups={"readout": total}, non_embedding=total, matmul=total)
 
 
@@ -43,7 +43,7 @@ def activation_bytes(
     model: OtherModel, micro_seqs: int, precision: str, gradient_checkpointing: bool
 ) -> int:
     """Inputs and outputs in fp32. Gradient checkpointing has nothing to recompute."""
-    return micro_seqs * 4 * (model.features + 3 * model.outputs)
+    return micro_seqs * 4 * (model.features + 3 * model.answers)
 
 
 def size_name(model: OtherModel) -> str:

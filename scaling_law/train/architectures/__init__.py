@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from scaling_law.errors import ConfigError
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.model import Model
+from scaling_law.spec.run import RunSpec, derive_seed
 from scaling_law.train.parametrisations import Role
 
 if TYPE_CHECKING:
@@ -75,6 +76,19 @@ def build(model: Model, seed: int = 0, gradient_checkpointing: bool = False) -> 
     return module_of(model).build(model, seed, gradient_checkpointing)
 
 
+def init_seed(spec: RunSpec, draw: int = 0) -> int:
+    """The seed of a run's first weights; ``draw`` above 0 is another draw of them."""
+    return derive_seed(spec.seed, f"init:{draw}" if draw else "init")
+
+
+def for_targets(outputs: Tensor, are_logits: bool) -> Tensor:
+    """A model's one output for an example, [B, K], in the shape that objectives read.
+
+    Logits of an id are [B, 1, K]; numbers stay [B, K].
+    """
+    return outputs[:, None] if are_logits else outputs
+
+
 @dataclass(frozen=True, kw_only=True)
 class Weight:
     """A weight as the optimizer sees it.
@@ -100,4 +114,13 @@ def weights_of(module: nn.Module) -> list[Weight]:
     return [Weight(parameter=p, decays=p.ndim > 1) for p in module.parameters()]
 
 
-__all__ = ["Module", "Role", "Weight", "build", "module_of", "weights_of"]
+__all__ = [
+    "Module",
+    "Role",
+    "Weight",
+    "build",
+    "for_targets",
+    "init_seed",
+    "module_of",
+    "weights_of",
+]

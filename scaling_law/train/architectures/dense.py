@@ -1,4 +1,4 @@
-"""A network on numbers, with one hidden layer and biases.
+"""A network on numbers, with hidden layers of one width and biases.
 
 Shapes: B examples, d numbers of an input, W width, K outputs. Matrices start at 1/sqrt(fan_in),
 those before a ReLU at sqrt(2/fan_in); biases at zero.
@@ -6,6 +6,7 @@ those before a ReLU at sqrt(2/fan_in); biases at zero.
 
 from __future__ import annotations
 
+import itertools
 from typing import cast
 
 import torch
@@ -13,52 +14,57 @@ from torch import Tensor, nn
 
 from scaling_law.spec.architectures.dense import Settings, Shape
 from scaling_law.spec.model import OtherModel
-from scaling_law.train.architectures import Module, Weight
+from scaling_law.train.architectures import Module, Weight, for_targets
 from scaling_law.train.parametrisations import Role, multipliers
 
 
 class Dense(nn.Module):
-    """One hidden layer. ``seed`` alone decides the initial weights."""
+    """Hidden layers, then an output layer. ``seed`` alone decides the initial weights."""
 
     def __init__(self, model: OtherModel, seed: int = 0) -> None:
         super().__init__()
-        width = model.values_as(Shape).width
-        self.activation = model.values_as(Settings).activation
+        width, settings = model.values_as(Shape).width, model.values_as(Settings)
+        self.activation = settings.activation
+        self._logits = not model.outputs
         self._multipliers = multipliers(model.parametrisation, width)
         self._output_mult = self._multipliers.output()
+        sizes = [model.features, *[width] * settings.depth]
         with torch.device("meta"):
-            self.hidden = nn.Linear(model.features, width)
-            self.output = nn.Linear(width, model.outputs)
+            self.hidden = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(sizes))
+            self.output = nn.Linear(width, model.answers)
         self.to_empty(device="cpu")
-        gains = {"input": 2**0.5 if self.activation == "relu" else 1.0}
         generator = torch.Generator().manual_seed(seed)
         for role, layer in self._layers():
-            std = layer.in_features**-0.5 * self._multipliers.initial(role) * gains.get(role, 1.0)
+            gain = 2**0.5 if self.activation == "relu" and role != "output" else 1.0
+            std = layer.in_features**-0.5 * self._multipliers.initial(role) * gain
             with torch.no_grad():
                 layer.weight.normal_(0.0, std, generator=generator)
                 layer.bias.zero_()
 
-    def _layers(self) -> tuple[tuple[Role, nn.Linear], ...]:
-        return ("input", self.hidden), ("output", self.output)
+    def _layers(self) -> list[tuple[Role, nn.Linear]]:
+        first, *others = (cast(nn.Linear, layer) for layer in self.hidden)
+        hidden: list[tuple[Role, nn.Linear]] = [("hidden", layer) for layer in others]
+        return [("input", first), *hidden, ("output", self.output)]
 
     def weights(self) -> list[Weight]:
-        """Matrices decay, biases do not."""
+        """Matrices decay, biases do not; a bias reads one number."""
         return [
             Weight(
-                parameter=cast(nn.Parameter, parameter),
+                parameter=parameter,
                 decays=parameter.ndim > 1,
-                lr_mult=self._multipliers.lr(role),
+                lr_mult=self._multipliers.lr(role if parameter.ndim > 1 else "input"),
             )
             for role, layer in self._layers()
-            for parameter in (layer.weight, layer.bias)
+            for parameter in layer.parameters()
         ]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Numbers [B, ...] -> outputs [B, K]."""
-        hidden = self.hidden(inputs.flatten(1).to(self.hidden.weight.dtype))
-        hidden = hidden.relu() if self.activation == "relu" else hidden.tanh()
-        outputs: Tensor = self.output(hidden) * self._output_mult
-        return outputs
+        """Numbers [B, ...] -> outputs [B, K], or logits [B, 1, K]."""
+        hidden = inputs.flatten(1).to(self.output.weight.dtype)
+        for layer in self.hidden:
+            hidden = layer(hidden)
+            hidden = hidden.relu() if self.activation == "relu" else hidden.tanh()
+        return for_targets(self.output(hidden) * self._output_mult, self._logits)
 
 
 MODULE = Module(build=lambda model, seed, gradient_checkpointing: Dense(model, seed))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from scaling_law.spec.architectures.linear import Shape
 from scaling_law.spec.model import OtherModel
-from scaling_law.train.architectures import Module, Weight
+from scaling_law.train.architectures import Module, Weight, for_targets
 
 
 class Linear(nn.Module):
@@ -16,15 +16,17 @@ class Linear(nn.Module):
     def __init__(self, model: OtherModel) -> None:
         super().__init__()
         self.inputs = model.values_as(Shape).inputs
-        self.readout = nn.Parameter(torch.zeros((model.outputs, self.inputs)))
+        self._logits = not model.outputs
+        self.readout = nn.Parameter(torch.zeros((model.answers, self.inputs)))
 
     def weights(self) -> list[Weight]:
         """The readout decays."""
         return [Weight(parameter=self.readout, decays=True)]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Numbers [B, ...] -> outputs [B, K]."""
-        return inputs.flatten(1)[:, : self.inputs].to(self.readout.dtype) @ self.readout.T
+        """Numbers [B, ...] -> outputs [B, K], or logits [B, 1, K]."""
+        read = inputs.flatten(1)[:, : self.inputs].to(self.readout.dtype)
+        return for_targets(read @ self.readout.T, self._logits)
 
 
 MODULE = Module(build=lambda model, seed, gradient_checkpointing: Linear(model))

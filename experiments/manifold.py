@@ -1,0 +1,396 @@
+"""The exponent of the error against the intrinsic dimension of the data.
+
+    slaw run manifold
+    slaw report results/manifold     # an exponent for each dimension, beside those that are known
+
+Sharma and Kaplan 2020 (arXiv 2004.10802) predict that the squared error of a network falls with its
+parameters as N^(-4/d) on data of intrinsic dimension d, because the network is linear on pieces of
+the manifold. Two estimators whose exponents follow by hand stand beside it: means over M boxes,
+whose squared error falls as M^(-2/d) (their distance from the truth as the side of a box,
+M^(-1/d)), and the mean of n noisy numbers, whose squared error falls as 1/n.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from scaling_law.data.tasks.manifold import Settings as Task
+from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
+from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
+from scaling_law.experiment.findings import (
+    Axis,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
+from scaling_law.experiment.power_law import PowerLaw, fit_power
+from scaling_law.experiment.seeds import mean_over, range_text
+from scaling_law.spec.counts import count_params
+from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.run import RunSpec
+
+NETWORK, BOXES, MEAN = "network", "boxes", "mean"
+NEAR = 0.25  # an exponent agrees with a prediction within this share of it
+NEAR_DIMENSION = 0.15  # and an estimated dimension with the true one
+STRAIGHT = 0.25  # largest misfit of a power law to errors
+PROBE = "intrinsic_dimension"
+AGAIN = "slaw run manifold trains those that are missing"
+
+
+@dataclass(frozen=True, order=True)
+class Family:
+    """Runs whose errors lie on one power law.
+
+    ``kind`` is ``network`` (by parameters), ``boxes`` (by boxes) or ``mean`` (by examples a box);
+    ``dimension`` is the intrinsic dimension of the data.
+    """
+
+    kind: str
+    dimension: int
+
+    @property
+    def name(self) -> str:
+        """The name in measures: ``network.d4``."""
+        return f"{self.kind}.d{self.dimension}" if self.kind != MEAN else MEAN
+
+    @property
+    def predicted(self) -> float:
+        """The slope that theory gives."""
+        return {NETWORK: -4 / self.dimension, BOXES: -2 / self.dimension, MEAN: -1.0}[self.kind]
+
+
+Errors = Mapping[Family, Mapping[float, Sequence[float]]]
+
+
+def place_of(spec: RunSpec) -> tuple[Family, float] | None:
+    """The family of a run and its place in it; None for a run of another task or model."""
+    if not isinstance(spec.data, TaskSpec) or spec.data.source.name != "manifold":
+        return None
+    task, params = spec.data.source.settings_as(Task), count_params(spec.model).total
+    if spec.model.architecture.name == "dense":
+        return Family(NETWORK, task.dimension), float(params)
+    if spec.model.architecture.name != "boxes":
+        return None
+    if task.waves:
+        return Family(BOXES, task.dimension), float(params)
+    return Family(MEAN, task.dimension), spec.total_steps * spec.batch_tokens / params
+
+
+def errors_of(evidence: Evidence) -> Errors:
+    """The squared errors of each family's seeds by place, in order."""
+    groups: dict[Family, dict[float, list[float]]] = {}
+    for run in evidence.ended:
+        if (place := place_of(run.spec)) is not None and run.record.val_loss_nats is not None:
+            family, x = place
+            groups.setdefault(family, {}).setdefault(x, []).append(run.record.val_loss_nats)
+    return {family: dict(sorted(groups[family].items())) for family in sorted(groups)}
+
+
+def dimensions_of(evidence: Evidence) -> dict[int, list[float]]:
+    """TwoNN's estimates by true dimension, of the networks' inputs."""
+    estimates: dict[int, list[float]] = {}
+    for run in evidence.ended:
+        place, value = place_of(run.spec), run.record.metrics.get(PROBE)
+        if place is not None and place[0].kind == NETWORK and value is not None:
+            estimates.setdefault(place[0].dimension, []).append(value)
+    return dict(sorted(estimates.items()))
+
+
+Laws = Mapping[Family, PowerLaw | str]
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """Return the exponent of each family beside what theory gives, and TwoNN's dimensions."""
+    errors, estimates = errors_of(evidence), dimensions_of(evidence)
+    laws: Laws = {family: fit_power(values) for family, values in errors.items()}
+    claims = (
+        _slower_with_dimension(errors, laws),
+        _four_over_d(errors, laws),
+        _two_nn(estimates),
+        _classical(errors, laws, BOXES, "boxes_as_known", "means over M boxes fall as M^(-2/d)"),
+        _classical(errors, laws, MEAN, "mean_as_known", "a mean of n numbers falls as 1/n"),
+    )
+    left_out = sum(place_of(run.spec) is None for run in evidence.ended)
+    return answer(
+        claims,
+        lambda: _words(claims, laws),
+        measures=_measures(laws, estimates),
+        tables=(_table(errors, laws, estimates),),
+        figures=(_error_figure(errors, laws), _exponent_figure(laws)),
+        literature=_literature(laws, estimates),
+        notes=(f"runs left out, of another task or model: {left_out}",) if left_out else (),
+    )
+
+
+def _fitted(errors: Errors, laws: Laws, kind: str) -> dict[Family, PowerLaw]:
+    """The laws of a kind, by dimension. A law needs seeds at every size, and to be straight."""
+    mine = {family: law for family, law in laws.items() if family.kind == kind}
+    need(bool(mine), f"no run of a {kind} finished", AGAIN)
+    whole: dict[Family, PowerLaw] = {}
+    for family, law in mine.items():
+        few = min(len(group) for group in errors[family].values())
+        need(few > 1, f"one seed of a size of {family.name} finished", AGAIN)
+        if isinstance(law, str):
+            need(False, f"{family.name}: {law}", AGAIN)
+        assert isinstance(law, PowerLaw)
+        need(
+            law.misfit <= STRAIGHT,
+            f"the errors of {family.name} lie {law.misfit:.0%} off a power law",
+            f"at most {STRAIGHT:.0%}: more steps for the large sizes, or sizes closer together",
+        )
+        whole[family] = law
+    return whole
+
+
+def _listed(laws: Mapping[Family, PowerLaw]) -> str:
+    return ", ".join(f"{law.slope_text} at d = {f.dimension}" for f, law in laws.items())
+
+
+def _slower_with_dimension(errors: Errors, laws: Laws) -> Claim:
+    def decide() -> Decision:
+        mine = _fitted(errors, laws, NETWORK)
+        need(len(mine) > 1, "the runs have one dimension", "it needs two: " + AGAIN)
+        shown = all(
+            low.interval[1] < high.interval[0] for low, high in itertools.pairwise(mine.values())
+        )
+        return shown, f"exponents {_listed(mine)}"
+
+    return claim(
+        "slower_with_dimension",
+        "the higher the intrinsic dimension, the more slowly a network's error falls with its"
+        " parameters (intervals of neighbouring dimensions do not meet)",
+        decide,
+    )
+
+
+def _four_over_d(errors: Errors, laws: Laws) -> Claim:
+    def decide() -> Decision:
+        mine = _fitted(errors, laws, NETWORK)
+        ratios = {f.dimension: law.slope / f.predicted for f, law in mine.items()}
+        listed = ", ".join(f"{ratio:.2f} at d = {d}" for d, ratio in ratios.items())
+        return all(abs(ratio - 1) <= NEAR for ratio in ratios.values()), f"{listed} of -4/d"
+
+    return claim(
+        "four_over_d",
+        f"the exponents of networks are -4/d within {NEAR:.0%}, at every dimension",
+        decide,
+    )
+
+
+def _two_nn(estimates: Mapping[int, Sequence[float]]) -> Claim:
+    def decide() -> Decision:
+        need(bool(estimates), f"no run has the probe {PROBE}", f"probes: [{PROBE}]")
+        shown = all(
+            abs(value / d - 1) <= NEAR_DIMENSION
+            for d, group in estimates.items()
+            for value in group
+        )
+        return shown, ", ".join(f"{range_text(g)} for d = {d}" for d, g in estimates.items())
+
+    return claim(
+        "two_nn_finds_dimension",
+        f"TwoNN's estimate from 4,096 inputs is the true dimension within {NEAR_DIMENSION:.0%}",
+        decide,
+    )
+
+
+def _classical(errors: Errors, laws: Laws, kind: str, name: str, says: str) -> Claim:
+    def decide() -> Decision:
+        mine = _fitted(errors, laws, kind)
+        ratios = [law.slope / family.predicted for family, law in mine.items()]
+        return all(abs(ratio - 1) <= NEAR / 2 for ratio in ratios), f"exponents {_listed(mine)}"
+
+    return claim(name, f"the squared errors of {says}, within {NEAR / 2:.1%}", decide)
+
+
+def _words(claims: Sequence[Claim], laws: Laws) -> str:
+    mine = {f: law for f, law in laws.items() if f.kind == NETWORK and isinstance(law, PowerLaw)}
+    listed = ", ".join(
+        f"{law.slope:.2f} at d = {f.dimension} (-4/d = {f.predicted:.2f})"
+        for f, law in mine.items()
+    )
+    if not claims[0].established:
+        return f"The exponent of the error does not clearly change with the dimension: {listed}."
+    tail = "as -4/d" if claims[1].established else "but not everywhere as -4/d"
+    return (
+        f"The error of a network falls the more slowly with its parameters the higher the intrinsic"
+        f" dimension of its data, {tail}: exponents {listed}."
+    )
+
+
+def _measures(laws: Laws, estimates: Mapping[int, Sequence[float]]) -> dict[str, float | None]:
+    measures: dict[str, float | None] = {}
+    for family, law in laws.items():
+        measures[f"slope.{family.name}"] = law.slope if isinstance(law, PowerLaw) else None
+    for dimension, group in estimates.items():
+        measures[f"two_nn.d{dimension}"] = fmean(group)
+    return measures
+
+
+_BY = {NETWORK: "parameters", BOXES: "boxes", MEAN: "examples a box"}
+
+
+def _table(errors: Errors, laws: Laws, estimates: Mapping[int, Sequence[float]]) -> Table | None:
+    if not errors:
+        return None
+    rows = []
+    for family, values in errors.items():
+        law, group = laws[family], estimates.get(family.dimension, ())
+        mean = mean_over(group) if family.kind == NETWORK else None
+        rows.append(
+            (
+                family.kind,
+                _BY[family.kind],
+                family.dimension,
+                "–" if mean is None else f"{mean.value:.2f}",
+                len(values),
+                range_text(fmean(group) for group in values.values()),
+                law.slope_text if isinstance(law, PowerLaw) else law,
+                f"{family.predicted:.2f}",
+                f"{law.misfit:.1%}" if isinstance(law, PowerLaw) else "–",
+            )
+        )
+    return Table(
+        caption="Squared error on validation (targets of variance 1, without noise) against size:"
+        " exponent of the power law through the means over seeds, with its interval",
+        head=(
+            "estimator", "by", "dimension", "TwoNN", "sizes", "errors", "exponent", "theory",
+            "misfit",
+        ),
+        rows=tuple(rows),
+        text_columns=2,
+    )  # fmt: skip
+
+
+def _error_figure(errors: Errors, laws: Laws) -> Figure | None:
+    panels = []
+    for kind, label in _BY.items():
+        series: list[Series] = []
+        for family in (f for f in errors if f.kind == kind):
+            law = laws[family]
+            series.append(mean_series(f"d = {family.dimension}", errors[family], line=False))
+            if isinstance(law, PowerLaw):
+                series.append(law_series(f"d = {family.dimension}", law, errors[family]))
+        if series:
+            x, y = log_axis(label), log_axis("squared error")
+            panels.append(Panel(title=f"{kind}, by {label}", x=x, y=y, series=tuple(series)))
+    return figure(
+        "manifold_error",
+        "Squared error against size, by the intrinsic dimension d of the data",
+        "Points: mean over seeds with its interval; broken lines: power laws.",
+        panels,
+    )
+
+
+def _exponent_figure(laws: Laws) -> Figure | None:
+    series: list[Series] = []
+    for kind, theory in ((NETWORK, "4/d"), (BOXES, "2/d")):
+        mine = {f: w for f, w in laws.items() if f.kind == kind and isinstance(w, PowerLaw)}
+        if not mine:
+            continue
+        label = f"{kind}, by {_BY[kind]}"
+        series.append(
+            Series(
+                label=label,
+                points=tuple((float(f.dimension), -w.slope) for f, w in mine.items()),
+                intervals=tuple((-w.interval[1], -w.interval[0]) for w in mine.values()),
+                line=False,
+            )
+        )
+        points = tuple((float(f.dimension), -f.predicted) for f in mine)
+        series.append(Series(label=theory, points=points, marks=False, dashed=True))
+    return figure(
+        "manifold_exponent",
+        "Exponent of the error against the intrinsic dimension of the data",
+        "Points: measured, with intervals; broken lines: theory.",
+        [
+            Panel(
+                x=Axis(label="intrinsic dimension"),
+                y=Axis(label="exponent of the error, minus its slope", low=0.0),
+                series=tuple(series),
+            )
+        ],
+    )
+
+
+def _literature(laws: Laws, estimates: Mapping[int, Sequence[float]]) -> tuple[Published, ...]:
+    def slopes(kind: str) -> str | None:
+        mine = {f: w for f, w in laws.items() if f.kind == kind and isinstance(w, PowerLaw)}
+        listed = ", ".join(f"{-w.slope:.2f} at d = {f.dimension}" for f, w in mine.items())
+        return listed or None
+
+    found = ", ".join(f"{fmean(group):.1f} for d = {d}" for d, group in estimates.items())
+    return (
+        beside(
+            "exponent of a network's loss by parameters",
+            theirs="about 4/d: 2, 1 and 0.5 at d = 2, 4 and 8 (students of random networks)",
+            ours=slopes(NETWORK),
+            source="Sharma and Kaplan 2020, arXiv 2004.10802",
+        ),
+        beside(
+            "exponent of a piecewise constant fit by its pieces",
+            theirs="2/d for the squared error",
+            ours=slopes(BOXES),
+            source="by hand: the side of a box is M^(-1/d)",
+        ),
+        beside(
+            "dimension by the two nearest neighbours",
+            theirs="the true one, too low for high dimensions at a few thousand points",
+            ours=found or None,
+            source="Facco 2017, arXiv 1803.06992",
+        ),
+    )
+
+
+def _planted(spec: RunSpec) -> Outcome:
+    """Errors on the predicted power laws, 2% higher with each seed; dimensions 2% too low."""
+    place = place_of(spec)
+    assert place is not None, "planted in the experiment's own plan"
+    assert isinstance(spec.data, TaskSpec)
+    family, x = place
+    seed = spec.data.source.settings_as(Task).seed
+    estimate = 0.98 * family.dimension
+    return Outcome(
+        val_loss_nats=(1 + 0.02 * seed) * x**family.predicted,
+        curve=(planted_point(spec, spec.total_steps, {PROBE: estimate}),),
+        metrics={PROBE: estimate},
+    )
+
+
+EXPERIMENT = Experiment(
+    question="How fast does the error fall with parameters on data of a given intrinsic dimension?",
+    reproduces="Sharma and Kaplan 2020 (exponent 4/d), Facco 2017 (TwoNN)",
+    parts={
+        "source": ("manifold",),
+        "architecture": ("dense", "boxes"),
+        "objective": ("squared_error",),
+        "probe": (PROBE,),
+    },
+    analyse=analyse,
+    planted=Planted(
+        outcome=_planted,
+        measures={
+            "slope.network.d2": (-2.001, -1.999),
+            "slope.network.d8": (-0.501, -0.499),
+            "slope.boxes.d4": (-0.501, -0.499),
+            "slope.mean": (-1.001, -0.999),
+            "two_nn.d4": (3.91, 3.93),
+        },
+        claims={
+            "slower_with_dimension": True,
+            "four_over_d": True,
+            "two_nn_finds_dimension": True,
+            "boxes_as_known": True,
+            "mean_as_known": True,
+        },
+    ),
+)
