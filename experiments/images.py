@@ -33,7 +33,7 @@ NAMES = {MLP: "MLP", CONVNET: "convnet"}
 SYMBOLS = {"examples": "n", "params": "N"}
 MISFIT = 0.05  # largest misfit of a law that describes the errors
 TRAINED = 1.1  # largest error after half of the steps over that after all of them
-SMALLER = 0.75  # error of the largest network over that of the smallest, at most
+SMALLER = 0.85  # error of the largest network over that of the smallest, at most
 AGAIN = "slaw run images trains those that are missing"
 
 
@@ -162,7 +162,7 @@ def _need_seeds(errors: Errors, model: str) -> None:
 
 def _need_trained(groups: Groups) -> None:
     """Errors of runs that are too short say how long these were trained."""
-    whole = max((s for s in groups if s.model == MLP), key=lambda s: (s.examples, s.steps))
+    whole = max((s for s in groups if s.model == MLP), key=lambda s: (s.examples, s.params, s.steps))
     halves = [
         (s, one)
         for s in groups

@@ -137,14 +137,11 @@ def test_a_convnet_refuses_inputs_that_are_no_images():
         part.make(template_for("convnet"), part.shape(channels=2))
 
 
-def test_errors_that_still_fall_when_training_ends_decide_no_law():
-    evidence = changed(
-        planted_evidence("images"), lambda run, p: 0.8 * p.step / run.spec.total_steps
-    )
-    claims = claims_of(evidence)
-    for name in ("law_by_examples", "law_by_params", "convolutions_are_better"):
-        established, because = claims[name]
-        assert established is None and "still improves" in because
+def test_errors_that_fall_with_twice_the_steps_decide_no_law():
+    evidence = changed(planted_evidence("images"), lambda run, p: 0.8 * run.spec.total_steps / 1000)
+    for name in ("law_by_examples", "law_by_params"):
+        established, because = claims_of(evidence)[name]
+        assert established is None and "it must be at most 1.1 times: more steps" in because
 
 
 def test_equal_errors_contradict_that_larger_and_convolutional_networks_are_better():

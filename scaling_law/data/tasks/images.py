@@ -83,19 +83,19 @@ def examples(settings: Settings, split: str, indices: NDArray[np.int64]) -> Batc
     part = "t10k" if split == "val:test" else "train"
     images, labels = _read(settings.folder, settings.pixels, part)
     if split == "train":
-        indices = _trained_on(settings.seed)[indices]
+        indices = _trained_on(settings.seed, MAX_TRAIN)[indices]
     elif split == "val":
         indices = indices + MAX_TRAIN
     return Batch(inputs=images[indices], targets=labels[indices])
 
 
 @functools.lru_cache(maxsize=8)
-def _trained_on(seed: int) -> NDArray[np.int64]:
-    """The order in which training sets of every size take the images."""
+def _trained_on(seed: int, count: int) -> NDArray[np.int64]:
+    """The order in which training sets of every size take the ``count`` images."""
     from scaling_law.data.shuffle import permutation
     from scaling_law.spec.run import derive_seed
 
-    return permutation(derive_seed(seed, "images:train"), MAX_TRAIN)
+    return permutation(derive_seed(seed, "images:train"), count)
 
 
 @functools.lru_cache(maxsize=4)
