@@ -162,7 +162,9 @@ def _need_seeds(errors: Errors, model: str) -> None:
 
 def _need_trained(groups: Groups) -> None:
     """Errors of runs that are too short say how long these were trained."""
-    whole = max((s for s in groups if s.model == MLP), key=lambda s: (s.examples, s.params, s.steps))
+    whole = max(
+        (s for s in groups if s.model == MLP), key=lambda s: (s.examples, s.params, s.steps)
+    )
     halves = [
         (s, one)
         for s in groups
@@ -321,10 +323,12 @@ def _figure(groups: Groups, laws: Laws, images: Iterable[str]) -> Figure | None:
         for model, name in NAMES.items():
             values = errors_by(groups, model, by)
             law = laws.get((model, by), "")
-            if len(values) > 1:
-                series.append(mean_series(name, values, line=isinstance(law, str)))
             if isinstance(law, PowerLaw):
-                series.append(law_series(law.text(SYMBOLS[by]), law, values))
+                text = f"{name}: {law.text(SYMBOLS[by])}"
+                series.append(mean_series(text, values, line=False))
+                series.append(law_series(text, law, values))
+            elif len(values) > 1:
+                series.append(mean_series(name, values))
         panels.append(
             Panel(
                 title=f"by {label}",

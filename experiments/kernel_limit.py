@@ -22,7 +22,6 @@ from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
 from scaling_law.experiment.findings import Claim, Figure, Findings, Panel, Published, Table
 from scaling_law.experiment.power_law import PowerLaw, fit_power
-from scaling_law.experiment.seeds import range_text
 from scaling_law.spec.architectures.dense import Shape
 from scaling_law.spec.run import RunSpec
 
@@ -208,10 +207,12 @@ def _figure(
         for one, law in laws.items():
             if one.name in names:
                 values = values_of(groups, one)
-                drawn = isinstance(law, PowerLaw)
-                series.append(mean_series(one.words, values, line=not drawn))
                 if isinstance(law, PowerLaw):
-                    series.append(law_series(f"width^{law.slope:.2f}", law, values))
+                    label = f"{one.words}: width^{law.slope:.2f}"
+                    series.append(mean_series(label, values, line=False))
+                    series.append(law_series(label, law, values))
+                else:
+                    series.append(mean_series(one.words, values))
         return Panel(
             title=title, x=log_axis("width", groups), y=log_axis("relative change or spread"),
             series=tuple(series),
@@ -230,8 +231,7 @@ def _figure(
 
 def _literature(laws: Mapping[Quantity, PowerLaw | str]) -> tuple[Published, ...]:
     ours = {
-        one.name: law.slope_text if isinstance(law, PowerLaw) else None
-        for one, law in laws.items()
+        one.name: law.slope_text if isinstance(law, PowerLaw) else None for one, law in laws.items()
     }
     changes = [ours[name] for name in ("first_change", "hidden_change", "last_change")]
     listed = ", ".join(text for text in changes if text)

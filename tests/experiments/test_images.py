@@ -84,9 +84,7 @@ def test_images_of_a_folder_are_split_and_shrunk(folder):
 def test_missing_and_damaged_files_are_named_with_the_remedy(folder):
     data = of("images", folder=str(folder), train_examples=9)
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"\x1f\x8b nothing")
-    with pytest.raises(
-        ConfigError, match=r"labels-idx1-ubyte\.gz: not 4 bytes as IDX; inst"
-    ):
+    with pytest.raises(ConfigError, match=r"labels-idx1-ubyte\.gz: not 4 bytes as IDX; inst"):
         data.check()
     (folder / "train-images-idx3-ubyte.gz").unlink()
     images._read.cache_clear()

@@ -60,7 +60,7 @@ def test_a_weight_counts_in_the_kernel_with_its_learning_rate():
     gradients = torch.autograd.grad(before[0], [w.parameter for w in weights])
     with torch.no_grad():
         for weight, gradient in zip(weights, gradients, strict=True):
-            weight.parameter += rate * weight.lr_mult * gradient
+            weight.parameter.add_(rate * weight.lr_mult * gradient)
         moved = (module(inputs).flatten() - before).double() / rate
     assert torch.allclose(moved, wanted[0], rtol=0.02, atol=0.02)
 
@@ -81,7 +81,8 @@ def test_runs_that_do_not_learn_decide_nothing_but_the_spread():
 
 def test_widths_that_learn_differently_decide_nothing():
     evidence = changed(
-        planted_evidence("kernel_limit"), trained=lambda run: 3.0 / dict(run.spec.model.shape)["width"]
+        planted_evidence("kernel_limit"),
+        trained=lambda run: 3.0 / dict(run.spec.model.shape)["width"],
     )
     established, because = claims_of(evidence)["kernel_change"]
     assert established is None and "have learnt different functions" in because

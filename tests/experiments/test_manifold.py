@@ -49,10 +49,10 @@ def test_inputs_lie_on_a_flat_of_the_intrinsic_dimension():
     assert singular[2] > 10 and singular[3] < 1e-3
     assert batch.inputs.var(axis=0).mean() == pytest.approx(1, rel=0.03)
     targets = [
-        of("manifold", dimension=3, seed=seed).examples("val", np.arange(4000)).targets.var()
-        for seed in range(8)
+        of("manifold", dimension=3, seed=seed).examples("val", np.arange(1000)).targets
+        for seed in range(20)
     ]
-    assert np.mean(targets) == pytest.approx(1, rel=0.15)
+    assert np.mean(np.square(targets)) == pytest.approx(1, rel=0.15)
 
 
 def test_the_first_numbers_are_the_point_where_it_is_not_turned():
@@ -115,9 +115,7 @@ def test_errors_on_no_power_law_decide_nothing():
 
 def test_one_exponent_for_all_dimensions_contradicts_both_claims_on_networks():
     planted = planted_evidence("manifold")
-    claims = claims_of(
-        with_losses(planted, lambda run: count_params(run.spec.model).total ** -0.7)
-    )
+    claims = claims_of(with_losses(planted, lambda run: count_params(run.spec.model).total ** -0.7))
     assert claims["slower_with_dimension"][0] is False and claims["four_over_d"][0] is False
 
 

@@ -33,7 +33,8 @@ class Settings:
     ``turned`` turns the manifold in the input space and scales its inputs to variance 1; without
     it the first numbers of an input are the coordinates and the others are 0;
     ``waves`` is how many waves the teacher is a sum of, 0 for targets of 0;
-    ``noise`` is the standard deviation that is added to training targets of variance 1;
+    ``noise`` is the standard deviation that is added to training targets, whose square is 1 on
+    average over seeds;
     ``train_examples`` is the number of training examples; None makes every one a new one;
     ``val_examples`` is the number of validation examples, which have no noise;
     ``seed`` decides the teacher, the turn and the examples.
@@ -75,8 +76,9 @@ def _waves(dimension: int, waves: int, seed: int) -> tuple[NDArray[np.float64], 
     directions = _FREQUENCY * _normal(seed, "directions", rows, dimension)
     phases = 100 * _normal(seed, "phases", rows, 1)[:, 0]
     heights = _normal(seed, "heights", rows, 1)[:, 0]
-    # a wave of random phase has variance 1/2
-    return directions, phases, heights * (2 / (heights @ heights)) ** 0.5
+    if waves:  # a wave of random phase has variance 1/2
+        heights *= (2 / (heights @ heights)) ** 0.5
+    return directions, phases, heights
 
 
 @functools.lru_cache(maxsize=8)
