@@ -209,7 +209,7 @@ def _figure(
                 values = values_of(groups, one)
                 if isinstance(law, PowerLaw):
                     label = f"{one.words}: width^{law.slope:.2f}"
-                    series.append(mean_series(label, values, line=False))
+                    series.append(mean_series(label, values, geometric=True, line=False))
                     series.append(law_series(label, law, values))
                 else:
                     series.append(mean_series(one.words, values))
@@ -221,7 +221,7 @@ def _figure(
     return figure(
         "kernel_limit",
         "Distance from the tangent-kernel limit against width",
-        "Points: mean over seeds with its interval; broken lines: power laws.",
+        "Points: geometric mean over seeds with its interval; broken lines: power laws.",
         (
             panel("kernel", ("kernel_change", "kernel_spread")),
             panel("weights", ("first_change", "hidden_change", "last_change")),

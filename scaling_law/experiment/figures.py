@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,18 +23,23 @@ def number(value: float) -> str:
     return f"{value:g}".replace("e+", "e")
 
 
-def mean_series(label: str, values: Mapping[float, Sequence[float]], **looks: Any) -> Series:
+def mean_series(
+    label: str, values: Mapping[float, Sequence[float]], *, geometric: bool = False, **looks: Any
+) -> Series:
     """Return the mean over seeds at each x, with its interval, which one seed does not have.
 
-    An x without values has no point.
+    ``geometric`` takes the mean of logarithms. An x without values has no point.
     """
-    means = [(x, mean) for x, group in values.items() if (mean := mean_over(group)) is not None]
-    return Series(
-        label=label,
-        points=tuple((x, mean.value) for x, mean in means),
-        intervals=tuple(mean.interval or (mean.value, mean.value) for _, mean in means),
-        **looks,
-    )
+    points, intervals = [], []
+    for x, group in values.items():
+        mean = mean_over([math.log(value) for value in group] if geometric else group)
+        if mean is None:
+            continue
+        three = (mean.value, *(mean.interval or (mean.value, mean.value)))
+        middle, low, high = (math.exp(value) for value in three) if geometric else three
+        points.append((x, middle))
+        intervals.append((low, high))
+    return Series(label=label, points=tuple(points), intervals=tuple(intervals), **looks)
 
 
 def law_series(label: str, law: PowerLaw, xs: Iterable[float], **looks: Any) -> Series:

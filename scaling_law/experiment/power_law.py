@@ -1,7 +1,8 @@
 """Fit how a positive number changes with a size: ``scale * x**slope``, with or without a floor.
 
-Each x has the values of several seeds, whose mean is one point: how far the points lie from the
-law is the noise of the fit, so that a law that does not hold has a wide interval.
+Each x has the values of several seeds, whose mean is one point (without a floor the mean of their
+logarithms): how far the points lie from the law is the noise of the fit, so that a law that does
+not hold has a wide interval.
 """
 
 from __future__ import annotations
@@ -53,22 +54,22 @@ class PowerLaw:
 
 
 def fit_power(values: Mapping[float, Sequence[float]]) -> PowerLaw | str:
-    """Return the line through the logarithms of the means, or why there is none."""
+    """Return the line through the mean logarithms, or why there is none."""
     import numpy as np
 
     from scaling_law.fit.solver.student import t_reach
 
-    means = {x: fmean(group) for x, group in sorted(values.items()) if group}
-    if len(means) < 3:
-        return f"there are {len(means)} sizes, and a slope with an interval takes 3"
-    if min(means) <= 0 or min(means.values()) <= 0:
+    groups = {x: group for x, group in sorted(values.items()) if group}
+    if len(groups) < 3:
+        return f"there are {len(groups)} sizes, and a slope with an interval takes 3"
+    if min(groups) <= 0 or min(map(min, groups.values())) <= 0:
         return "a value is not above 0"
-    x, y = np.log(list(means)), np.log(list(means.values()))
+    x, y = np.log(list(groups)), np.array([np.log(group).mean() for group in groups.values()])
     apart = x - x.mean()
     slope = float(apart @ y / (apart @ apart))
     constant = float(y.mean() - slope * x.mean())
     residuals = y - constant - slope * x
-    free = len(means) - 2
+    free = len(groups) - 2
     error = math.sqrt(float(residuals @ residuals) / free / float(apart @ apart))
     reach = t_reach(free, LEVEL) * error
     return PowerLaw(
@@ -77,7 +78,7 @@ def fit_power(values: Mapping[float, Sequence[float]]) -> PowerLaw | str:
         interval=(slope - reach, slope + reach),
         floor=0.0,
         misfit=math.sqrt(float(np.mean(np.expm1(residuals) ** 2))),
-        points=len(means),
+        points=len(groups),
     )
 
 
