@@ -95,6 +95,7 @@ def test_each_experiment_trains_two_steps(name, tmp_path):
         )
     )
     assert record is not None and record.status == "done"
+    assert {probe.name for probe in spec.probes} <= {m.split(".")[0] for m in record.metrics}
 
 
 @pytest.mark.parametrize("name", NAMES)

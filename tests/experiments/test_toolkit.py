@@ -117,7 +117,7 @@ def test_the_verdict_follows_the_first_claim():
 
 def test_figures_leave_out_missing_values():
     geometric = mean_series("ours", {1.0: [2.0, 8.0], 3.0: [5.0]}, geometric=True)
-    assert geometric.points == pytest.approx(((1.0, 4.0), (3.0, 5.0)))
+    assert [y for _, y in geometric.points] == pytest.approx([4, 5])
     assert geometric.intervals[0][0] * geometric.intervals[0][1] == pytest.approx(16)
     means = mean_series("ours", {1.0: [2.0, 4.0], 2.0: [], 3.0: [5.0]})
     assert means.points == ((1.0, 3.0), (3.0, 5.0))
