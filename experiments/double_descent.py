@@ -599,25 +599,25 @@ def _literature(families: Families) -> tuple[Published, ...]:
             theirs="peaks at as many parameters as examples, then falls below the first minimum"
             " (random Fourier features, MNIST)",
             ours=peaks("width", FEATURES, "parameters per example"),
-            source="Belkin 2019, arXiv 1812.11118, figure 2",
+            source="Belkin 2019, arXiv 1812.11118",
         ),
         beside(
             "more examples can raise the error",
             theirs="yes, near the width that just fits them (transformers, translation)",
             ours=peaks("examples", FEATURES, "examples per parameter (random features)"),
-            source="Nakkiran 2019, arXiv 1912.02292, section 7",
+            source="Nakkiran 2019, arXiv 1912.02292",
         ),
         beside(
             "error of gradient descent by steps, inputs of two scales",
             theirs="falls, rises and falls again",
             ours=f"falls by {range_text(100 * f for f in falls)}% from its peak" if falls else None,
-            source="Heckel and Yilmaz 2020, arXiv 2007.10099, figure 2",
+            source="Heckel and Yilmaz 2020, arXiv 2007.10099",
         ),
         beside(
             "error of a network with one hidden layer by width",
             theirs="peaks at as many parameters as examples times outputs (MNIST)",
             ours=peaks("width", NETWORK, "parameters per example"),
-            source="Belkin 2019, arXiv 1812.11118, figure 3",
+            source="Belkin 2019, arXiv 1812.11118",
         ),
     )
 

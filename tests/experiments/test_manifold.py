@@ -95,7 +95,7 @@ def test_boxes_predict_the_means_of_their_examples():
 
 def test_too_many_boxes_are_refused():
     part = architecture_of(boxes(2, 2))
-    with pytest.raises(ValueError, match=r"per_side is 100, which makes 1e\+12 boxes of 6 inputs"):
+    with pytest.raises(ValueError, match=r"per_side is 100, which makes 10\^12\.0 boxes of 6 inp"):
         part.make(template_for("boxes"), part.shape(per_side=100))
 
 

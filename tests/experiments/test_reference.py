@@ -11,11 +11,20 @@ from scaling_law.experiment.analysis import analysed
 from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
-NAMES = ("double_descent", "emergence", "grokking", "images", "kernel_limit", "manifold")
+NAMES = (
+    "double_descent",
+    "emergence",
+    "grokking",
+    "images",
+    "kernel_limit",
+    "manifold",
+    "overfitting",
+)
 # What the records do not establish: the claim, and its standing.
 OPEN = {
     "emergence": {"digits_first": False, "likelier_with_size": None},
     "manifold": {"four_over_d": None},
+    "overfitting": {"kaplans_power": False},
 }
 
 

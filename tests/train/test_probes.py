@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -26,11 +27,16 @@ from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import RunSpec, SpikeSpec
+from scaling_law.spec.start import Branch
 from scaling_law.spec.to_json import to_json
 from scaling_law.train import checkpoint
+from scaling_law.train.architectures import build, init_seed
 from scaling_law.train.begin import begin
+from scaling_law.train.evaluate import Examples
 from scaling_law.train.loop import train_run
 from scaling_law.train.stack_loop import train_stack
+from scaling_law.train.state import State
+from scaling_law.train.subject import Subject
 from tests.fakes import tiny_spec
 from tests.train.test_loop import job
 from tests.train.test_objectives import masked
@@ -94,6 +100,17 @@ def trained(dataset, folder: Path, spec: RunSpec, stacked: bool) -> tuple[RunRec
     return record, (weights, read_curve(this.run_dir))
 
 
+def subject_of(state: State, examples: Examples | None = None) -> Subject:
+    return Subject(
+        examples or state.meter.examples,
+        step=0,
+        max_tokens=64,
+        kind="cpu",
+        autocast=contextlib.nullcontext,
+        should_stop=lambda: False,
+    )
+
+
 # so narrow that the run goes back several times
 SPIKES = SpikeSpec(sigmas=2.0, above_frac=0.0, window_steps=4, every_steps=5, most_rollbacks=20)
 
@@ -143,6 +160,35 @@ def test_the_shipped_probes_measure_known_values(dataset, tmp_path):
     state.trainable.loss(batch).backward()
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), math.inf)
     assert record.metrics["gradient_norm"] == pytest.approx(float(norm), rel=1e-4)
+
+
+def test_changes_are_measured_from_the_first_weights_of_the_run(dataset, tmp_path):
+    spec = probed(Component(name="weight_change"))
+    record, (weights, _) = trained(dataset, tmp_path, spec, stacked=False)
+    first = build(spec.model, init_seed(spec)).state_dict()
+    moved = {
+        f"weight_change.{name}": float((weights[name] - old).norm() / old.norm())
+        for name, old in first.items()
+        if old.ndim > 1 and old.any()
+    }
+    assert moved and record.metrics == pytest.approx(moved, rel=1e-5)
+
+
+def test_other_draws_of_the_first_weights_differ(dataset, tmp_path):
+    subject = subject_of(begin(job(dataset, tmp_path, tiny_spec())))
+    first, again, other = (subject.initial(draw) for draw in (0, 0, 1))
+    for one, two, three in zip(*(m.parameters() for m in (first, again, other)), strict=True):
+        assert torch.equal(one, two) and not (one.ndim > 1 and torch.equal(one, three))
+
+
+def test_a_run_that_began_with_other_weights_has_no_first_ones(dataset, tmp_path):
+    state = begin(job(dataset, tmp_path, tiny_spec()))
+    examples = dataclasses.replace(
+        state.meter.examples, spec=tiny_spec(branch=Branch(trunk_id="trunk", at_step=32))
+    )
+    subject = subject_of(state, examples)
+    with pytest.raises(ValueError, match="began with the weights of another run"):
+        subject.initial()
 
 
 def test_every_val_split_is_scored_beside_val(dataset, tmp_path):

@@ -5,6 +5,7 @@ A box predicts the mean target of the training examples in it; an empty one that
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -26,10 +27,10 @@ class Shape:
 
 def make(template: Template, shape: Shape) -> OtherModel:
     """Return the model. Raises ``ValueError`` where it would have too many boxes."""
-    boxes = float(shape.per_side) ** min(template.features, 1000)
-    if boxes > MAX_TABLE:
+    digits = template.features * math.log10(shape.per_side)  # the boxes may be beyond floats
+    if digits > math.log10(MAX_TABLE):
         raise ValueError(
-            f"per_side is {shape.per_side}, which makes {boxes:.3g} boxes of"
+            f"per_side is {shape.per_side}, which makes 10^{digits:.1f} boxes of"
             f" {template.features} inputs; expected at most {MAX_TABLE:,}"
         )
     return other_model(template, shape)
