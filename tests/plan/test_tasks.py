@@ -220,6 +220,16 @@ def test_unlimited_examples_have_no_epochs():
         make_plan(config, cpu_profile(), train_tokens=None)
 
 
+def test_a_closed_form_for_numbers_is_refused_targets_that_are_ids():
+    config = config_of(
+        "name: t\ndata: {source: images}\nmodel: {architecture: random_features}\n"
+        "grid: [{sizes: [{features: 8}], examples: [100]}]\n"
+    )
+    words = r"data.source: the task's targets are ids .* random_features is solved in closed form"
+    with pytest.raises(PlanError, match=words):
+        make_plan(config, cpu_profile(), train_tokens=config.task_sizes.train_tokens)
+
+
 @pytest.mark.parametrize(
     ("task", "architecture", "objective", "said"),
     [
