@@ -164,15 +164,14 @@ def fit_ratio(excess: Mapping[Setting, float]) -> Ratio | str:
     best, free = int(np.argmin(squares)), len(shown) - 3
     allowed = squares[best] * (1 + t_reach(free, LEVEL) ** 2 / free)
     inside = np.flatnonzero(squares <= allowed)
-    if inside[0] == 0 or inside[-1] == len(powers) - 1:
+    low, high = inside[0] - 1, inside[-1] + 1  # the first powers that are excluded
+    if low < 0 or high == len(powers):
         return "overfitting does not bound how text must grow with size"
     power = float(powers[best])
     law = fit_power({s.params**power / s.tokens: [value] for s, value in shown.items()})
     if isinstance(law, str):
         return law
-    return Ratio(
-        power=power, interval=(float(powers[inside[0]]), float(powers[inside[-1]])), law=law
-    )
+    return Ratio(power=power, interval=(float(powers[low]), float(powers[high])), law=law)
 
 
 def analyse(evidence: Evidence) -> Findings:
