@@ -354,7 +354,7 @@ def _literature(ones: Sequence[Seen]) -> tuple[Published, ...]:
 
 
 def _planted(spec: RunSpec) -> Outcome:
-    """Frequencies concentrate from step 50 to 250, accuracy rises from 200 to 300, the norm falls."""
+    """Frequencies concentrate from step 50 on, accuracy rises from 200 on, the norm falls."""
     decays = spec.optim.weight_decay > 0
     late = 1 + 0.05 * spec.seed
     curve = []
