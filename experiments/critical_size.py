@@ -7,8 +7,8 @@
 Whether a run near the critical size learns the task depends on its seed, so that an answer may be
 wrong. Each stage trains several seeds at the median of the posterior over the size at which half of
 the seeds learn it (the probabilistic bisection of Horstein 1963 and Waeber 2013), until its
-interval is narrow. The last stage trains sizes above it, where the speed of learning, one over the steps, is
-compared with (size / critical size - 1) to the power of a critical exponent.
+interval is narrow. The last stage trains sizes above it, where the speed of learning, one over the
+steps, is compared with (size / critical size - 1) to the power of a critical exponent.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from scaling_law.spec.values import Number
 LEARNED = 0.9  # accuracy on validation from which on a run has learned the task
 ENDS = 2  # sizes of the first stage of a search: more are a grid
 # The last stage's sizes, as multiples of the critical one.
-ABOVE = (1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0)
+ABOVE = (1.0, 1.1, 1.2, 1.35, 1.6, 2.0, 3.0)
 
 
 @dataclass(frozen=True, kw_only=True)

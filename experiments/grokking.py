@@ -323,11 +323,7 @@ def _words(claims: Sequence[Claim], runs: Group) -> str:
         words += "; without weight decay it does not generalise at all"
     standing = {one.name: one.established for one in claims}
     if standing["inverse_decay"] is not None and isinstance(law := _law(runs), PowerLaw):
-        low, high = law.interval
-        words += (
-            f"; the steps to generalise go with the weight decay to the {law.exponent:.2f}"
-            f" ({low:.2f} to {high:.2f})"
-        )
+        words += f"; the steps to generalise are a power of the weight decay, {law.text}"
     return f"{words}."
 
 
@@ -382,11 +378,14 @@ def _step(time: Time) -> str:
 
 
 def _accuracies(groups: Runs) -> Figure | None:
-    """Accuracy against steps at each weight decay: training dashed, validation solid."""
+    """Accuracy against steps at three weight decays: training dashed, validation solid."""
     panels = []
-    for setting, group in groups.items():
-        if setting != Setting(_model(groups), setting.decay, SHARE, RATE):
+    mine = [s for s in groups if s == Setting(_model(groups), s.decay, SHARE, RATE)]
+    shown = {0.0, min((s.decay for s in mine if s.decay), default=DECAY), DECAY}
+    for setting in mine:
+        if setting.decay not in shown:
             continue
+        group = groups[setting]
         series = [
             curve_series(label, run, f"accuracy.{split}", dashed=split == "train")
             for run in group

@@ -294,11 +294,18 @@ def _figure(decayed: Sequence[Seen], plain: Sequence[Seen]) -> Figure | None:
 
     def lines(name: str) -> tuple[Series, ...]:
         groups = (("with weight decay", decayed, False), ("without", plain, True))
-        return tuple(
+        curves = [
             curve_series(label, one.run, name, dashed=dashed)
             for label, ones, dashed in groups
             for one in ones
-        )
+        ]
+        for label, times in (
+            ("memorised", [(one, one.memorised.step) for one in decayed]),
+            ("generalised", [(one, one.generalised.step) for one in decayed]),
+        ):
+            points = tuple((step, one.at(step, name)) for one, step in times if step is not None)
+            curves.append(Series(label=label, points=points, line=False))
+        return tuple(curves)
 
     accuracies = tuple(
         curve_series(label, one.run, name, dashed=name == TRAIN)

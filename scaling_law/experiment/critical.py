@@ -77,6 +77,11 @@ def fit_critical(values: Mapping[float, Sequence[float]]) -> Critical | str:
     exponent_interval = float(exponents[of_exponent[0]]), float(exponents[of_exponent[-1]])
     if of_threshold[-1] == len(thresholds) - 1:
         return "a power law of the size without a threshold describes the numbers as well"
+    if of_threshold[0] == 0:
+        return (
+            f"the threshold may lie right below the smallest size, {sizes.min():g}, whose number"
+            " alone then decides the exponent"
+        )
     if of_exponent[0] == 0 or exponent_interval[1] > _WIDE * exponent_interval[0]:
         return (
             f"the exponent may be anything from {exponent_interval[0]:.2g} to"
