@@ -278,7 +278,9 @@ def _law(runs: Group) -> PowerLaw | str:
         if all(one.generalised.step is not None for one in group)
     }
     fit = fit_power_law(every)
-    return f"every seed generalises at {len(every)}: {fit}" if isinstance(fit, str) else fit
+    if isinstance(fit, str):
+        return f"every seed generalises at {count_of(len(every), 'weight decay')}: {fit}"
+    return fit
 
 
 def _power(runs: Group) -> Claim:
@@ -288,7 +290,7 @@ def _power(runs: Group) -> Claim:
         _need_memorised([one for group in groups.values() for one in group])
         law = _law(runs)
         if isinstance(law, str):
-            need(False, f"of {count_of(len(groups), 'weight decay')} {law}", "more weight decays")
+            need(False, law, "more weight decays, or longer training")
         assert isinstance(law, PowerLaw)
         low, high = law.interval
         need(

@@ -12,6 +12,7 @@ frequencies the numbers have that ids are read as (probe ``fourier``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,8 +64,9 @@ class Seen:
 
     @property
     def silent(self) -> int:
-        """The last step at which the validation accuracy was near chance."""
-        lows = [point.step for point in self.points if point.metrics[VAL] < CHANCE]
+        """The last step before generalising at which the validation accuracy was near chance."""
+        end = self.generalised.step or math.inf
+        lows = [p.step for p in self.points if p.metrics[VAL] < CHANCE and p.step < end]
         return lows[-1] if lows else self.points[0].step
 
     def early(self, metric: str) -> float | None:

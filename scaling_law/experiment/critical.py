@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from scaling_law.experiment.seeds import LEVEL
+from scaling_law.units import count_of
 
 FEWEST = 5  # sizes, for three parameters and a scatter
 # Thresholds that are tried, as shares of the smallest size. Far below it the curve is a power law
@@ -56,7 +57,7 @@ def fit_critical(values: Mapping[float, Sequence[float]]) -> Critical | str:
 
     means = {size: fmean(map(math.log, group)) for size, group in values.items() if group}
     if len(means) < FEWEST:
-        return f"there are {len(means)} sizes to fit a critical size to, and it takes {FEWEST}"
+        return f"{count_of(len(means), 'size')} to fit a critical size to, and it takes {FEWEST}"
     sizes, logs = np.array(list(means)), np.array(list(means.values()))
     low, high = _THRESHOLDS
     gaps = np.geomspace(1 - high, 1 - low, 240)  # fine where the threshold is near the first size

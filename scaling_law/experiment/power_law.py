@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from scaling_law.experiment.seeds import LEVEL
+from scaling_law.units import count_of
 
 FEWEST = 3  # values of x, by which two parameters are more than an interpolation
 
@@ -51,7 +52,7 @@ def fit_power_law(values: Mapping[float, Sequence[float]]) -> PowerLaw | str:
 
     points = [(math.log(x), fmean(map(math.log, group))) for x, group in values.items() if group]
     if len(points) < FEWEST:
-        return f"there are {len(points)} values to fit a power law to, and it takes {FEWEST}"
+        return f"{count_of(len(points), 'value')} to fit a power law to, and it takes {FEWEST}"
     middle_x, middle_y = (fmean(column) for column in zip(*points, strict=True))
     width = sum((x - middle_x) ** 2 for x, _ in points)
     exponent = sum((x - middle_x) * (y - middle_y) for x, y in points) / width
