@@ -150,8 +150,14 @@ class Search:
         return None
 
     def middle(self, stage: int | None = None) -> Middle:
-        """The critical width by the runs up to a stage."""
+        """The critical width by the runs of the search, those up to a stage where one is given."""
         ones = [one for one in self.ones if stage is None or one.stage <= stage]
+        return middle_within(_outcomes(ones), *map(float, self.ends))
+
+    @property
+    def known(self) -> Middle:
+        """The critical width by all runs, those of the last stage among them."""
+        ones = [*self.ones, *self.above]
         return middle_within(_outcomes(ones), *map(float, self.ends))
 
 
@@ -228,7 +234,7 @@ def _need_search(search: Search | None) -> Search:
 
 def _located(search: Search | None, within: float) -> Claim:
     def decide() -> Decision:
-        middle = _need_search(search).middle()
+        middle = _need_search(search).known
         low, high = middle.interval
         words = f"half of the seeds at width {middle.value:.1f} ({low:.1f} to {high:.1f})"
         need(
@@ -342,7 +348,7 @@ def _critical_text(fit: Critical) -> str:
 
 def _words(claims: Sequence[Claim], ones: Sequence[Seen], search: Search | None) -> str:
     assert search is not None, "asked only where the critical width is located"
-    middle = search.middle()
+    middle = search.known
     per_width = fmean(one.params / one.width for one in ones)
     low, high = middle.interval
     words = (
@@ -360,7 +366,7 @@ def _words(claims: Sequence[Claim], ones: Sequence[Seen], search: Search | None)
 
 
 def _measures(ones: Sequence[Seen], search: Search | None) -> dict[str, float | None]:
-    middle = search.middle() if search and not search.fault else None
+    middle = search.known if search and not search.fault else None
     fit = fit_critical(_speeds(ones))
     known = fit if isinstance(fit, Critical) else None
     sigmoid = fit_sigmoid(_outcomes(ones))

@@ -2,7 +2,6 @@
 
     slaw run grokking_progress                # an MLP, with and without weight decay
     slaw report results/grokking_progress     # progress measures against steps
-    slaw report results/grokking_transformer --experiment grokking_progress
 
 Nanda 2023 (arXiv 2301.05217) finds that a transformer builds the circuit that generalises, which
 computes with few frequencies, well before its validation accuracy shows it; Liu 2022 (arXiv
@@ -150,11 +149,23 @@ def _need_both(ones: Sequence[Seen]) -> None:
     )
 
 
+def _need_silence(ones: Sequence[Seen]) -> None:
+    """The precondition of what comes before: on memorising, nothing else is predicted yet."""
+    shown = max(one.at(one.memorised.step or 0, VAL) for one in ones)
+    need(
+        shown < CHANCE,
+        f"on memorising, validation accuracy is {shown:.2f} already",
+        f"it must be below {CHANCE:.0%} then (a transformer, which reads a pair in both orders"
+        " alike, predicts the swapped pairs of training at once)",
+    )
+
+
 def _early(ones: Sequence[Seen]) -> Claim:
     metric = _circuit(ones)
 
     def decide() -> Decision:
         _need_both(ones)
+        _need_silence(ones)
         shares = [share for one in ones if (share := one.early(metric)) is not None]
         need(
             len(shares) == len(ones),
@@ -185,6 +196,7 @@ def _begins(ones: Sequence[Seen], plain: Sequence[Seen]) -> Claim:
 
     def decide() -> Decision:
         _need_both(ones)
+        _need_silence(ones)
         _need_plain(plain)
         pairs = [
             (one.at(one.silent, metric), max(other.at(one.silent, metric) for other in plain))

@@ -52,6 +52,15 @@ def test_runs_that_do_not_generalise_decide_nothing(planted):
     assert "have not memorised and generalised in 600 steps" in findings.verdict
 
 
+def test_runs_that_predict_other_pairs_on_memorising_have_no_silence(planted):
+    findings, claims = changed(
+        planted, lambda _, m: {**m, "accuracy.val": max(0.36, m["accuracy.val"])}
+    )
+    assert claims["frequencies_first"] is claims["frequencies_begin_before"] is None
+    assert "validation accuracy is 0.36 already" in findings.verdict
+    assert claims["norm_falls"] is True
+
+
 def test_without_runs_without_decay_only_their_claims_are_open(planted):
     runs = tuple(run for run in planted.runs if run.spec.optim.weight_decay)
     findings = experiment_of(NAME).analyse(dataclasses.replace(planted, runs=runs))
