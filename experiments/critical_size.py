@@ -184,7 +184,8 @@ def propose(evidence: Evidence) -> Mapping[str, Any] | None:
     middle = search.middle()
     if middle.factor > settings.within and len(search.stages) <= settings.most:
         widths = [round(middle.value)]
-        first = sum(one.width == widths[0] for one in search.ones)
+        first = min(one.seed for one in search.ones)
+        first += sum(one.width == widths[0] for one in search.ones)
     else:
         widths = sorted({round(middle.value * factor) for factor in ABOVE})
         first = max(one.seed for one in search.ones) + 1

@@ -256,7 +256,7 @@ def _table(groups: Group) -> Table:
     return Table(
         caption="Accuracy after each number of shots, mean over seeds, and each seed's gain from no"
         " shot to all",
-        head=("parameters", "seeds", *(f"{shots} shots" for shots in counts), "gain"),
+        head=("parameters", "seeds", *(f"shots: {shots}" for shots in counts), "gain"),
         rows=tuple(rows),
     )
 
@@ -265,14 +265,14 @@ def _by_shots(groups: Group) -> Figure | None:
     """Accuracy against shots, a line for each size, and the gain against size."""
     ones = [one for group in groups.values() for one in group]
     lines = [
-        mean_series(
-            f"{size:,} parameters",
-            {
-                float(shots): values
+        Series(
+            label=f"{size:,} parameters",
+            points=tuple(
+                (float(shots), fmean(values))
                 for shots, values in enumerate(
                     zip(*(one.accuracies for one in group), strict=False)
                 )
-            },
+            ),
         )
         for size, group in groups.items()
     ]
@@ -288,7 +288,7 @@ def _by_shots(groups: Group) -> Figure | None:
     return figure(
         "in_context_shots",
         "Accuracy by the number of shots in the prompt",
-        "Means over seeds at the end of training, with 90% intervals.",
+        "Means over seeds at the end of training; the gain with 90% intervals.",
         (
             Panel(
                 x=Axis(label="shots"),
@@ -362,7 +362,11 @@ EXPERIMENT = Experiment(
     analyse=analyse,
     planted=Planted(
         outcome=_planted,
-        measures={},
+        measures={
+            "accuracy.n26016.shots0": (0.549, 0.551),
+            "accuracy.n26016.shots6": (0.97, 0.99),
+            "gain.n1896": (0.02, 0.03),
+        },
         claims={
             "largest_uses_shots": True,
             "gain_grows_with_size": True,

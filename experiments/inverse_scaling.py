@@ -75,9 +75,10 @@ def seen(run: Run) -> Seen | None:
     if run.record.val_loss_nats is None or not set(METRICS) <= set(run.record.metrics):
         return None
     chance = 1 / (run.spec.data.source.settings_as(Task).symbols - 1)
-    ends = [run.record.metrics[name] for name in METRICS]
+    altered, proverb, right, known = (run.record.metrics[name] for name in METRICS)
     course = tuple(point.metrics[LOSS] for point in run.curve if LOSS in point.metrics)
-    return Seen(run, run.record.params_total, chance, run.record.val_loss_nats, *ends, course)
+    params, val = run.record.params_total, run.record.val_loss_nats
+    return Seen(run, params, chance, val, altered, proverb, right, known, course)
 
 
 def groups_of(evidence: Evidence) -> dict[int, list[Seen]]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
 from scaling_law.experiment.critical import Critical, fit_critical
-from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.sigmoid import middle_within
+from scaling_law.spec.model import OtherModel
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "critical_size"
@@ -80,6 +83,17 @@ def planted() -> Evidence:
     return planted_evidence(NAME)
 
 
+def width_of(run: Run) -> int:
+    assert isinstance(run.spec.model, OtherModel)
+    return dict(run.spec.model.shape)["width"]
+
+
+def proposed(evidence: Evidence) -> Mapping[str, Any] | None:
+    propose = experiment_of(NAME).propose
+    assert propose is not None
+    return propose(evidence)
+
+
 def first_stage(evidence: Evidence, *, low: float = 0.5, high: float = 1.0) -> Evidence:
     """The runs of the first stage; accuracies of the smaller and of the larger width."""
     runs = tuple(
@@ -88,9 +102,7 @@ def first_stage(evidence: Evidence, *, low: float = 0.5, high: float = 1.0) -> E
             curve=tuple(
                 dataclasses.replace(
                     point,
-                    metrics={
-                        "accuracy.val": low if dict(run.spec.model.shape)["width"] == 8 else high
-                    },
+                    metrics={"accuracy.val": low if width_of(run) == 8 else high},
                 )
                 for point in run.curve
             ),
@@ -102,7 +114,7 @@ def first_stage(evidence: Evidence, *, low: float = 0.5, high: float = 1.0) -> E
 
 
 def widths(evidence: Evidence, stage: int) -> set[int]:
-    return {dict(run.spec.model.shape)["width"] for run in evidence.runs if run.stage == stage}
+    return {width_of(run) for run in evidence.runs if run.stage == stage}
 
 
 def test_the_search_halves_the_range_and_then_looks_above(planted):
@@ -110,10 +122,9 @@ def test_the_search_halves_the_range_and_then_looks_above(planted):
     assert stages[1] == {8, 128} and stages[2] == {32}
     assert all(len(some) == 1 for stage, some in stages.items() if 1 < stage < planted.stage)
     assert len(stages[planted.stage]) == 7
-    experiment = experiment_of(NAME)
-    assert experiment.propose(planted) is None
+    assert proposed(planted) is None
     # seeds are new at a width that was trained before
-    pairs = [(run.spec.model.shape, run.spec.seed) for run in planted.runs]
+    pairs = [(width_of(run), run.spec.seed) for run in planted.runs]
     assert len(pairs) == len(set(pairs))
 
 
@@ -123,9 +134,8 @@ def test_the_search_halves_the_range_and_then_looks_above(planted):
 )
 def test_a_range_without_the_size_ends_the_search_and_says_so(planted, low, high, why):
     evidence = first_stage(planted, low=low, high=high)
-    experiment = experiment_of(NAME)
-    assert experiment.propose(evidence) is None
-    findings = experiment.analyse(evidence)
+    assert proposed(evidence) is None
+    findings = experiment_of(NAME).analyse(evidence)
     assert why in findings.verdict and "Not established" in findings.verdict
     assert all(claim.established is not True for claim in findings.claims)
 
@@ -145,7 +155,6 @@ def test_a_grid_gives_the_size_and_no_saving(planted):
         for run in planted.runs
     )
     grid = dataclasses.replace(planted, runs=runs)
-    experiment = experiment_of(NAME)
-    assert experiment.propose(grid) is None
-    claims = {c.name: c.established for c in experiment.analyse(grid).claims}
+    assert proposed(grid) is None
+    claims = {c.name: c.established for c in experiment_of(NAME).analyse(grid).claims}
     assert claims["located"] is True and claims["cheaper_than_a_grid"] is None

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from scaling_law.data.tasks import quotation
-from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.spec.model import ModelSpec
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "inverse_scaling"
 ALTERED = "loss.val:altered"
 
 
-def proverbs(split: str, count: int = 4000, **settings: float):
+def proverbs(split: str, count: int = 4000, **settings: Any):
     """The quoted proverbs of a split, which of their symbols are no successor, and the batch."""
     task = quotation.Settings(**settings)
     batch = quotation.examples(task, split, np.arange(count))
@@ -54,6 +56,11 @@ def test_only_the_altered_symbol_counts_in_its_split():
     assert unusual.any(axis=1).all() and unusual.any(axis=0).all()
 
 
+def width_of(run: Run) -> int:
+    assert isinstance(run.spec.model, ModelSpec)
+    return run.spec.model.d_model
+
+
 @pytest.fixture(scope="module")
 def planted() -> Evidence:
     return planted_evidence(NAME)
@@ -68,7 +75,7 @@ def findings_with(evidence: Evidence, loss: Callable[[int, int], float]):
                 run.record,
                 metrics={
                     **run.record.metrics,
-                    ALTERED: loss(run.spec.model.d_model, run.spec.seed),
+                    ALTERED: loss(width_of(run), run.spec.seed),
                 },
             ),
         )
@@ -99,7 +106,7 @@ def test_a_bump_within_the_noise_of_seeds_is_not_established(planted):
 def test_larger_models_that_are_worse_on_average_decide_nothing(planted):
     runs = tuple(
         dataclasses.replace(
-            run, record=dataclasses.replace(run.record, val_loss_nats=float(run.spec.model.d_model))
+            run, record=dataclasses.replace(run.record, val_loss_nats=float(width_of(run)))
         )
         for run in planted.runs
     )

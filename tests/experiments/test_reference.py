@@ -17,6 +17,7 @@ NAMES = (
     "emergence",
     "grokking",
     "grokking_progress",
+    "in_context",
     "inverse_scaling",
 )
 # What the records do not establish: the claim, and its standing.

@@ -150,11 +150,16 @@ def test_the_shipped_probes_measure_known_values(dataset, tmp_path):
     assert record.metrics["gradient_norm"] == pytest.approx(float(norm), rel=1e-4)
 
 
+def measured_in(module: torch.nn.Module, **settings: Any) -> dict[str, float]:
+    subject: Any = SimpleNamespace(model=module)
+    return fourier.measure(subject, fourier.Settings(**settings))
+
+
 def shares_of(table: torch.Tensor, **settings: Any) -> dict[str, float]:
     """What the probe ``fourier`` measures in a module that reads ids as this table."""
     module = torch.nn.Module()
     module.token_table = lambda: table  # type: ignore[assignment]
-    return fourier.measure(SimpleNamespace(model=module), fourier.Settings(**settings))
+    return measured_in(module, **settings)
 
 
 def test_waves_over_the_ids_have_few_frequencies():
@@ -183,15 +188,13 @@ def test_the_mlp_reads_an_id_by_its_weights_at_all_positions():
         architecture=Component(name="mlp"), shape=(("width", 4),), vocab_size=5, n_ctx=2
     )
     module = build(model, 1)
-    table = token_table(module)
-    one_hot = torch.eye(5)
-    first, second = module.hidden.weight[:, :5], module.hidden.weight[:, 5:]
-    assert torch.equal(table, torch.cat([one_hot @ first.T, one_hot @ second.T], dim=1))
+    weight = module.get_parameter("hidden.weight")
+    assert torch.equal(token_table(module), torch.cat([weight[:, :5].T, weight[:, 5:].T], dim=1))
 
 
 def test_fourier_of_a_module_without_ids_names_what_is_missing():
     with pytest.raises(ValueError, match=r"Linear gives no table of ids \(token_table\)"):
-        fourier.measure(SimpleNamespace(model=torch.nn.Linear(2, 2)), fourier.Settings())
+        measured_in(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="ids is 60, and the model reads 59 ids"):
         shares_of(torch.ones(59, 2), ids=60)
 

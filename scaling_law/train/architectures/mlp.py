@@ -60,7 +60,9 @@ class MLP(nn.Module):
 
     def token_table(self) -> Tensor:
         """The weights of each id at all positions, side by side: [V, T * W]."""
-        return self.hidden.weight.T.unflatten(0, (-1, self.vocab_size)).transpose(0, 1).flatten(1)
+        weight = self.hidden.weight
+        by_position = weight.T.reshape(-1, self.vocab_size, weight.shape[0])  # [T, V, W]
+        return by_position.transpose(0, 1).flatten(1)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids [B, T] -> logits [B, 1, V] of the token that follows."""
