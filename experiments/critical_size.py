@@ -359,7 +359,12 @@ def _words(claims: Sequence[Claim], ones: Sequence[Seen], search: Search | None)
     standing = {one.name: one.established for one in claims}
     if standing["cheaper_than_a_grid"] is not None:
         share = sum(one.flops for one in search.ones) / _grid_cost(search)[0]
-        words += f", found with {share:.0%} of the compute of a grid as fine"
+        alone = search.middle()
+        low, high = alone.interval
+        words += (
+            f"; the search alone gives {alone.value:.1f} ({low:.1f} to {high:.1f}), with"
+            f" {share:.0%} of the compute of a grid as fine"
+        )
     fit = fit_critical(_speeds(ones))
     if isinstance(fit, Critical):
         return f"{words}; above it the speed of learning has {_critical_text(fit)}."

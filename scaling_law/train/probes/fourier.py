@@ -1,9 +1,10 @@
-"""How few frequencies the numbers lie on that a model reads ids as (Nanda 2023, arXiv 2301.05217).
+"""The shares of power in a few frequencies, in the numbers that a model reads ids as.
 
-The ids count as equally spaced points of a circle, and each column of their table as a function on
-it. ``fourier.table`` is the share of the table's power that its ``largest`` frequencies have
-together; ``fourier.column`` is the mean share that the largest frequency of a column has in it,
-each column with its power as weight. The constant part counts as no frequency.
+They measure progress towards modular arithmetic (Nanda 2023, arXiv 2301.05217). The ids count as
+equally spaced points of a circle, and each column of their table as a function on it.
+``fourier.table`` is the share of the table's power that its ``largest`` frequencies have together;
+``fourier.column`` is the mean share that the largest frequency of a column has in it, each column
+with its power as weight. The constant part counts as no frequency.
 """
 
 from __future__ import annotations
