@@ -155,8 +155,8 @@ def _need_silence(ones: Sequence[Seen]) -> None:
     need(
         shown < CHANCE,
         f"on memorising, validation accuracy is {shown:.2f} already",
-        f"it must be below {CHANCE:.0%} then (a transformer, which reads a pair in both orders"
-        " alike, predicts the swapped pairs of training at once)",
+        f"it must be below {CHANCE:.0%} then (a model that takes a + b for b + a predicts the"
+        " swapped pairs of training at once)",
     )
 
 

@@ -17,6 +17,7 @@ NAMES = (
     "emergence",
     "grokking",
     "grokking_progress",
+    "grokking_transformer",
     "in_context",
     "inverse_scaling",
 )
@@ -25,6 +26,13 @@ OPEN = {
     "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
     "emergence": {"digits_first": False, "likelier_with_size": None},
     "grokking": {"inverse_decay": False},
+    "grokking_transformer": {
+        "faster_with_data": None,
+        "faster_with_decay": None,
+        "faster_with_rate": None,
+        "inverse_decay": None,
+        "needs_weight_decay": None,
+    },
     "grokking_progress": {"frequencies_first": False, "norm_falls": False},
 }
 
