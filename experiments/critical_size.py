@@ -314,17 +314,35 @@ def _cheaper(search: Search | None, within: float) -> Claim:
 
 
 def _speeds(ones: Sequence[Seen]) -> dict[float, list[float]]:
-    """One over the steps to learn the task, by width, where every seed learns it."""
-    return {
-        float(width): [1 / one.learned.step for one in group if one.learned.step]
+    """One over the median steps to learn the task, by width, where most seeds learn it.
+
+    A seed that does not comes after all others. The mean over those that do would be that of a
+    choice of seeds near the critical width.
+    """
+    middles = {
+        float(width): median_time([one.learned for one in group])
         for width, group in _by_width(ones).items()
-        if all(one.has for one in group)
     }
+    return {width: [1 / time.step] for width, time in middles.items() if time and time.step}
+
+
+def _critical(ones: Sequence[Seen]) -> Critical | str:
+    """The critical width and exponent of the speed of learning, or why they are not determined."""
+    fit = fit_critical(_speeds(ones))
+    if isinstance(fit, str):
+        return fit
+    smallest = min(one.width for one in ones if one.has)
+    if smallest < fit.threshold_interval[0]:
+        return (
+            f"the speeds fit a critical width of {fit.threshold:.1f}, and a seed learns the task at"
+            f" width {smallest}"
+        )
+    return fit
 
 
 def _exponent(ones: Sequence[Seen]) -> Claim:
     def decide() -> Decision:
-        fit = fit_critical(_speeds(ones))
+        fit = _critical(ones)
         if isinstance(fit, str):
             need(False, fit, "it needs more sizes and seeds, closer to the critical width")
         assert isinstance(fit, Critical)
@@ -365,7 +383,7 @@ def _words(claims: Sequence[Claim], ones: Sequence[Seen], search: Search | None)
             f"; the search alone gives {alone.value:.1f} ({low:.1f} to {high:.1f}), with"
             f" {share:.0%} of the compute of a grid as fine"
         )
-    fit = fit_critical(_speeds(ones))
+    fit = _critical(ones)
     if isinstance(fit, Critical):
         return f"{words}; above it the speed of learning has {_critical_text(fit)}."
     return f"{words}; no critical exponent is identified."
@@ -373,7 +391,7 @@ def _words(claims: Sequence[Claim], ones: Sequence[Seen], search: Search | None)
 
 def _measures(ones: Sequence[Seen], search: Search | None) -> dict[str, float | None]:
     middle = search.known if search and not search.fault else None
-    fit = fit_critical(_speeds(ones))
+    fit = _critical(ones)
     known = fit if isinstance(fit, Critical) else None
     sigmoid = fit_sigmoid(_outcomes(ones))
     return {
@@ -459,7 +477,7 @@ def _speed_figure(ones: Sequence[Seen]) -> Figure | None:
     groups = _by_width(ones)
     times = {float(width): [one.learned for one in group] for width, group in groups.items()}
     series = [time_series("median over seeds", times, line=False)]
-    fit = fit_critical(_speeds(ones))
+    fit = _critical(ones)
     if isinstance(fit, Critical):
         low, high = math.log(min(_speeds(ones))), math.log(max(groups))
         widths = [math.exp(low + (high - low) * part / 60) for part in range(61)]

@@ -145,6 +145,24 @@ def test_a_search_that_has_only_begun_establishes_nothing(planted):
     assert {claim.established for claim in findings.claims} == {None}
 
 
+def test_a_seed_that_learns_below_the_fitted_width_refutes_it(planted):
+    runs = tuple(
+        dataclasses.replace(
+            run,
+            curve=tuple(
+                dataclasses.replace(point, metrics={"accuracy.val": 1.0}) for point in run.curve
+            ),
+        )
+        if (width_of(run), run.spec.seed, run.stage) == (16, 0, 3)
+        else run
+        for run in planted.runs
+    )
+    findings = experiment_of(NAME).analyse(dataclasses.replace(planted, runs=runs))
+    (claim,) = (one for one in findings.claims if one.name == "critical_exponent")
+    assert claim.established is None and "a seed learns the task at width 16" in claim.because
+    assert findings.measures["exponent"] is None
+
+
 def test_a_grid_gives_the_size_and_no_saving(planted):
     """The same runs, all of one stage."""
     runs = tuple(
