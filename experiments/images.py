@@ -21,7 +21,7 @@ from scaling_law.experiment.answer import Decision, PreconditionError, answer, b
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
 from scaling_law.experiment.findings import Claim, Figure, Findings, Panel, Published, Series, Table
-from scaling_law.experiment.power_law import PowerLaw, fit_power_with_floor
+from scaling_law.experiment.power_law import PowerLaw, fit_power_law_with_floor
 from scaling_law.experiment.seeds import mean_over, range_text
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import TaskSpec
@@ -125,7 +125,7 @@ def analyse(evidence: Evidence) -> Findings:
     """Return the law of the error by examples and by parameters, and which network is better."""
     groups, images = groups_of(evidence), images_of(evidence)
     laws = {
-        (model, by): fit_power_with_floor(errors_by(groups, model, by))
+        (model, by): fit_power_law_with_floor(errors_by(groups, model, by))
         for model, by in ((MLP, "examples"), (MLP, "params"))
     }
     claims = (
@@ -197,8 +197,8 @@ def _law(groups: Groups, laws: Laws, by: str) -> Claim:
         if isinstance(law, str):
             raise PreconditionError(law, f"more values of {word}, or more seeds")
         because = (
-            f"error = {law.text(SYMBOLS[by])}, exponent {law.slope_text}, misfit {law.misfit:.1%}"
-            f" over {law.points} values"
+            f"error = {law.formula(SYMBOLS[by])}, {law.text}, misfit {law.misfit:.1%} over"
+            f" {law.points} values"
         )
         return law.misfit <= MISFIT, because
 
@@ -266,8 +266,8 @@ def _words(claims: Sequence[Claim], groups: Groups, laws: Laws, images: Iterable
     if not claims[0].established:
         return f"{where} no power law with a floor describes the MLP's error: {claims[0].because}."
     words = (
-        f"{where} an MLP's error falls with n training images as {law.text('n')}, exponent"
-        f" {law.slope_text}"
+        f"{where} an MLP's error falls with n training images as {law.formula('n')}, exponent"
+        f" {law.exponent_text}"
     )
     if claims[-1].established:
         small, conv, large, mlp = max(_pairs(groups))
@@ -282,7 +282,7 @@ def _measures(groups: Groups, laws: Laws) -> dict[str, float | None]:
     measures: dict[str, float | None] = {}
     for (model, by), law in laws.items() if groups else ():
         fitted = law if isinstance(law, PowerLaw) else None
-        for name in ("slope", "floor", "misfit"):
+        for name in ("exponent", "floor", "misfit"):
             measures[f"{name}.{model}.{by}"] = getattr(fitted, name) if fitted else None
     for s, group in groups.items():
         name = f"error.{s.model}.params{s.params}.examples{s.examples}.steps{s.steps}"
@@ -324,7 +324,7 @@ def _figure(groups: Groups, laws: Laws, images: Iterable[str]) -> Figure | None:
             values = errors_by(groups, model, by)
             law = laws.get((model, by), "")
             if isinstance(law, PowerLaw):
-                text = f"{name}: {law.text(SYMBOLS[by])}"
+                text = f"{name}: {law.formula(SYMBOLS[by])}"
                 series.append(mean_series(text, values, line=False))
                 series.append(law_series(text, law, values))
             elif len(values) > 1:
@@ -363,7 +363,7 @@ def _literature(groups: Groups, laws: Laws, images: Iterable[str]) -> tuple[Publ
         beside(
             "exponent of the error by training examples, a n^-b + c",
             theirs="0.07 to 0.35 (image, text and speech models)",
-            ours=f"{-law.slope:.2f} ({-law.interval[1]:.2f} to {-law.interval[0]:.2f}, MLP)"
+            ours=f"{-law.exponent:.2f} ({-law.interval[1]:.2f} to {-law.interval[0]:.2f}, MLP)"
             if isinstance(law, PowerLaw)
             else None,
             source="Hestness 2017, arXiv 1712.00409",
@@ -417,8 +417,8 @@ EXPERIMENT = Experiment(
     planted=Planted(
         outcome=_planted,
         measures={
-            "slope.dense.examples": (-0.51, -0.49),
-            "slope.dense.params": (-0.75, -0.65),
+            "exponent.dense.examples": (-0.51, -0.49),
+            "exponent.dense.params": (-0.75, -0.65),
         },
         claims={
             "law_by_examples": True,

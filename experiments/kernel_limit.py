@@ -21,7 +21,7 @@ from scaling_law.experiment.answer import Decision, PreconditionError, answer, b
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
 from scaling_law.experiment.findings import Claim, Figure, Findings, Panel, Published, Table
-from scaling_law.experiment.power_law import PowerLaw, fit_power
+from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.spec.architectures.dense import Shape
 from scaling_law.spec.run import RunSpec
 
@@ -90,14 +90,14 @@ def values_of(groups: Mapping[float, Sequence[Run]], quantity: Quantity) -> Valu
 def analyse(evidence: Evidence) -> Findings:
     """Return the exponent of each quantity beside that of theory."""
     groups = runs_by_width(evidence)
-    laws = {one: fit_power(values_of(groups, one)) for one in QUANTITIES}
+    laws = {one: fit_power_law(values_of(groups, one)) for one in QUANTITIES}
     claims = tuple(_as_theory(groups, one, laws[one]) for one in QUANTITIES)
     left_out = len(evidence.ended) - sum(map(len, groups.values()))
     return answer(
         claims,
         lambda: _words(claims, laws),
         measures={
-            f"slope.{one.name}": law.slope if isinstance(law, PowerLaw) else None
+            f"exponent.{one.name}": law.exponent if isinstance(law, PowerLaw) else None
             for one, law in laws.items()
         },
         tables=(_table(groups, laws),),
@@ -147,8 +147,8 @@ def _as_theory(
             _need_trained(groups)
         if isinstance(law, str):
             raise PreconditionError(law, AGAIN)
-        shown = abs(law.slope - quantity.theory) <= NEAR
-        return shown, f"exponent {law.slope_text}, misfit {law.misfit:.0%}, {law.points} widths"
+        shown = abs(law.exponent - quantity.theory) <= NEAR
+        return shown, f"exponent {law.exponent_text}, misfit {law.misfit:.0%}, {law.points} widths"
 
     return claim(
         quantity.name,
@@ -159,7 +159,7 @@ def _as_theory(
 
 def _words(claims: Sequence[Claim], laws: Mapping[Quantity, PowerLaw | str]) -> str:
     listed = ", ".join(
-        f"the {one.words} as width^{law.slope:.2f} (theory {one.theory:g})"
+        f"the {one.words} as width^{law.exponent:.2f} (theory {one.theory:g})"
         for one, law in laws.items()
         if isinstance(law, PowerLaw)
     )
@@ -186,7 +186,7 @@ def _table(
             (
                 one.words,
                 *(_mean(values_of(groups, one)[width]) for width in (widths[0], widths[-1])),
-                law.slope_text if isinstance(law, PowerLaw) else law,
+                law.exponent_text if isinstance(law, PowerLaw) else law,
                 f"{one.theory:g}",
                 f"{law.misfit:.1%}" if isinstance(law, PowerLaw) else "–",
             )
@@ -208,7 +208,7 @@ def _figure(
             if one.name in names:
                 values = values_of(groups, one)
                 if isinstance(law, PowerLaw):
-                    label = f"{one.words}: width^{law.slope:.2f}"
+                    label = f"{one.words}: width^{law.exponent:.2f}"
                     series.append(mean_series(label, values, geometric=True, line=False))
                     series.append(law_series(label, law, values))
                 else:
@@ -231,7 +231,8 @@ def _figure(
 
 def _literature(laws: Mapping[Quantity, PowerLaw | str]) -> tuple[Published, ...]:
     ours = {
-        one.name: law.slope_text if isinstance(law, PowerLaw) else None for one, law in laws.items()
+        one.name: law.exponent_text if isinstance(law, PowerLaw) else None
+        for one, law in laws.items()
     }
     changes = [ours[name] for name in ("first_change", "hidden_change", "last_change")]
     listed = ", ".join(text for text in changes if text)
@@ -281,7 +282,7 @@ EXPERIMENT = Experiment(
     planted=Planted(
         outcome=_planted,
         measures={
-            f"slope.{one.name}": (one.theory - 0.001, one.theory + 0.001) for one in QUANTITIES
+            f"exponent.{one.name}": (one.theory - 0.001, one.theory + 0.001) for one in QUANTITIES
         },
         claims={one.name: True for one in QUANTITIES},
     ),

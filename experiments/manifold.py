@@ -32,7 +32,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.power_law import PowerLaw, fit_power
+from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import mean_over, range_text
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import TaskSpec
@@ -67,7 +67,7 @@ class Family:
 
     @property
     def predicted(self) -> float:
-        """The slope that theory gives."""
+        """The exponent that theory gives."""
         if self.kind == MEAN:
             return -1.0
         return (-2 if self.kind == BOXES else -4) / self.dimension
@@ -130,7 +130,7 @@ Laws = Mapping[Family, PowerLaw | str]
 def analyse(evidence: Evidence) -> Findings:
     """Return the exponent of each family beside what theory gives, and TwoNN's dimensions."""
     errors, estimates = errors_of(evidence), dimensions_of(evidence)
-    laws: Laws = {family: fit_power(values_of(errors, family)) for family in errors}
+    laws: Laws = {family: fit_power_law(values_of(errors, family)) for family in errors}
     claims = (
         _slower_with_dimension(errors, laws),
         _four_over_d(errors, laws),
@@ -155,7 +155,7 @@ def _fitted(
 ) -> dict[Family, PowerLaw]:
     """The laws of a kind, by dimension. A law needs seeds at every size.
 
-    Unless only slopes are compared it must also be ``straight``.
+    Unless only exponents are compared it must also be ``straight``.
     """
     mine = {family: law for family, law in laws.items() if family.kind == kind}
     need(bool(mine), f"no run of a {kind} finished", AGAIN)
@@ -176,7 +176,7 @@ def _fitted(
 
 
 def _listed(laws: Mapping[Family, PowerLaw]) -> str:
-    return ", ".join(f"{law.slope_text} at d = {f.dimension}" for f, law in laws.items())
+    return ", ".join(f"{law.exponent_text} at d = {f.dimension}" for f, law in laws.items())
 
 
 def _slower_with_dimension(errors: Errors, laws: Laws) -> Claim:
@@ -187,10 +187,10 @@ def _slower_with_dimension(errors: Errors, laws: Laws) -> Claim:
         slopes = []
         for seed in seeds:
             fits = [
-                fit_power({x: [group[seed]] for x, group in errors[f].items() if seed in group})
+                fit_power_law({x: [group[seed]] for x, group in errors[f].items() if seed in group})
                 for f in mine
             ]
-            slopes.append([fit.slope for fit in fits if isinstance(fit, PowerLaw)])
+            slopes.append([fit.exponent for fit in fits if isinstance(fit, PowerLaw)])
             need(len(slopes[-1]) == len(mine), f"seed {seed} has not finished", AGAIN)
         shown = all(low < high for one in slopes for low, high in itertools.pairwise(one))
         listed = "; ".join(", ".join(f"{slope:.2f}" for slope in one) for one in slopes)
@@ -209,7 +209,7 @@ def _four_over_d(errors: Errors, laws: Laws) -> Claim:
         mine = _fitted(errors, laws, NETWORK)
         shorter = _fitted(errors, laws, SHORTER)
         moved = max(
-            abs(law.slope / shorter[half].slope - 1)
+            abs(law.exponent / shorter[half].exponent - 1)
             for f, law in mine.items()
             if (half := Family(SHORTER, f.dimension)) in shorter
         )
@@ -218,7 +218,7 @@ def _four_over_d(errors: Errors, laws: Laws) -> Claim:
             f"exponents are {_listed(mine)}, and after half of the steps {_listed(shorter)}",
             f"they must agree within {CONVERGED:.0%}: more steps, or another learning rate",
         )
-        ratios = {f.dimension: law.slope / f.predicted for f, law in mine.items()}
+        ratios = {f.dimension: law.exponent / f.predicted for f, law in mine.items()}
         listed = ", ".join(f"{ratio:.2f} at d = {d}" for d, ratio in ratios.items())
         return all(abs(ratio - 1) <= NEAR for ratio in ratios.values()), f"{listed} of -4/d"
 
@@ -249,7 +249,7 @@ def _two_nn(estimates: Mapping[int, Sequence[float]]) -> Claim:
 def _classical(errors: Errors, laws: Laws, kind: str, name: str, says: str) -> Claim:
     def decide() -> Decision:
         mine = _fitted(errors, laws, kind)
-        ratios = [law.slope / family.predicted for family, law in mine.items()]
+        ratios = [law.exponent / family.predicted for family, law in mine.items()]
         return all(abs(ratio - 1) <= KNOWN for ratio in ratios), f"exponents {_listed(mine)}"
 
     return claim(name, f"the squared error of {says}, within {KNOWN:.0%}", decide)
@@ -258,7 +258,7 @@ def _classical(errors: Errors, laws: Laws, kind: str, name: str, says: str) -> C
 def _words(claims: Sequence[Claim], laws: Laws) -> str:
     mine = {f: law for f, law in laws.items() if f.kind == NETWORK and isinstance(law, PowerLaw)}
     listed = ", ".join(
-        f"{law.slope:.2f} at d = {f.dimension} (-4/d = {f.predicted:.2f})"
+        f"{law.exponent:.2f} at d = {f.dimension} (-4/d = {f.predicted:.2f})"
         for f, law in mine.items()
     )
     if not claims[0].established:
@@ -277,7 +277,7 @@ def _words(claims: Sequence[Claim], laws: Laws) -> str:
 def _measures(laws: Laws, estimates: Mapping[int, Sequence[float]]) -> dict[str, float | None]:
     measures: dict[str, float | None] = {}
     for family, law in laws.items():
-        measures[f"slope.{family.name}"] = law.slope if isinstance(law, PowerLaw) else None
+        measures[f"exponent.{family.name}"] = law.exponent if isinstance(law, PowerLaw) else None
     for dimension, group in estimates.items():
         measures[f"two_nn.d{dimension}"] = fmean(group)
     return measures
@@ -301,7 +301,7 @@ def _table(errors: Errors, laws: Laws, estimates: Mapping[int, Sequence[float]])
                 "–" if mean is None else f"{mean.value:.2f}",
                 len(values),
                 range_text(fmean(group.values()) for group in values.values()),
-                law.slope_text if isinstance(law, PowerLaw) else law,
+                law.exponent_text if isinstance(law, PowerLaw) else law,
                 f"{family.predicted:.2f}",
                 f"{law.misfit:.1%}" if isinstance(law, PowerLaw) else "–",
             )
@@ -353,7 +353,7 @@ def _exponent_figure(laws: Laws) -> Figure | None:
         series.append(
             Series(
                 label=label,
-                points=tuple((float(f.dimension), -w.slope) for f, w in mine.items()),
+                points=tuple((float(f.dimension), -w.exponent) for f, w in mine.items()),
                 intervals=tuple((-w.interval[1], -w.interval[0]) for w in mine.values()),
                 line=False,
             )
@@ -368,7 +368,7 @@ def _exponent_figure(laws: Laws) -> Figure | None:
         [
             Panel(
                 x=Axis(label="intrinsic dimension"),
-                y=Axis(label="exponent of the error (minus the slope)", low=0.0),
+                y=Axis(label="exponent of the error, with a minus", low=0.0),
                 series=tuple(series),
             )
         ],
@@ -378,10 +378,10 @@ def _exponent_figure(laws: Laws) -> Figure | None:
 def _literature(laws: Laws, estimates: Mapping[int, Sequence[float]]) -> tuple[Published, ...]:
     def slopes(kind: str) -> str | None:
         mine = {f: w for f, w in laws.items() if f.kind == kind and isinstance(w, PowerLaw)}
-        listed = ", ".join(f"{-w.slope:.2f} at d = {f.dimension}" for f, w in mine.items())
+        listed = ", ".join(f"{-w.exponent:.2f} at d = {f.dimension}" for f, w in mine.items())
         return listed or None
 
-    found = ", ".join(f"{fmean(group):.1f} for d = {d}" for d, group in estimates.items())
+    estimated = ", ".join(f"{fmean(group):.1f} for d = {d}" for d, group in estimates.items())
     return (
         beside(
             "exponent of a network's loss by parameters",
@@ -398,7 +398,7 @@ def _literature(laws: Laws, estimates: Mapping[int, Sequence[float]]) -> tuple[P
         beside(
             "dimension by the two nearest neighbours",
             theirs="the true one, too low for high dimensions at a few thousand points",
-            ours=found or None,
+            ours=estimated or None,
             source="Facco 2017, arXiv 1803.06992",
         ),
     )
@@ -430,10 +430,10 @@ EXPERIMENT = Experiment(
     planted=Planted(
         outcome=_planted,
         measures={
-            "slope.network.d5": (-0.801, -0.799),
-            "slope.network.d8": (-0.501, -0.499),
-            "slope.boxes.d4": (-0.501, -0.499),
-            "slope.mean": (-1.001, -0.999),
+            "exponent.network.d5": (-0.801, -0.799),
+            "exponent.network.d8": (-0.501, -0.499),
+            "exponent.boxes.d4": (-0.501, -0.499),
+            "exponent.mean": (-1.001, -0.999),
             "two_nn.d5": (4.89, 4.91),
         },
         claims={

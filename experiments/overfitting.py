@@ -30,7 +30,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.power_law import PowerLaw, fit_power
+from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import LEVEL, mean_over, range_text
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import DataSpec
@@ -168,7 +168,7 @@ def fit_ratio(excess: Mapping[Setting, float]) -> Ratio | str:
     if low < 0 or high == len(powers):
         return "overfitting does not bound how text must grow with size"
     power = float(powers[best])
-    law = fit_power({s.params**power / s.tokens: [value] for s, value in shown.items()})
+    law = fit_power_law({s.params**power / s.tokens: [value] for s, value in shown.items()})
     if isinstance(law, str):
         return law
     return Ratio(power=power, interval=(float(powers[low]), float(powers[high])), law=law)
@@ -187,7 +187,7 @@ def analyse(evidence: Evidence) -> Findings:
         lambda: _words(claims, ratio),
         measures={
             "power": fitted.power if fitted else None,
-            "exponent": fitted.law.slope if fitted else None,
+            "exponent": fitted.law.exponent if fitted else None,
             "misfit": fitted.law.misfit if fitted else None,
             **{f"gap.{s.name}": fmean(o.gap for o in group) for s, group in groups.items()},
             **{f"excess.{s.name}": value for s, value in excess.items()},
@@ -263,7 +263,7 @@ def _one_ratio(groups: Groups, excess: Mapping[Setting, float], ratio: Ratio | s
             raise PreconditionError(ratio, "less text, or larger models")
         return ratio.law.misfit <= MISFIT, (
             f"s = {ratio.text}, overfitting as the ratio to the power"
-            f" {ratio.law.slope:.2f}, misfit {ratio.law.misfit:.0%} over"
+            f" {ratio.law.exponent:.2f}, misfit {ratio.law.misfit:.0%} over"
             f" {ratio.law.points} settings"
         )
 
@@ -359,7 +359,7 @@ def _ratio_figure(excess: Mapping[Setting, float], ratio: Ratio | str) -> Figure
         for params in sorted({s.params for s in excess})
     ]
     xs = [x for one in series for x, _ in one.points]
-    series.append(law_series(f"power {ratio.law.slope:.2f}", ratio.law, xs))
+    series.append(law_series(f"power {ratio.law.exponent:.2f}", ratio.law, xs))
     return figure(
         "overfitting_ratio",
         f"Excess of the lowest loss against N^{ratio.power:.2f} / D",

@@ -12,17 +12,32 @@ from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 NAMES = (
+    "critical_size",
     "double_descent",
     "emergence",
     "grokking",
+    "grokking_progress",
+    "grokking_transformer",
     "images",
+    "in_context",
+    "inverse_scaling",
     "kernel_limit",
     "manifold",
     "overfitting",
 )
 # What the records do not establish: the claim, and its standing.
 OPEN = {
+    "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
     "emergence": {"digits_first": False, "likelier_with_size": None},
+    "grokking": {"inverse_decay": False},
+    "grokking_transformer": {
+        "faster_with_data": None,
+        "faster_with_decay": None,
+        "faster_with_rate": None,
+        "inverse_decay": None,
+        "needs_weight_decay": None,
+    },
+    "grokking_progress": {"frequencies_first": False, "norm_falls": False},
     "manifold": {"four_over_d": None},
     "overfitting": {"kaplans_power": False},
 }
