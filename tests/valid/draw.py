@@ -47,6 +47,8 @@ NOT_DRAWN = {
     "data.sources.<key>.corpus": "as data.corpus",
     "data.order": "a setting of the corpus synthetic",
     "data.sources.<key>.order": "as data.order",
+    "data.images": "Fashion-MNIST may not be installed; tests/experiments/test_images.py has it",
+    "data.folder": "as data.images",
     "grid.*.start_from": "needs a run that has ended; tests/run/test_folder.py has it",
 }
 # Of the rows that the text has beside plain files.
@@ -616,6 +618,7 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "data.longer": _longer,
     "data.dimension": _number_of(1, 12),
     "data.modulus": _number_of(3, 13),
+    "data.pixels": lambda drawing: drawing.one((7, 14)),
     "data.train_frac": lambda drawing: drawing.one((0.2, 0.4, 0.75)),
     "data.train_examples": _number_of(8, 500),
     "data.val_examples": _number_of(1, 40),
