@@ -149,8 +149,8 @@ def run_all(choice: Choice, folder: Path, say: Say, *, train: Train = train_one)
         needs = entry.seconds or 0.0
         budget = choice.budget_seconds
         if budget is not None and spent + needs > budget and needs:
-            rest = format_seconds(max(budget - spent, 0.0))
-            why = f"needs about {format_seconds(needs)}, {rest} of the budget were left"
+            rest = format_seconds(budget - spent) if budget > spent else "nothing"
+            why = f"needs about {format_seconds(needs)}, {rest} of the budget was left"
             ended.left_out.append((entry, why))
             continue
         say(f"\nexperiment {number} of {len(choice.chosen)}: {entry.name}")
@@ -162,15 +162,18 @@ def run_all(choice: Choice, folder: Path, say: Say, *, train: Train = train_one)
             ended.fail(entry.name, problem.lines[0], problem.exit_code)
             continue
         if code in (EXIT_PREEMPTED, EXIT_INTERRUPTED):
-            answer("stopped; run the same command again to resume")
+            before = count_of(ended.done, "experiment")
+            answer(f"stopped in {entry.name}, after {before}; the same command resumes")
             return code
         if code != EXIT_OK:
             ended.fail(entry.name, f"runs failed; their logs are in {sweep.runs}", code)
             continue
         ended.done += 1
+        took = format_seconds(time.monotonic() - began - spent)
+        planned = f", planned {format_seconds(needs)}" if needs else ""
         if (result := analysed(sweep)) is not None:
             findings = result.findings
-            answer(f"{entry.name}: {findings.counts}\n  {findings.verdict}")
+            answer(f"{entry.name} ({took}{planned}): {findings.counts}\n  {findings.verdict}")
     answer(_closing(ended, folder, time.monotonic() - began))
     return ended.code
 

@@ -121,7 +121,7 @@ def test_a_stop_ends_all_and_says_how_to_resume(tmp_path, capsys):
 
     choice = choose(THREE, None)
     assert run_all(choice, tmp_path, lambda line: None, train=train) == EXIT_PREEMPTED
-    assert trained == ["quick"] and "run the same command again" in capsys.readouterr().out
+    assert trained == ["quick"] and "stopped in quick, after 0" in capsys.readouterr().out
 
     def stopped(one, folder, say):
         raise Preempted("stopped")
@@ -142,7 +142,7 @@ def test_the_time_spent_counts_not_the_time_planned(tmp_path, capsys, monkeypatc
     assert names(choice.chosen) == ["quick", "middle"]
     assert run_all(choice, tmp_path, lambda line: None, train=train) == EXIT_OK
     out = capsys.readouterr().out
-    assert "left out: middle: needs about 20s, 10s of the budget were left" in out
+    assert "left out: middle: needs about 20s, 10s of the budget was left" in out
     assert "left out: slow" in out and f"next: slaw report {tmp_path}" in out
 
 
