@@ -135,6 +135,21 @@ class Held:
         """The accuracy of guessing."""
         return self.held[0].chance
 
+    @property
+    def gain(self) -> float:
+        """The most that it answers over the next smaller size at equal tokens, means of seeds."""
+        next_size = max(one.params for one in self.fitted)
+        gains = []
+        for tokens in {one.tokens for one in self.held}:
+            mine = [one.accuracy for one in self.held if one.tokens == tokens]
+            others = [
+                one.accuracy
+                for one in self.fitted
+                if (one.params, one.tokens) == (next_size, tokens)
+            ]
+            gains += [fmean(mine) - fmean(others)] if others else []
+        return max(gains, default=0.0)
+
     @cached_property
     def of_loss(self) -> FlooredSigmoid:
         """The second step: from the loss on right answers to the accuracy."""
@@ -163,7 +178,7 @@ class Held:
     @cached_property
     def error_law(self) -> dict[int, float] | str:
         """The error at the largest size by tokens, by its own law, or why no law gives one."""
-        return self._law(lambda one: 1 - one.accuracy)
+        return self._law(lambda one: max(1 - one.accuracy, 0.5 / one.questions))
 
     def _law(self, value: Callable[[Seen], float]) -> dict[int, float] | str:
         """A value by its law, fitted to the smaller sizes, at the largest by tokens."""
@@ -240,7 +255,7 @@ def analyse(evidence: Evidence) -> Findings:
     others = len(evidence.ended) - len(ones)
     return answer(
         claims,
-        lambda: _words(held),
+        lambda: _words(held, claims),
         measures=_measures(held, ones),
         tables=() if held is None else (_table(held),),
         figures=() if held is None else (_figure(held),),
@@ -275,12 +290,11 @@ def _need_task(held: Held | None) -> Held:
         f" {held.chance:.3f}",
         "train larger models or for longer",
     )
-    gain = max(one.accuracy for one in held.held) - best
     noise = max(one.noise for one in held.held)
     need(
-        gain > noise,
-        f"the largest size answers {gain:+.3f} more than the best fitted run, and another set of"
-        f" questions would change that by {noise:.3f}",
+        held.gain > noise,
+        f"at equal tokens the largest size answers at most {held.gain:+.3f} more than the next"
+        f" smaller one, and another set of questions would change that by {noise:.3f}",
         "hold out a larger size, or ask more questions (eval.val_tokens)",
     )
     return held
@@ -318,7 +332,10 @@ def _close(held: Held | None) -> Claim:
         )
         return fmean(map(abs, errors)) <= CLOSE, words
 
-    says = f"two steps predict the largest size's accuracy within {100 * CLOSE:g} points on average"
+    says = (
+        "on these questions two steps predict the largest size's accuracy within"
+        f" {100 * CLOSE:g} points on average"
+    )
     return claim("two_steps_are_close", says, decide)
 
 
@@ -391,11 +408,36 @@ def _degrades(ones: Sequence[Seen]) -> Claim:
     return claim("scores_degrade", says, decide)
 
 
-def _words(held: Held | None) -> str:
+def _words(held: Held | None, claims: Sequence[Claim]) -> str:
     assert held is not None, "the first claim is decided"
     errors = {words: held.error(method) for method, words in METHODS.items()}
-    listed = ", ".join(f"{e:.3f} by {words}" for words, e in errors.items() if e is not None)
-    return f"The accuracy at the largest size is predicted within {listed}"
+    listed = ", ".join(f"{e:.3f} by a {words}" for words, e in errors.items() if e is not None)
+    better = [
+        words
+        for method, words in METHODS.items()
+        if any(c.name == f"two_steps_beat_{method}" and c.established for c in claims)
+    ]
+    clear = f"two steps clearly beat only the {', the '.join(better)}" if better else ""
+    if len(better) == len(METHODS) - 1:
+        clear = "two steps clearly beat every direct way"
+    loss, second = _loss_error(held), _second_step(held)
+    return (
+        f"The accuracy at the largest size is predicted within {listed.replace('a two', 'two')};"
+        f" {clear or 'two steps clearly beat no direct way'}, and their first step misses the loss"
+        f" by {loss:.1%}, their second, given the loss, the accuracy by {second:.3f}"
+    )
+
+
+def _second_step(held: Held) -> float:
+    """The mean absolute error of the accuracy where the loss is known."""
+    return fmean(abs(held.of_loss.at(one.nats) - one.accuracy) for one in held.held)
+
+
+def _loss_error(held: Held) -> float | None:
+    """The mean relative error of the first step; None where it gives no loss."""
+    if isinstance(held.nats, str):
+        return None
+    return fmean(abs(held.nats[one.tokens] / one.nats - 1) for one in held.held)
 
 
 def _measures(held: Held | None, ones: Sequence[Seen]) -> dict[str, float | None]:
@@ -406,14 +448,8 @@ def _measures(held: Held | None, ones: Sequence[Seen]) -> dict[str, float | None
         errors = held.errors(method)
         measures[f"error.{method}"] = held.error(method)
         measures[f"bias.{method}"] = None if errors is None else fmean(errors)
-    gaps = [held.of_loss.at(one.nats) - one.accuracy for one in held.held]
-    measures["error.second_step"] = fmean(map(abs, gaps))
-    losses = held.nats
-    measures["loss_error"] = (
-        None
-        if isinstance(losses, str)
-        else fmean(abs(losses[one.tokens] / one.nats - 1) for one in held.held)
-    )
+    measures["error.second_step"] = _second_step(held)
+    measures["loss_error"] = _loss_error(held)
     start, slope = held.of_loss.weights
     measures["half_way_nats"] = -start / slope if slope else None
     measures["accuracy.largest"] = max(one.accuracy for one in held.held)
@@ -471,7 +507,7 @@ def _figure(held: Held) -> Figure | None:
                 marks("smaller sizes, fitted", held.fitted, lambda one: one.nats),
                 marks("largest size, held out", held.held, lambda one: one.nats),
                 Series(
-                    label="sigmoid",
+                    label=METHODS[TWO_STEPS],
                     points=line(min(losses), max(losses), held.of_loss.at),
                     marks=False,
                 ),
@@ -484,20 +520,20 @@ def _figure(held: Held) -> Figure | None:
             series=(
                 marks("smaller sizes, fitted", held.fitted, lambda one: one.flops),
                 marks("largest size, held out", held.held, lambda one: one.flops),
-                Series(label="sigmoid", points=by_flops, marks=False),
+                Series(label=METHODS[OF_COMPUTE], points=by_flops, marks=False),
             ),
         ),
         Panel(
             title="the largest size",
-            x=log_axis("tokens", sorted({float(one.tokens) for one in held.held})),
+            x=log_axis("tokens"),
             y=accuracy,
             series=(
                 marks("largest size, held out", held.held, lambda one: one.tokens),
                 *(
                     Series(
                         label=words,
-                        points=tuple((float(x), y) for x, y in predicted.items()),
-                        dashed=True,
+                        points=tuple((float(x), y) for x, y in sorted(predicted.items())),
+                        marks=False,
                     )
                     for method, words in METHODS.items()
                     if (predicted := held.predicted(method))
@@ -508,7 +544,8 @@ def _figure(held: Held) -> Figure | None:
     return figure(
         "downstream_accuracy",
         "Accuracy against the loss, against compute, and as each way predicts it",
-        "Every point is a run. Sigmoids, whose floor is chance, are fitted to the smaller sizes.",
+        "Every point is a run; every line is fitted to the smaller sizes. The line by the loss is"
+        " the second of the two steps. The floor of the sigmoids is chance.",
         panels,
     )
 

@@ -11,9 +11,16 @@ from scaling_law.experiment.analysis import analysed
 from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
-NAMES = ("double_descent", "emergence", "grokking")
+NAMES = ("double_descent", "downstream", "emergence", "grokking")
 # What the records do not establish: the claim, and its standing.
-OPEN = {"emergence": {"digits_first": False, "likelier_with_size": None}}
+OPEN = {
+    "emergence": {"digits_first": False, "likelier_with_size": None},
+    "downstream": {
+        "two_steps_beat_compute": None,
+        "two_steps_beat_params_tokens": None,
+        "loss_decides": False,
+    },
+}
 
 
 @pytest.fixture(scope="module", params=NAMES)
