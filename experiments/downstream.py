@@ -192,17 +192,19 @@ class Held:
         try:
             points = points_from_records([one.run.record for one in self.fitted])
             mine = np.array([values[run_id] for run_id in points.run_id])
-            law = fit_law(dataclasses.replace(points, loss_nats=mine), self.law_name)
+            fit = fit_law(dataclasses.replace(points, loss_nats=mine), self.law_name)
         except FitError as problem:
             return str(problem)
-        if not law.usable:
-            return f"the law {self.law_name} cannot be fitted ({law.message})"
-        tokens = sorted({one.tokens for one in self.held})
-        at = {
-            "params": np.full(len(tokens), float(self.held[0].params)),
-            "tokens": np.array(tokens, dtype=float),
+        if not fit.usable:
+            return f"the law {self.law_name} cannot be fitted ({fit.message})"
+        at = {one.tokens: one for one in self.held}
+        places = {
+            "params": np.array([float(one.params) for one in at.values()]),
+            "tokens": np.array([float(tokens) for tokens in at]),
+            "flops": np.array([one.flops for one in at.values()]),
         }
-        return dict(zip(tokens, map(float, law.law.predict(law.params, at)), strict=True))
+        places["tokens_unique"] = places["tokens"]
+        return dict(zip(at, map(float, fit.law.predict(fit.params, places)), strict=True))
 
     def predicted(self, method: str) -> dict[int, float] | None:
         """The accuracy at the largest size by tokens; None where no law is fitted."""
