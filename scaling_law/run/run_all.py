@@ -170,7 +170,8 @@ def run_all(choice: Choice, folder: Path, say: Say, *, train: Train = train_one)
             continue
         ended.done += 1
         took = format_seconds(time.monotonic() - began - spent)
-        planned = f", planned {format_seconds(needs)}" if needs else ""
+        stage = " for its first stage" if entry.stages else ""
+        planned = f", planned {format_seconds(needs)}{stage}" if needs else ""
         if (result := analysed(sweep)) is not None:
             findings = result.findings
             answer(f"{entry.name} ({took}{planned}): {findings.counts}\n  {findings.verdict}")
