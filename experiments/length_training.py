@@ -132,7 +132,7 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(groups),) if groups else (),
         figures=(_beyond_drawn(groups), _curves(groups)),
         literature=_literature(groups),
-        notes=(f"runs left out, of another task or without answers: {others}",) if others else (),
+        notes=_notes(groups, others),
     )
 
 
@@ -242,7 +242,10 @@ def _reverse(groups: Groups) -> Claim:
 def _words(claims: Sequence[Claim]) -> str:
     standing = {one.name: one.established for one in claims}
     alone = "alone decides" if standing["ratio_decides"] else "alone does not decide"
-    words = f"The ratio of test to trained length {alone} how much is copied without a mistake"
+    words = (
+        f"The ratio of test to trained length {alone} how much is copied without a mistake"
+        f" ({claims[0].because})"
+    )
     ways = {
         "rising_lengths_go_further": ("lengths that rise in training", "carry", "fall short"),
         "reverse_goes_further": ("giving back in reverse", "goes", "falls short"),
@@ -356,6 +359,18 @@ def _literature(groups: Groups) -> tuple[Published, ...]:
             source="Bengio 2009, ICML",
         ),
     )
+
+
+def _notes(groups: Groups, others: int) -> list[str]:
+    notes = []
+    if any(setting.rises for setting in groups):
+        notes.append(
+            "where lengths rise, the longest training sequences are seen only towards the end of"
+            " the rise, and so for fewer steps"
+        )
+    if others:
+        notes.append(f"runs left out, of another task or without answers: {others}")
+    return notes
 
 
 def _planted(spec: RunSpec) -> Outcome:

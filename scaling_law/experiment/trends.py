@@ -47,10 +47,11 @@ class Trend:
 Fit: TypeAlias = Callable[[Points], "Trend | str"]
 
 
-def fit_power(points: Points, first: float | None = None) -> Trend | str:
+def fit_power(points: Points, first: float | None = None, most: float = math.inf) -> Trend | str:
     """Return the power law with a limit through the points, or why they do not identify one.
 
-    ``first`` is its value at x = 1, where that is known; the scale then follows from the limit.
+    ``first`` is its value at x = 1, where that is known; the scale then follows from the limit,
+    which is at most ``most``.
     """
     import numpy as np
 
@@ -58,9 +59,10 @@ def fit_power(points: Points, first: float | None = None) -> Trend | str:
         return f"{len(points)} points, and a power law with a limit needs {least}"
     x, y = np.array(list(points)), np.array(list(points.values()))
     sizes = np.geomspace(*_EXPONENTS, 400)
-    exponents = np.concatenate([-sizes[::-1], sizes])
+    # with a negative exponent y has no limit
+    exponents = np.concatenate([-sizes[::-1], sizes]) if most == math.inf else sizes
     shapes = x ** -exponents[:, np.newaxis]
-    at, scale, limit = _solve(shapes, y, first)
+    at, scale, limit = _solve(shapes, y, first, most)
     exponent = float(exponents[at])
     if abs(exponent) in _EXPONENTS:
         return f"the exponent of the power law is at the end of its range ({exponent:g})"
@@ -117,10 +119,12 @@ def _rms(errors: Sequence[float]) -> float:
     return math.sqrt(sum(error**2 for error in errors) / len(errors))
 
 
-def _solve(shapes: NDArray[Any], y: NDArray[Any], first: float | None) -> tuple[int, float, float]:
+def _solve(
+    shapes: NDArray[Any], y: NDArray[Any], first: float | None, most: float = math.inf
+) -> tuple[int, float, float]:
     """The shape of least squares, and its y = scale * shape + limit.
 
-    Where ``first`` is given, a shape is 1 where y is that.
+    Where ``first`` is given, a shape is 1 where y is that, and the limit at most ``most``.
     """
     import numpy as np
 
@@ -131,6 +135,8 @@ def _solve(shapes: NDArray[Any], y: NDArray[Any], first: float | None) -> tuple[
     off = shapes - middle
     squares = (off**2).sum(axis=1)
     scales = np.divide(off @ (y - mean), squares, out=np.zeros(len(off)), where=squares > 1e-12)
+    if first is not None:
+        scales = scales.clip(min=first - most)
     misses = ((y - mean - scales[:, np.newaxis] * off) ** 2).sum(axis=1)
     best = int(misses.argmin())
     scale = float(scales[best])

@@ -58,7 +58,7 @@ def test_answers_that_hold_beyond_the_trained_length_contradict_the_claims():
     claims = claims_of("length", changed("length", change))
     for name in ("fails_beyond", "learned_positions_end", "interpolation_helps_rotary"):
         assert claims[name][0] is False, name
-    assert claims["alibi_goes_further"][0] is None  # the seeds are equal
+    assert claims["alibi_goes_further"][0] is None  # all seeds are equal
 
 
 def test_without_interpolated_positions_only_their_claims_are_open():

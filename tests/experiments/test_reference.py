@@ -11,9 +11,17 @@ from scaling_law.experiment.analysis import analysed
 from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
-NAMES = ("double_descent", "emergence", "grokking")
+NAMES = ("double_descent", "emergence", "grokking", "length", "length_training")
 # What the records do not establish: the claim, and its standing.
-OPEN = {"emergence": {"digits_first": False, "likelier_with_size": None}}
+OPEN = {
+    "emergence": {"digits_first": False, "likelier_with_size": None},
+    "length_training": {
+        "ratio_decides": False,
+        "rising_lengths_go_further": False,
+        "rising_lengths_learn_sooner": None,
+        "reverse_goes_further": False,
+    },
+}
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -27,6 +27,14 @@ def test_a_power_law_through_a_known_first_value_keeps_it():
     assert trend.at(64) == pytest.approx(0.8 - 0.7 * 64**-0.4, abs=0.01)
 
 
+def test_a_limit_of_a_power_law_stays_within_what_is_possible():
+    points = {x: 0.1 + 0.2 * (x - 1) for x in (1.0, 2.0, 3.0, 4.0)}
+    trend = fit_power(points, first=0.1, most=1.0)
+    assert isinstance(trend, Trend) and trend.params["exponent"] > 0
+    assert trend.params["limit"] == pytest.approx(1.0)
+    assert trend.at(100) <= 1.0
+
+
 def test_a_planted_logistic_curve_is_found():
     points = {x: 0.95 / (1 + (x / 1.3) ** 12) + 0.02 for x in RATIOS}
     trend = fit_logistic(points)
