@@ -31,6 +31,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.spec.run import RunSpec
+from scaling_law.units import count_of
 
 CHOSEN_OF = 64
 KINDS = {"outcome": "outcome labels", "steps": "labels for each step"}
@@ -73,7 +74,7 @@ def _need_counts(ones: Sequence[Drawn], least: int) -> tuple[list[Drawn], list[i
     counts = _common(learning)
     need(
         len(counts) >= least,
-        f"all runs have verifiers of {len(counts)} numbers of labels",
+        f"all runs have verifiers of {count_of(len(counts), 'number')} of labels",
         f"it needs {least} (labels of the probe best_of_n)",
     )
     return learning, counts
@@ -180,7 +181,8 @@ def _words(claims: Sequence[Claim], learning: Sequence[Drawn]) -> str:
     listed = " and ".join(f"{share:.2f} from {labels:,}" for labels, share in best.items())
     words = (
         f"The best of {CHOSEN_OF} answers by a verifier with labels for each step is right for"
-        f" a share of {listed} labelled answers, the one that the model itself finds likeliest for {own:.2f}"
+        f" a share of {listed} labelled answers, the one that the model itself finds likeliest for"
+        f" {own:.2f}"
     )
     standing = {one.name: one.established for one in claims}
     if (better := standing["step_labels_judge_better"]) is not None:

@@ -11,9 +11,18 @@ from scaling_law.experiment.analysis import analysed
 from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
-NAMES = ("double_descent", "emergence", "grokking", "length", "length_training")
+NAMES = (
+    "best_of_n",
+    "double_descent",
+    "emergence",
+    "grokking",
+    "length",
+    "length_training",
+    "verifier",
+)
 # What the records do not establish: the claim, and its standing.
 OPEN = {
+    "best_of_n": {"own_log_probability_beats_majority": False},
     "emergence": {"digits_first": False, "likelier_with_size": None},
     "length_training": {
         "ratio_decides": False,
