@@ -52,13 +52,22 @@ def test_two_kinds_of_questions_are_no_beta_distribution():
 
 def test_a_choice_that_is_worth_more_than_training_is_found():
     def change(run: Run) -> dict[str, float]:
-        metrics = dict(run.record.metrics) | {"answers.val.exact": 0.1}
+        metrics = dict(run.record.metrics) | {"answers.val.exact": 0.6}
         return {k: 0.9 if k == "best_of_n.log_prob-2" else v for k, v in metrics.items()}
 
     established, because = claims_of("best_of_n", changed("best_of_n", change))[
         "training_beats_drawing"
     ]
-    assert established is False and "0.10 against 0.90" in because
+    assert established is False and "0.60 against 0.90" in because
+
+
+def test_models_that_never_learn_say_nothing_of_training_against_drawing():
+    claims = claims_of(
+        "best_of_n",
+        changed("best_of_n", lambda run: {**run.record.metrics, "answers.val.exact": 0.3}),
+    )
+    established, because = claims["training_beats_drawing"]
+    assert established is None and "0.30 of the greedy answers are right; it needs 0.5" in because
 
 
 def test_fewer_questions_served_leave_compute_for_more_answers():
