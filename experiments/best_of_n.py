@@ -487,7 +487,7 @@ EXPERIMENT = Experiment(
         outcome=_planted,
         measures={
             "off.beta-binomial": (0, 0.005),
-            "off.power": (0.05, 0.2),
+            "off.power": (0.02, 0.1),
             "pass.steps300.n1": (0.199, 0.201),
         },
         claims={

@@ -77,10 +77,11 @@ def able(ones: Sequence[Scored]) -> list[Scored]:
 def need_able(ones: Sequence[Scored], which: str) -> list[Scored]:
     """The runs that have learned the task: a claim needs two of them."""
     good = able(ones)
-    best = f", with an exact match of {max(one.exact[one.trained] for one in ones):.3f} at best"
+    best = max((one.exact[one.trained] for one in ones), default=0.0)
     need(
         len(good) > 1,
-        f"{len(good)} of {len(ones)} seeds {which} have learned the task{best if ones else ''}",
+        f"{len(good)} of {len(ones)} seeds {which} have learned the task"
+        + (f", with an exact match of {best:.3f} at best" if ones else ""),
         f"it needs two with {LEARNED} at the trained length: finish the sweep, train for longer, or"
         " take another learning rate",
     )
