@@ -13,9 +13,14 @@ from scaling_law.files.layout import SweepDir
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 NAMES = (
     "best_of_n",
+    "critical_size",
     "double_descent",
     "emergence",
     "grokking",
+    "grokking_progress",
+    "grokking_transformer",
+    "in_context",
+    "inverse_scaling",
     "length",
     "length_training",
     "verifier",
@@ -23,7 +28,17 @@ NAMES = (
 # What the records do not establish: the claim, and its standing.
 OPEN = {
     "best_of_n": {"own_log_probability_beats_majority": False},
+    "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
     "emergence": {"digits_first": False, "likelier_with_size": None},
+    "grokking": {"inverse_decay": False},
+    "grokking_transformer": {
+        "faster_with_data": None,
+        "faster_with_decay": None,
+        "faster_with_rate": None,
+        "inverse_decay": None,
+        "needs_weight_decay": None,
+    },
+    "grokking_progress": {"frequencies_first": False, "norm_falls": False},
     "length_training": {
         "ratio_decides": False,
         "rising_lengths_go_further": False,

@@ -74,6 +74,8 @@ def test_the_probe_counts_right_answers_of_each_question(tmp_path):
         job(access.open_task(data), tmp_path, spec, resources=Resources(keep_weights=True))
     )
     assert record is not None and not record.message
+    plain = train_run(job(access.open_task(data), tmp_path, dataclasses.replace(spec, probes=None)))
+    assert plain is not None and plain.val_loss_nats == record.val_loss_nats
     metrics = {name.removeprefix("best_of_n."): x for name, x in record.metrics.items()}
     right = {int(k[6:]): x for k, x in metrics.items() if k.startswith("right-")}
     assert sum(right.values()) == 30 and max(right) <= 4 == metrics["samples"]
