@@ -40,7 +40,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.lengths import shares
+from scaling_law.experiment.seeds import shares
 from scaling_law.experiment.trends import Trend, fit_power
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number

@@ -42,8 +42,8 @@ from scaling_law.experiment.lengths import (
     ratio_series,
     rows_of,
     scored,
-    shares,
 )
+from scaling_law.experiment.seeds import shares
 from scaling_law.experiment.trends import Fit, Trend, fit_logistic, fit_power, held_out
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.model import ModelSpec

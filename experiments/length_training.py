@@ -41,9 +41,8 @@ from scaling_law.experiment.lengths import (
     ratio_series,
     rows_of,
     scored,
-    shares,
 )
-from scaling_law.experiment.seeds import Time, first_time, median_time
+from scaling_law.experiment.seeds import Time, first_time, median_time, shares
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec

@@ -53,7 +53,7 @@ class Scored:
 def scored(run: Run, trained: int) -> Scored | None:
     """What a run does, whose longest length of training is ``trained``; None if not measured."""
     metrics, loss = run.record.metrics, run.record.val_loss_nats
-    lengths = sorted(int(found[1]) for name in metrics if (found := _SPLIT.fullmatch(name)))
+    lengths = sorted(int(split[1]) for name in metrics if (split := _SPLIT.fullmatch(name)))
     splits = {length: f"val:length-{length}" for length in lengths}
     losses = [metrics.get(f"loss.{split}") for split in splits.values()]
     first = metrics.get("answers.val.exact")
@@ -105,12 +105,6 @@ def means_by_ratio(ones: Sequence[Scored], measure: str) -> dict[float, float]:
 def ratio_series(label: str, ones: Sequence[Scored], measure: str) -> Series:
     """The mean over runs against length over trained length, with its interval."""
     return mean_series(label, by_ratio(ones, measure))
-
-
-def shares(values: Sequence[float]) -> str:
-    """``0.93``, or ``0.86 to 0.97``: the lowest and the highest share."""
-    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
-    return low if low == high else f"{low} to {high}"
 
 
 def measures_of(name: str, ones: Sequence[Scored]) -> dict[str, float | None]:
