@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from scaling_law.errors import RunFailed
 from scaling_law.spec.sampling import Sampling
 from scaling_law.train.architectures import build, init_seed
 from scaling_law.train.evaluate import Examples
+from scaling_law.train.forward import Trainable
 from scaling_law.train.generate import Continuation, generate, rows_at_once
 from scaling_law.train.tensors import Tensors
 
@@ -64,6 +66,19 @@ class Subject:
         if spec.branch is not None or spec.growth is not None or spec.start_from is not None:
             raise ValueError("the run began with the weights of another run, not with random ones")
         return build(spec.model, init_seed(spec, draw)).to(self._kind).eval()
+
+    def of(self, model: nn.Module) -> Subject:
+        """Return the same examples for another model, such as a changed copy of this one."""
+        mine = self._trainable
+        other = Trainable(model, mine.objective, mine.settings)
+        return Subject(
+            dataclasses.replace(self._examples, trainable=other),
+            step=self.step,
+            max_tokens=self._max_tokens,
+            kind=self._kind,
+            autocast=self._autocast,
+            should_stop=self._should_stop,
+        )
 
     @property
     def splits(self) -> tuple[str, ...]:

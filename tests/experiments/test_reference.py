@@ -12,8 +12,10 @@ from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 NAMES = (
+    "best_of_n",
     "critical_size",
     "double_descent",
+    "downstream",
     "emergence",
     "grokking",
     "grokking_progress",
@@ -22,12 +24,21 @@ NAMES = (
     "in_context",
     "inverse_scaling",
     "kernel_limit",
+    "length",
+    "length_training",
     "manifold",
     "overfitting",
+    "verifier",
 )
 # What the records do not establish: the claim, and its standing.
 OPEN = {
+    "best_of_n": {"own_log_probability_beats_majority": False},
     "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
+    "downstream": {
+        "loss_decides": False,
+        "two_steps_beat_compute": None,
+        "two_steps_beat_params_tokens": None,
+    },
     "emergence": {"digits_first": False, "likelier_with_size": None},
     "grokking": {"inverse_decay": False},
     "grokking_transformer": {
@@ -38,6 +49,12 @@ OPEN = {
         "needs_weight_decay": None,
     },
     "grokking_progress": {"frequencies_first": False, "norm_falls": False},
+    "length_training": {
+        "ratio_decides": False,
+        "rising_lengths_go_further": False,
+        "rising_lengths_learn_sooner": None,
+        "reverse_goes_further": False,
+    },
     "manifold": {"four_over_d": None},
     "overfitting": {"kaplans_power": False},
 }
