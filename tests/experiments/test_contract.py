@@ -115,8 +115,6 @@ def test_each_experiment_trains_two_steps(name, tmp_path):
         )
     )
     assert record is not None and record.status == "done"
-    measured = {name.split(".")[0] for name in record.metrics}
-    assert {probe.name for probe in spec.probes or ()} <= measured
 
 
 @pytest.mark.parametrize("name", NAMES)
