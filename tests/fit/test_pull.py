@@ -65,7 +65,9 @@ def test_a_pulled_fit_is_the_least_of_the_sum():
     ends = problem.solve(starts, pull=pull)
     best = ends.internal[ends.best]
     near = best + 1e-3 * np.random.default_rng(2).standard_normal((200, len(best)))
-    values = problem.values(law.log_loss(near, problem.basis)[0], 1.0, problem.target)
+    same = np.ones(len(problem.target))
+    values = problem.values(law.log_loss(near, problem.basis)[0], same, problem.target)
+    assert pull is not None
     one = pull.take(np.zeros(len(near), dtype=int))
     assert ends.converged[ends.best]
     assert (values + one.value(near)).min() >= ends.objective.min() * (1 - 1e-9)
@@ -75,7 +77,8 @@ def test_every_resample_has_a_usual_shape_of_its_own():
     law, one = load_law("chinchilla"), np.ones(4000)
     shape = UsualShape()
     pull = shape.pull(law, 2.0 * one, one, np.random.default_rng(0))
+    assert pull is not None
     spreads = [shape.exponent_spread, shape.exponent_spread, 2 * shape.floor_spread]
     assert pull.centre.std(axis=0) == pytest.approx(spreads, rel=0.1)
     fixed = dataclasses.replace(shape, exponent_spread=1e-9).pull(law, one, one)
-    assert np.allclose(fixed.centre[:, 0], np.log(shape.exponent))
+    assert fixed is not None and np.allclose(fixed.centre[:, 0], np.log(shape.exponent))
