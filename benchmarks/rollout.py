@@ -43,7 +43,8 @@ LEAST_INSIDE = 0.6
 OTHER_CONSTANTS: dict[str, tuple[float, ...]] = {
     "compute_power": (0.0, 0.5, 1.5),
     "weight_power": (1.0, 4.0),
-    "usual.runs": (0.0, 1.0, 10.0),
+    "usual.runs": (1.0, 10.0),
+    "alone": (0.0, 1.0),
     "usual.exponent": (0.2, 0.4),
     "usual.floor": (0.5, 0.85),
     "most_expensive": (0.1, 0.5),

@@ -1,11 +1,11 @@
 """Makes the worlds of a forecast: laws weighted by held-out runs, with resamples and a misfit.
 
-Each law is fitted with weights that grow with compute and a pull towards the shape that laws
-usually have (``fit.weighted``). It weighs the more, the nearer it came to runs that were held out
-because they are larger or more expensive, and brings its resamples. What neither explains is a
-misfit: beyond the most expensive runs the loss falls by a factor faster or more slowly than the law
-has it. That factor is drawn for every world, as widely as the laws together missed the held-out
-runs; so the misfit grows with the distance from the data.
+Each law is fitted with weights that grow with compute, once with a pull towards the shape that laws
+usually have and once without (``fit.weighted``). Each of these fits weighs the more, the nearer it
+came to runs that were held out because they are larger or more expensive, and brings its resamples.
+What neither explains is a misfit: beyond the most expensive runs the loss falls by a factor faster
+or more slowly than the law has it. That factor is drawn for every world, as widely as the laws
+together missed the held-out runs; so the misfit grows with the distance from the data.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.solver.student import t_reach
 from scaling_law.fit.surface import Surface
-from scaling_law.fit.usual import USUAL, UsualShape
+from scaling_law.fit.usual import NO_SHAPE, USUAL, UsualShape
 from scaling_law.fit.weighted import WeightedFit, weighted_fit, widening
 from scaling_law.fit.worlds import (
     FEWEST_WORLDS,
@@ -58,6 +58,7 @@ class Method:
     ``compute_power``: a run's weight in a fit is its FLOPs to this power.
     ``weight_power``: a law's weight is its error on held-out runs to minus this power.
     ``usual``: the shape that fits are pulled towards.
+    ``alone``: weight of a fit without that pull before any run is held out, over that of one with.
     ``most_expensive``: runs with at least this share of the largest FLOPs are the most expensive
         ones; the misfit begins at their mean size and tokens.
     ``bend``: scale of the misfit's factor about 1 where no run was held out.
@@ -69,6 +70,7 @@ class Method:
     compute_power: float = 1.0
     weight_power: float = 2.0
     usual: UsualShape = USUAL
+    alone: float = 0.3
     most_expensive: float = 0.25
     bend: float = 0.01
     bend_rollouts: int = 4
@@ -99,7 +101,13 @@ def make_worlds(
     names = [name for name in method.laws if name in fits and fits[name].usable]
     folds = [held for held in comparing_folds(points) if (~held).sum() >= _LEAST_FITTED]
     names = names if folds else []
-    laws = [law for name in names if (law := _law(points, fits[name], folds, method)) is not None]
+    shapes = ((1.0, method.usual), (method.alone, NO_SHAPE))
+    laws = [
+        law
+        for name in names
+        for prior, shape in shapes
+        if prior > 0 and (law := _law(points, fits[name], folds, method, shape, prior)) is not None
+    ]
     if not laws:
         note = f"one law only, {best}: held-out runs do not say how good the others are"
         noise = _noise(points, [(1.0, main.residual_scatter_log)])
@@ -123,24 +131,33 @@ def make_worlds(
 
 @dataclass(frozen=True)
 class _Law:
-    """One law among the worlds.
+    """One fit of a law among the worlds.
 
     ``name``: the law's name.
+    ``prior``: its weight before any run is held out.
     ``fit``: fitted with weights, also without each fold.
     ``errors_log``: log of measured / predicted loss of each fold's points.
     """
 
     name: str
+    prior: float
     fit: WeightedFit
     errors_log: Sequence[Floats]
 
 
-def _law(points: FitPoints, fit: FitResult, folds: Sequence[Mask], method: Method) -> _Law | None:
-    """The law fitted with weights; None where some fold leaves too little to fit it to."""
+def _law(
+    points: FitPoints,
+    fit: FitResult,
+    folds: Sequence[Mask],
+    method: Method,
+    shape: UsualShape,
+    prior: float,
+) -> _Law | None:
+    """The law fitted with weights and a pull; None where a fold leaves too little to fit it to."""
     scoring = (
         Objective(loss="mse_log") if fit.huber_delta is None else Objective(delta=fit.huber_delta)
     )
-    weighted = weighted_fit(points, fit.law, scoring, folds, method.compute_power, method.usual)
+    weighted = weighted_fit(points, fit.law, scoring, folds, method.compute_power, shape)
     if weighted is None or None in weighted.without:
         return None
     errors = [
@@ -150,14 +167,15 @@ def _law(points: FitPoints, fit: FitResult, folds: Sequence[Mask], method: Metho
     ]
     if not all(np.isfinite(error).all() for error in errors):
         return None
-    return _Law(name=fit.law.name, fit=weighted, errors_log=errors)
+    return _Law(name=fit.law.name, prior=prior, fit=weighted, errors_log=errors)
 
 
 def _weights(laws: Sequence[_Law], method: Method) -> Floats:
-    """The weight of each law, from its root mean square error over the folds."""
+    """The weight of each fit, from its prior and root mean square error over the folds."""
     squares = np.array([np.mean([np.mean(e**2) for e in law.errors_log]) for law in laws])
     # a perfect forecast of all held-out runs, of invented losses, has all the weight
-    shares = (max(squares.min(), _NO_ERROR) / np.maximum(squares, _NO_ERROR)) ** (
+    prior = np.array([law.prior for law in laws])
+    shares = prior * (max(squares.min(), _NO_ERROR) / np.maximum(squares, _NO_ERROR)) ** (
         method.weight_power / 2
     )
     return np.asarray(shares / shares.sum())

@@ -43,7 +43,7 @@ class UsualShape:
     def pull(
         self, law: Law, least: Floats, typical: Floats, drawn: np.random.Generator | None = None
     ) -> Pull | None:
-        """The pull on R fits of ``law``; None where none of its parameters is of the usual shape.
+        """The pull on R fits of ``law``; None where nothing is pulled.
 
         ``least`` [R] is the least loss that each is fitted to, ``typical`` [R] what a run adds to
         its objective. ``drawn`` draws the shape of each from its spread: a resample of the usual
@@ -57,7 +57,7 @@ class UsualShape:
         wanted = [(math.log(self.exponent) * one, self.exponent_spread * one) for _ in products]
         wanted += [(math.log(self.power) * one, self.power_spread * one) for _ in outer]
         wanted += [(self.floor * least, self.floor_spread * least) for _ in floors]
-        if not wanted:
+        if not (wanted and self.runs > 0):
             return None
         centre, width = (np.column_stack(columns) for columns in zip(*wanted, strict=True))
         if drawn is not None:
@@ -67,4 +67,4 @@ class UsualShape:
         return Pull(places, floors, centre, width, self.runs * typical)
 
 
-USUAL = UsualShape()
+USUAL, NO_SHAPE = UsualShape(), UsualShape(runs=0.0)

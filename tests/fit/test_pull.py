@@ -46,8 +46,9 @@ def test_a_strong_pull_ends_at_its_values_and_none_at_the_plain_fit():
     starts = problem.starts(8)
     least, typical = np.full(len(starts), 2.0), np.full(len(starts), 1e-5)
     plain = problem.solve(starts)
-    none = problem.solve(starts, pull=UsualShape(runs=0.0).pull(law, least, typical))
-    assert none.objective.min() == pytest.approx(plain.objective.min(), rel=1e-9)
+    assert UsualShape(runs=0.0).pull(law, least, typical) is None
+    none = problem.solve(starts, pull=UsualShape(runs=1e-9).pull(law, least, typical))
+    assert none.objective.min() == pytest.approx(plain.objective.min(), rel=1e-6)
     shape = UsualShape(runs=1e9, power=0.8)
     strong = problem.solve(starts, pull=shape.pull(law, least, typical))
     params = problem.form(strong.internal[strong.best])
