@@ -1,8 +1,10 @@
 """Grokking: a network first memorises its training set and generalises much later.
 
-    slaw run grokking                 # an MLP on a + b mod 59, by weight decay and share of pairs
+    slaw run grokking                 # an MLP on a + b mod 59, by weight decay, data, learning rate
     slaw run grokking_transformer     # a one-layer transformer, at weight decay 1
     slaw report results/grokking      # steps to memorise and to generalise; two figures
+
+``grokking_progress`` looks inside the network meanwhile.
 
 Power 2022 (arXiv 2201.02177) saw it in a transformer, Gromov 2023 (arXiv 2301.02679) in the
 two-layer MLP with quadratic activation that is trained here. A run has memorised once it predicts
@@ -31,6 +33,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import (
     Time,
     first_time,
@@ -47,7 +50,9 @@ MEMORISED, GENERALISED = 0.99, 0.95
 # A run that has not generalised is near chance, which is 1 in 59, and not half way there.
 NOT_GENERALISED = 0.2
 LATE = 4.0  # times the steps to memorise, from which on generalising comes late
-DECAY, SHARE = 1.0, 0.4  # weight decay at which shares are compared, and the other way round
+# The setting whose values are varied, one at a time.
+DECAY, SHARE, RATE = 1.0, 0.4, 0.01
+AXES = {"decay": "weight decay", "share": "share of pairs trained on", "rate": "learning rate"}
 
 
 @dataclass(frozen=True, order=True)
@@ -55,17 +60,18 @@ class Setting:
     """What a group of seeds has in common.
 
     ``model`` is the architecture; ``decay`` is the weight decay; ``share`` is the share of pairs
-    that is trained on.
+    that is trained on; ``rate`` is the learning rate.
     """
 
     model: str
     decay: float
     share: float
+    rate: float
 
     @property
     def name(self) -> str:
-        """The name in measures: ``mlp.wd1.share0.4``."""
-        return f"{self.model}.wd{self.decay:g}.share{self.share:g}"
+        """The name in measures: ``mlp.wd1.share0.4.lr0.01``."""
+        return f"{self.model}.wd{self.decay:g}.share{self.share:g}.lr{self.rate:g}"
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,8 @@ def setting_of(spec: RunSpec) -> Setting | None:
     if not isinstance(spec.data, TaskSpec) or spec.data.source.name != "modular_addition":
         return None
     task = spec.data.source.settings_as(Task)
-    return Setting(spec.model.architecture.name, spec.optim.weight_decay, task.train_frac)
+    model = spec.model.architecture.name
+    return Setting(model, spec.optim.weight_decay, task.train_frac, spec.optim.lr)
 
 
 Runs = Mapping[Setting, Sequence[Run]]
@@ -130,7 +137,14 @@ def analyse(evidence: Evidence) -> Findings:
     """Return the steps to memorise and to generalise of every setting, over seeds."""
     groups = groups_of(evidence)
     runs = {s: [one for run in group if (one := seen(run))] for s, group in groups.items()}
-    claims = (_late(runs), _needs_decay(runs), _by_decay(runs), _by_share(runs))
+    claims = (
+        _late(runs),
+        _needs_decay(runs),
+        _falls("faster_with_decay", runs, "decay", "the more weight decay"),
+        _falls("faster_with_data", runs, "share", "the larger the share of pairs trained on"),
+        _falls("faster_with_rate", runs, "rate", "the larger the learning rate"),
+        _power(runs),
+    )
     others = len(evidence.ended) - sum(map(len, groups.values()))
     return answer(
         claims,
@@ -150,20 +164,29 @@ def _model(settings: Iterable[Setting]) -> str:
     return max((setting.model for setting in settings), default="")
 
 
-def _at(runs: Group, *, decay: float | None = None, share: float | None = None) -> Group:
-    """The settings of one model at a weight decay, or a share of pairs, in order."""
+def _along(runs: Group, axis: str) -> dict[float, Sequence[Seen]]:
+    """The runs of one model by their value of an axis; the other values are those that are shared.
+
+    Without weight decay nothing generalises: that value is no part of its axis.
+    """
+    shared = {"decay": DECAY, "share": SHARE, "rate": RATE}
     return {
-        setting: group
+        getattr(setting, axis): group
         for setting, group in sorted(runs.items())
         if setting.model == _model(runs)
-        and decay in (None, setting.decay)
-        and share in (None, setting.share)
+        and all(getattr(setting, name) == x for name, x in shared.items() if name != axis)
+        and setting.decay > 0
     }
 
 
-def _need_memorised(runs: Group) -> None:
+def _base(runs: Group) -> Sequence[Seen]:
+    """The runs of the setting whose values are varied."""
+    return _along(runs, "decay").get(DECAY, ())
+
+
+def _need_memorised(ones: Sequence[Seen]) -> None:
     """The precondition of every claim: runs that do not learn say nothing about generalising."""
-    low = [one.train for group in runs.values() for one in group if one.memorised.step is None]
+    low = [one.train for one in ones if one.memorised.step is None]
     need(
         not low,
         f"{len(low)} of the runs have not memorised (one predicts {min(low, default=0):.2f} of its"
@@ -181,12 +204,11 @@ def _need_seeds(ones: Sequence[Seen], setting: str) -> None:
 
 
 def _late(runs: Group) -> Claim:
-    mine = _at(runs, decay=DECAY, share=SHARE)
-    ones = [one for group in mine.values() for one in group]
+    ones = _base(runs)
 
     def decide() -> Decision:
         _need_seeds(ones, "of this setting")
-        _need_memorised(mine)
+        _need_memorised(ones)
         ratios = [one.ratio for one in ones if one.ratio is not None]
         need(
             len(ratios) == len(ones),
@@ -206,12 +228,11 @@ def _late(runs: Group) -> Claim:
 
 
 def _needs_decay(runs: Group) -> Claim:
-    mine = _at(runs, decay=0.0, share=SHARE)
-    ones = [one for group in mine.values() for one in group]
+    ones = runs.get(Setting(_model(runs), 0.0, SHARE, RATE), ())
 
     def decide() -> Decision:
         _need_seeds(ones, "without weight decay")
-        _need_memorised(mine)
+        _need_memorised(ones)
         highest = max(one.val for one in ones)
         because = f"at most {highest:.3f} after {min(one.steps for one in ones)} steps"
         return highest < NOT_GENERALISED, because
@@ -223,31 +244,18 @@ def _needs_decay(runs: Group) -> Claim:
     )
 
 
-def _by_decay(runs: Group) -> Claim:
-    mine = {s: group for s, group in _at(runs, share=SHARE).items() if s.decay > 0}
-    says = "the more weight decay, the fewer steps to generalise"
-    return _falls(
-        "faster_with_decay", says, mine, [f"{s.decay:g}" for s in mine], "weight decay above 0"
-    )
-
-
-def _by_share(runs: Group) -> Claim:
-    mine = _at(runs, decay=DECAY)
-    says = "the larger the share of pairs trained on, the fewer steps to generalise"
-    return _falls("faster_with_data", says, mine, [f"{s.share:g}" for s in mine], "share")
-
-
-def _falls(name: str, says: str, runs: Group, values: Sequence[str], what: str) -> Claim:
-    """Whether the median steps to generalise fall along the settings, which are in order."""
+def _falls(name: str, runs: Group, axis: str, more: str) -> Claim:
+    """Whether the median steps to generalise fall along an axis."""
+    groups = _along(runs, axis)
 
     def decide() -> Decision:
         need(
-            len(runs) > 1,
-            f"finished runs have {count_of(len(runs), 'value')} of {what}",
+            len(groups) > 1,
+            f"finished runs have {count_of(len(groups), 'value')} of the {AXES[axis]}",
             "it needs at least two: slaw run grokking trains those that are missing",
         )
-        _need_memorised(runs)
-        times = [_median(group, "generalised") for group in runs.values()]
+        _need_memorised([one for group in groups.values() for one in group])
+        times = [_median(group, "generalised") for group in groups.values()]
         never = sum(time.step is None for time in times[1:])
         need(
             not never,
@@ -256,10 +264,47 @@ def _falls(name: str, says: str, runs: Group, values: Sequence[str], what: str) 
         )
         steps = [math.inf if time.step is None else time.step for time in times]
         falling = all(later < earlier for earlier, later in itertools.pairwise(steps))
-        listed = (f"{time.text} at {value}" for value, time in zip(values, times, strict=True))
+        listed = (f"{time.text} at {value:g}" for value, time in zip(groups, times, strict=True))
         return falling, ", ".join(listed)
 
-    return claim(name, says, decide)
+    return claim(name, f"{more}, the fewer steps to generalise", decide)
+
+
+def _law(runs: Group) -> PowerLaw | str:
+    """Steps to generalise as a power of the weight decay, where every seed generalises."""
+    every = {
+        decay: [one.generalised.step for one in group if one.generalised.step is not None]
+        for decay, group in _along(runs, "decay").items()
+        if all(one.generalised.step is not None for one in group)
+    }
+    fit = fit_power_law(every)
+    if isinstance(fit, str):
+        return f"every seed generalises at {count_of(len(every), 'weight decay')}: {fit}"
+    return fit
+
+
+def _power(runs: Group) -> Claim:
+    groups = _along(runs, "decay")
+
+    def decide() -> Decision:
+        _need_memorised([one for group in groups.values() for one in group])
+        law = _law(runs)
+        if isinstance(law, str):
+            need(False, law, "more weight decays, or longer training")
+        assert isinstance(law, PowerLaw)
+        low, high = law.interval
+        need(
+            high < 0 and high - low <= abs(law.exponent),
+            f"{law.text}, which does not determine it",
+            "more weight decays or seeds",
+        )
+        return low <= -1 <= high, f"{law.text}, steps scatter by {law.scatter:.0%} about the law"
+
+    return claim(
+        "inverse_decay",
+        "steps to generalise are inversely proportional to weight decay (exponent -1)",
+        decide,
+    )
 
 
 def _median(group: Sequence[Seen], what: str) -> Time:
@@ -270,14 +315,17 @@ def _median(group: Sequence[Seen], what: str) -> Time:
 
 
 def _words(claims: Sequence[Claim], runs: Group) -> str:
-    mine = [one for group in _at(runs, decay=DECAY, share=SHARE).values() for one in group]
+    mine = _base(runs)
     words = (
         f"With weight decay {DECAY:g} the network memorises its training set after"
         f" {_median(mine, 'memorised').text} steps and generalises after"
         f" {_median(mine, 'generalised').text}"
     )
     if claims[1].established:
-        return f"{words}; without weight decay it does not generalise at all."
+        words += "; without weight decay it does not generalise at all"
+    standing = {one.name: one.established for one in claims}
+    if standing["inverse_decay"] is not None and isinstance(law := _law(runs), PowerLaw):
+        words += f"; the steps to generalise are a power of the weight decay, {law.text}"
     return f"{words}."
 
 
@@ -292,6 +340,10 @@ def _measures(runs: Group) -> dict[str, float | None]:
             one.generalised.step is not None for one in group
         ) / len(group)
         measures[f"val_accuracy.{name}"] = median_over([one.val for one in group])
+    law = _law(runs)
+    measures["decay_exponent"] = law.exponent if isinstance(law, PowerLaw) else None
+    measures["decay_exponent_low"] = law.interval[0] if isinstance(law, PowerLaw) else None
+    measures["decay_exponent_high"] = law.interval[1] if isinstance(law, PowerLaw) else None
     return measures
 
 
@@ -301,14 +353,15 @@ def _table(runs: Group) -> Table:
         f" {GENERALISED:.0%} on all others (generalise), by setting: median over seeds, and each"
         " seed; as of the first measurement at that accuracy",
         head=(
-            "model", "weight decay", "share of pairs", "seeds", "memorise", "generalise", "ratio",
-            "each seed", "last accuracy on validation", "steps trained",
+            "model", "weight decay", "share of pairs", "learning rate", "seeds", "memorise",
+            "generalise", "ratio", "each seed", "last accuracy on validation", "steps trained",
         ),
         rows=tuple(
             (
                 setting.model,
                 f"{setting.decay:g}",
                 f"{setting.share:g}",
+                f"{setting.rate:g}",
                 len(group),
                 _median(group, "memorised").text,
                 _median(group, "generalised").text,
@@ -327,11 +380,14 @@ def _step(time: Time) -> str:
 
 
 def _accuracies(groups: Runs) -> Figure | None:
-    """Accuracy against steps at each weight decay: training dashed, validation solid."""
+    """Accuracy against steps at three weight decays: training dashed, validation solid."""
     panels = []
-    for setting, group in groups.items():
-        if setting.model != _model(groups) or setting.share != SHARE:
+    mine = [s for s in groups if s == Setting(_model(groups), s.decay, SHARE, RATE)]
+    shown = {0.0, min((s.decay for s in mine if s.decay), default=DECAY), DECAY}
+    for setting in mine:
+        if setting.decay not in shown:
             continue
+        group = groups[setting]
         series = [
             curve_series(label, run, f"accuracy.{split}", dashed=split == "train")
             for run in group
@@ -357,39 +413,41 @@ def _accuracies(groups: Runs) -> Figure | None:
 
 
 def _times(runs: Group) -> Figure | None:
-    """Steps to memorise and to generalise against weight decay and against the share of pairs."""
-    by_decay, by_share = _at(runs, share=SHARE), _at(runs, decay=DECAY)
+    """Steps to memorise and to generalise along each axis."""
+    panels = []
+    for axis, label in AXES.items():
+        groups = _along(runs, axis)
+        series = [
+            time_series(
+                f"to {what}",
+                {x: [getattr(one, key) for one in ones] for x, ones in groups.items()},
+                line=line,
+            )
+            for what, key, line in (
+                ("memorise", "memorised", True),
+                ("generalise", "generalised", axis != "decay"),
+            )
+        ]
+        if axis == "decay" and isinstance(law := _law(runs), PowerLaw):
+            points = tuple((x, law.at(x)) for x in groups)
+            series.append(
+                Series(label=f"power law, {law.text}", points=points, marks=False, dashed=True)
+            )
+        panels.append(Panel(x=log_axis(label, groups), y=log_axis("steps"), series=tuple(series)))
     return figure(
         "grokking_time",
         "Steps to memorise the training pairs and to generalise to all others",
-        "Points: median over seeds; bars: the fastest and the slowest seed that did."
-        " Hollow points with an arrow: half of the seeds or more had not by then.",
-        (
-            Panel(
-                title=f"{SHARE:.0%} of the pairs",
-                x=Axis(label="weight decay"),
-                y=log_axis("steps"),
-                series=_time_series({s.decay: group for s, group in by_decay.items()}),
-            ),
-            Panel(
-                title=f"weight decay {DECAY:g}",
-                x=Axis(label="share of pairs trained on"),
-                y=log_axis("steps"),
-                series=_time_series({s.share: group for s, group in by_share.items()}),
-            ),
-        ),
+        f"Each axis alone is varied from weight decay {DECAY:g}, {SHARE:.0%} of the pairs and"
+        f" learning rate {RATE:g}. Points: median over seeds; bars: the fastest and the slowest"
+        " seed that did. Hollow points with an arrow: half of the seeds or more had not by then.",
+        panels,
     )
 
 
-def _time_series(groups: Mapping[float, Sequence[Seen]]) -> tuple[Series, ...]:
-    memorised = {x: [one.memorised for one in group] for x, group in groups.items()}
-    generalised = {x: [one.generalised for one in group] for x, group in groups.items()}
-    return time_series("to memorise", memorised), time_series("to generalise", generalised)
-
-
 def _literature(runs: Group) -> tuple[Published, ...]:
-    ones = [one for group in _at(runs, decay=DECAY).values() for one in group]
+    ones = [one for group in _along(runs, "share").values() for one in group]
     measured = range_text(one.ratio for one in ones)
+    law = _law(runs)
     where = f", by seed and share of pairs ({_model(runs)}, weight decay {DECAY:g})"
     return (
         beside(
@@ -397,6 +455,13 @@ def _literature(runs: Group) -> tuple[Published, ...]:
             theirs="about 1,000 (modular division, transformer, half of the pairs)",
             ours=measured and measured + where,
             source="Power 2022, arXiv 2201.02177, figure 1",
+        ),
+        beside(
+            "steps to generalise against weight decay",
+            theirs="inversely proportional (gradient flow, small weight decay, large initial"
+            " weights)",
+            ours=law.text if isinstance(law, PowerLaw) else None,
+            source="Lyu 2023, arXiv 2311.18817",
         ),
         beside(
             "an MLP with quadratic activation groks modular addition",
@@ -409,18 +474,25 @@ def _literature(runs: Group) -> tuple[Published, ...]:
     )
 
 
-# Of the planted runs: steps to memorise, and to generalise by weight decay and share.
-_MEMORISE = 55
-_GENERALISE = {
-    (0.3, 0.4): 1060, (1.0, 0.3): 900, (1.0, 0.4): 380, (1.0, 0.5): 200, (1.0, 0.6): 140,
-}  # fmt: skip
+# Of the planted runs: steps to memorise, and to generalise at the shared values.
+_MEMORISE, _BASE = 55, 380
 
 
 def _planted(spec: RunSpec) -> Outcome:
-    """Accuracies that jump at the planted steps, 5% later with each seed."""
+    """Accuracies that jump at the planted steps, 5% later with each seed.
+
+    Steps to generalise are powers of weight decay, share and learning rate.
+    """
     setting = setting_of(spec)
     assert setting is not None, "planted in the experiment's own plan"
-    generalise = _GENERALISE.get((setting.decay, setting.share), math.inf)
+    generalise = math.inf
+    if setting.decay:
+        generalise = (
+            _BASE
+            * setting.decay**-0.75
+            * (setting.share / SHARE) ** -2.5
+            * (setting.rate / RATE) ** -0.6
+        )
     late = 1 + 0.05 * spec.seed
     curve = []
     for step in range(5, spec.total_steps + 1, 5):
@@ -444,18 +516,21 @@ EXPERIMENT = Experiment(
     planted=Planted(
         outcome=_planted,
         measures={
-            "memorise_steps.mlp.wd1.share0.4": (58, 60),
-            "generalise_steps.mlp.wd1.share0.4": (399, 400),
-            "generalise_steps.mlp.wd0.3.share0.4": (1110, 1115),
-            "ratio.mlp.wd1.share0.4": (6.6, 6.8),
-            "generalised_share.mlp.wd0.share0.4": (0, 0),
-            "generalise_steps.mlp.wd1.share0.6": (147, 150),
+            "memorise_steps.mlp.wd1.share0.4.lr0.01": (58, 60),
+            "generalise_steps.mlp.wd1.share0.4.lr0.01": (399, 400),
+            "generalise_steps.mlp.wd0.3.share0.4.lr0.01": (980, 990),
+            "ratio.mlp.wd1.share0.4.lr0.01": (6.6, 6.8),
+            "generalised_share.mlp.wd0.share0.4.lr0.01": (0, 0),
+            "decay_exponent": (-0.8, -0.7),
+            "decay_exponent_high": (-0.75, -0.65),
         },
         claims={
             "generalises_late": True,
             "needs_weight_decay": True,
             "faster_with_decay": True,
             "faster_with_data": True,
+            "faster_with_rate": True,
+            "inverse_decay": False,
         },
     ),
 )

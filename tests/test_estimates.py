@@ -75,7 +75,7 @@ def test_an_unmeasured_machine_says_how_to_get_a_cost(tmp_path, monkeypatch, cap
     assert "`slaw plan grokking` measures it and prints the cost" in capsys.readouterr().out
     save_profile(cpu_profile(), "auto")
     assert main(["experiments"]) == 0
-    assert "  18 runs, about " in capsys.readouterr().out
+    assert "  33 runs, about " in capsys.readouterr().out
 
 
 def test_a_calibration_is_saved_and_shown(tmp_path, monkeypatch):

@@ -126,7 +126,7 @@ def _rows(file: Path, request: ReadRequest) -> Iterator[Document] | None:
         return _documents(file, json_lines(file, key, tally))
     if suffix in _NEVER_ROWS:
         return None
-    rows = rows_in(file)
+    rows = rows_in(file, key)
     if rows is None and suffix != ".json":
         return None
     first = first_row(file) if rows == "lines" else rows[0] if rows else None

@@ -76,11 +76,12 @@ def json_array(
             yield number, text
 
 
-def rows_in(file: Path) -> Any:
+def rows_in(file: Path, key: str | None) -> Any:
     """The rows of a file of JSON: "lines", a list of objects, or None where it is no such file.
 
-    An object alone is a list of one. Only the first two lines of JSON lines are read. Raises
-    ``ConfigError`` for other JSON of more than 256 MB.
+    An object alone is a list of one, or where only the objects of one list in it have a text under
+    ``key``, as in ``{"data": [{"text": ...}]}``, that list. Only the first two lines of JSON lines
+    are read. Raises ``ConfigError`` for other JSON of more than 256 MB.
     """
     with opened(file) as stream:
         head = stream.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
@@ -91,7 +92,7 @@ def rows_in(file: Path) -> Any:
         first, second = next(filled, b""), next(filled, b"")
     parsed = _parsed(first)
     if isinstance(parsed, dict) and (not second or isinstance(_parsed(second), dict)):
-        return "lines" if second else [parsed]
+        return "lines" if second else _rows_of(parsed, key)
     with opened(file) as stream:
         raw = stream.read(_LARGEST_ARRAY + 1)
     if len(raw) > _LARGEST_ARRAY:
@@ -103,10 +104,18 @@ def rows_in(file: Path) -> Any:
         )
     value = _parsed(raw)
     if isinstance(value, dict):
-        return [value]
-    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-        return value
-    return None
+        return _rows_of(value, key)
+    return value if _is_rows(value) else None
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _rows_of(value: dict[str, Any], key: str | None) -> list[dict[str, Any]]:
+    """The rows of an object that is a whole file."""
+    lists = [each for each in value.values() if _is_rows(each) and holds_text(each[0], key)]
+    return lists[0] if len(lists) == 1 and not holds_text(value, key) else [value]
 
 
 def first_row(file: Path) -> Any:

@@ -38,6 +38,40 @@ class Sigmoid:
         return float(1 / (1 + (self.middle / size) ** self.slope))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Middle:
+    """Where half of the runs have the outcome, by what outcomes say so far.
+
+    ``value`` is the median of the posterior, in the unit of the sizes;
+    ``interval`` is its (low, high) at ``LEVEL``, half of the rest on each side.
+    """
+
+    value: float
+    interval: tuple[float, float]
+
+    @property
+    def factor(self) -> float:
+        """The interval's upper end over its lower one."""
+        return self.interval[1] / self.interval[0]
+
+
+def middle_within(outcomes: Mapping[float, Sequence[bool]], low: float, high: float) -> Middle:
+    """Return the middle of the sigmoid, if it lies between two sizes, from any outcomes.
+
+    Before the first outcome every place between the two is as likely by its logarithm, and every
+    slope from one that takes the whole range to a jump.
+    """
+    import numpy as np
+
+    middles = np.linspace(np.log(low), np.log(high), 401)
+    slopes = np.geomspace(4 / np.log(high / low), _SLOPES[1], 61)
+    likelihood = _likelihood(outcomes, middles, slopes)
+    weights = np.exp(likelihood - likelihood.max()).sum(axis=1)
+    below = (np.cumsum(weights) - weights / 2) / weights.sum()
+    first, middle, last = np.interp([0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2], below, middles)
+    return Middle(value=float(np.exp(middle)), interval=(float(np.exp(first)), float(np.exp(last))))
+
+
 def fit_sigmoid(outcomes: Mapping[float, Sequence[bool]]) -> Sigmoid | str:
     """Return the sigmoid through the outcomes by size, or why they do not identify one."""
     import numpy as np
@@ -49,17 +83,13 @@ def fit_sigmoid(outcomes: Mapping[float, Sequence[bool]]) -> Sigmoid | str:
         return "no run has finished"
     if all(every) or not any(every):
         return f"{'every' if all(every) else 'no'} run of {len(every)} has the outcome"
-    logs = np.log(np.array([size for size, group in outcomes.items() for _ in group]))
-    happened = np.array(every)
+    logs = np.log(np.array([size for size, group in outcomes.items() if group]))
     margin = 0.5 * float(np.ptp(logs))
     if not margin:
         return "all runs have one size"
     middles = np.linspace(logs.min() - margin, logs.max() + margin, 201)
     slopes = np.geomspace(*_SLOPES, 201)
-    # log-likelihood over (middle, slope), with the sign that makes an outcome's term -log(1 + e^-x)
-    signs = np.where(happened, 1.0, -1.0)
-    distance = (logs - middles[:, np.newaxis, np.newaxis]) * slopes[:, np.newaxis]
-    likelihood = -np.logaddexp(0, -signs * distance).sum(axis=-1)
+    likelihood = _likelihood(outcomes, middles, slopes)
     best = np.unravel_index(np.argmax(likelihood), likelihood.shape)
     near = likelihood >= likelihood.max() - normal_reach(LEVEL) ** 2 / 2
     slope_range, middle_range = _ends(near.any(axis=0)), _ends(near.any(axis=1))
@@ -76,6 +106,20 @@ def fit_sigmoid(outcomes: Mapping[float, Sequence[bool]]) -> Sigmoid | str:
     if (chance := _deviance_chance(outcomes, float(likelihood.max()))) < _MISFIT:
         return f"the shares lie on no sigmoid (deviance, probability {chance:.2g})"
     return fit
+
+
+def _likelihood(outcomes: Mapping[float, Sequence[bool]], middles: Any, slopes: Any) -> Any:
+    """The log-likelihood over (middle, slope); middles are logarithms."""
+    import numpy as np
+
+    total = np.zeros((len(middles), len(slopes)))
+    for size, group in outcomes.items():
+        distance = (np.log(size) - middles[:, np.newaxis]) * slopes
+        right = sum(group)
+        # an outcome's term is -log(1 + e^-x), that of a run without it -log(1 + e^x)
+        total -= right * np.logaddexp(0, -distance)
+        total -= (len(group) - right) * np.logaddexp(0, distance)
+    return total
 
 
 def _deviance_chance(outcomes: Mapping[float, Sequence[bool]], best: float) -> float:

@@ -199,6 +199,8 @@ LINES = "\n".join(json.dumps(row) for row in ROWS).encode()
         ("a.ndjson.bz2", bz2.compress(LINES)),
         ("a.json", json.dumps(ROWS).encode()),
         ("b.json", json.dumps(ROWS, indent=2).encode()),
+        ("c.json", json.dumps({"version": 1, "data": ROWS, "tags": ["x"]}).encode()),
+        ("d.json", json.dumps({"data": ROWS, "notes": [{"by": "x"}]}, indent=2).encode()),
     ],
 )
 def test_rows_of_json_are_documents_with_any_file_suffix(
@@ -210,14 +212,21 @@ def test_rows_of_json_are_documents_with_any_file_suffix(
 
 
 def test_a_json_file_without_rows_of_text_is_read_whole_and_named(tmp_path: Path) -> None:
-    for name, value in (("a", {"name": "x"}), ("b", ["one", "two"]), ("c", {"text": 3})):
+    values: dict[str, object] = {
+        "a": {"name": "x"},
+        "b": ["one", "two"],
+        "c": {"text": 3},
+        "e": {"one": [{"text": "x"}], "two": [{"text": "y"}]},
+    }
+    for name, value in values.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
     (tmp_path / "d.txt").write_text("[[a wiki page]] {{of text}}")
     documents, tally = _documents(tmp_path)
     assert [document.text for document in documents] == [
         '{"name": "x"}', '["one", "two"]', '{"text": 3}', "[[a wiki page]] {{of text}}",
+        '{"one": [{"text": "x"}], "two": [{"text": "y"}]}',
     ]  # fmt: skip
-    assert [count for (_, how), count in tally.remarks.items() if 'under "text"' in how] == [3]
+    assert [count for (_, how), count in tally.remarks.items() if 'under "text"' in how] == [4]
 
 
 def test_the_text_key_may_be_named_and_nested(tmp_path: Path) -> None:

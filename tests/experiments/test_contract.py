@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from scaling_law import parts
+from scaling_law.config import strict_yaml
 from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.data.access import prepared_data
 from scaling_law.experiment import Experiment
 from scaling_law.experiment.evidence import Evidence
@@ -32,13 +38,27 @@ def experiment_of(name: str) -> Experiment:
     return parts.load("experiment", Reference(name=name))
 
 
-def plan_of(name: str):
-    return make_plan(load_config(name, device_kind="cpu"), cpu_profile(), train_tokens=None)
+def plan_of(name: str, *changes: str):
+    config = load_config(name, device_kind="cpu", overrides=list(changes))
+    return make_plan(config, cpu_profile(), train_tokens=None)
 
 
+@functools.cache
 def planted_evidence(name: str) -> Evidence:
-    runs = planted_runs(experiment_of(name), [run.spec for run in plan_of(name).runs])
-    return Evidence(runs=runs)
+    """The planted runs of an experiment, those of all stages that it proposes among them."""
+    experiment, config = experiment_of(name), load_config(name, device_kind="cpu")
+    written = strict_yaml.read_document(config_yaml(config), name).data
+    evidence = Evidence(runs=(), config=written, settings=config.choice("experiment").settings)
+    changes: Mapping[str, Any] | None = {}
+    stage = 0
+    while changes is not None:
+        stage += 1
+        overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+        plan = plan_of(name, *overrides, *([f"stage={stage}"] if stage > 1 else []))
+        runs = planted_runs(experiment, [run.spec for run in plan.runs])
+        evidence = dataclasses.replace(evidence, runs=evidence.runs + runs)
+        changes = experiment.propose(evidence) if experiment.propose else None
+    return evidence
 
 
 def test_experiments_load_without_torch():

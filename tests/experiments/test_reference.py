@@ -11,9 +11,30 @@ from scaling_law.experiment.analysis import analysed
 from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
-NAMES = ("double_descent", "emergence", "grokking")
+NAMES = (
+    "critical_size",
+    "double_descent",
+    "emergence",
+    "grokking",
+    "grokking_progress",
+    "grokking_transformer",
+    "in_context",
+    "inverse_scaling",
+)
 # What the records do not establish: the claim, and its standing.
-OPEN = {"emergence": {"digits_first": False, "likelier_with_size": None}}
+OPEN = {
+    "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
+    "emergence": {"digits_first": False, "likelier_with_size": None},
+    "grokking": {"inverse_decay": False},
+    "grokking_transformer": {
+        "faster_with_data": None,
+        "faster_with_decay": None,
+        "faster_with_rate": None,
+        "inverse_decay": None,
+        "needs_weight_decay": None,
+    },
+    "grokking_progress": {"frequencies_first": False, "norm_falls": False},
+}
 
 
 @pytest.fixture(scope="module", params=NAMES)

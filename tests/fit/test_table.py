@@ -188,8 +188,12 @@ def test_conditions_select_rows(tmp_path):
     for where, said in (("split=a", "no column 'split'"), ("set", "expected COLUMN=VALUE")):
         with pytest.raises(ConfigError, match=said):
             read_table(path, TableSettings(where=(where,)))
-    with pytest.raises(ConfigError, match="no row has set=x"):
+    with pytest.raises(ConfigError, match=r"no row has set=x; found set 'c4', 'rpj'$"):
         read_table(path, TableSettings(where=("set=x",)))
+    with pytest.raises(
+        ConfigError, match=r"no row has set=rpj and loss<5; found loss '9' where set=rpj$"
+    ):
+        read_table(path, TableSettings(where=("set=rpj", "loss<5")))
 
 
 def test_an_empty_cell_meets_no_comparison(tmp_path):

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,18 +25,21 @@ from scaling_law.files.record import (
 from scaling_law.spec.component import Component
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.model import OtherModel
 from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import RunSpec, SpikeSpec
 from scaling_law.spec.to_json import to_json
 from scaling_law.train import checkpoint
+from scaling_law.train.architectures import build, token_table
 from scaling_law.train.begin import begin
 from scaling_law.train.loop import train_run
+from scaling_law.train.probes import fourier
 from scaling_law.train.stack_loop import train_stack
 from tests.fakes import tiny_spec
 from tests.train.test_loop import job
 from tests.train.test_objectives import masked
 
-SHIPPED = ("accuracy", "gradient_norm", "weight_norm")
+SHIPPED = ("accuracy", "fourier", "gradient_norm", "weight_norm")
 HEAD = """
 import torch, random, numpy as np
 from scaling_law.spec.sampling import Sampling
@@ -125,7 +129,8 @@ def test_the_shipped_probes_measure_known_values(dataset, tmp_path):
     record = train_run(this)
     assert record is not None
     assert set(record.metrics) == {
-        "accuracy.train", "accuracy.val", "gradient_norm", "weight_norm",
+        "accuracy.train", "accuracy.val", "fourier.column", "fourier.table", "gradient_norm",
+        "weight_norm",
     }  # fmt: skip
     assert record.metric_units["accuracy.val"] == "share of targets"
     assert 0.1 < record.metrics["accuracy.val"] < 1
@@ -143,6 +148,55 @@ def test_the_shipped_probes_measure_known_values(dataset, tmp_path):
     state.trainable.loss(batch).backward()
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), math.inf)
     assert record.metrics["gradient_norm"] == pytest.approx(float(norm), rel=1e-4)
+
+
+def measured_in(module: torch.nn.Module, **settings: Any) -> dict[str, float]:
+    subject: Any = SimpleNamespace(model=module)
+    return fourier.measure(subject, fourier.Settings(**settings))
+
+
+def shares_of(table: torch.Tensor, **settings: Any) -> dict[str, float]:
+    """What the probe ``fourier`` measures in a module that reads ids as this table."""
+    module = torch.nn.Module()
+    module.token_table = lambda: table  # type: ignore[assignment]
+    return measured_in(module, **settings)
+
+
+def test_waves_over_the_ids_have_few_frequencies():
+    turns = 2 * math.pi * torch.arange(59.0)[:, None] / 59
+    # two columns of power 1 and 4, each a wave, on a constant that does not count
+    waves = torch.cat([torch.cos(3 * turns), 2 * torch.sin(7 * turns)], dim=1) + 5
+    assert shares_of(waves) == pytest.approx({"table": 1, "column": 1})
+    assert shares_of(waves, largest=1) == pytest.approx({"table": 0.8, "column": 1})
+    both = waves.sum(dim=1, keepdim=True)
+    assert shares_of(both, largest=2) == pytest.approx({"table": 1, "column": 0.8})
+    # an id that lies on no circle
+    marked = torch.cat([waves, torch.full((1, 2), 9.0)])
+    assert shares_of(marked)["table"] < 0.99
+    assert shares_of(marked, ids=59) == pytest.approx({"table": 1, "column": 1})
+
+
+def test_random_numbers_have_all_frequencies():
+    table = torch.randn(59, 400, generator=torch.Generator().manual_seed(0))
+    shares = shares_of(table)
+    assert shares["table"] == pytest.approx(5 / 29, rel=0.2)
+    assert shares["column"] < 0.25
+
+
+def test_the_mlp_reads_an_id_by_its_weights_at_all_positions():
+    model = OtherModel(
+        architecture=Component(name="mlp"), shape=(("width", 4),), vocab_size=5, n_ctx=2
+    )
+    module = build(model, 1)
+    weight = module.get_parameter("hidden.weight")
+    assert torch.equal(token_table(module), torch.cat([weight[:, :5].T, weight[:, 5:].T], dim=1))
+
+
+def test_fourier_of_a_module_without_ids_names_what_is_missing():
+    with pytest.raises(ValueError, match=r"Linear gives no table of ids \(token_table\)"):
+        measured_in(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="ids is 60, and the model reads 59 ids"):
+        shares_of(torch.ones(59, 2), ids=60)
 
 
 def test_every_val_split_is_scored_beside_val(dataset, tmp_path):

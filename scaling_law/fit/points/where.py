@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "=": operator.eq,
     "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
+_SHOWN = 6  # values of a column that a message names
 _SIGN = re.compile("!=|<=|>=|=|<|>")
 
 
@@ -38,15 +40,29 @@ def chosen_rows(rows: Rows, where: Sequence[str], origin: str, called: str) -> l
     """
     keep = np.ones(len(rows.lines), dtype=bool)
     for text in where:
+        before = keep.copy()
         name, sign, value = condition(text)
         check_column(name, rows, f"{origin}: where")
         cells = rows.columns[name]
         mark = decimal_marks({name: cells}, f"{origin}: where")[name]
         keep &= [_holds(cell, sign, value, mark) for cell in cells]
+        if not keep.any():
+            left = [cells[row] for row in np.flatnonzero(before)]
+            others = [each for each in where[: where.index(text)] if each != text]
+            raise ConfigError(
+                f"{origin}: no {called} has {' and '.join((*others, text))}; found"
+                f" {_distinct(name, left)}" + (f" where {' and '.join(others)}" if others else "")
+            )
     index: list[int] = np.flatnonzero(keep).tolist()
-    if not index:
-        raise ConfigError(f"{origin}: no {called} has {' and '.join(where)}")
     return index
+
+
+def _distinct(name: str, cells: Sequence[Any]) -> str:
+    """Name the values of a column, the commonest first, and how many are not named."""
+    counts = Counter(cell_text(cell) or "(empty)" for cell in cells)
+    shown = ", ".join(quoted(text) for text, _ in counts.most_common(_SHOWN))
+    more = f" and {len(counts) - _SHOWN} more values" if len(counts) > _SHOWN else ""
+    return f"{name} {shown}{more}"
 
 
 def condition(text: str) -> tuple[str, str, str]:

@@ -33,8 +33,8 @@ class Module:
     ``build(model, seed, gradient_checkpointing)`` gives a module on the CPU. ``seed`` alone decides
     its first weights; it touches no global generator. It gives outputs [B, T', V] from inputs
     [B, T]; the T' targets are the last positions. It may give the role and decay of its weights
-    (``weights``, see ``weights_of``), and remember what it has read while it generates
-    (``train.generate.OwnCache``);
+    (``weights``, see ``weights_of``), the numbers that it reads ids as (``token_table``), and
+    remember what it has read while it generates (``train.generate.OwnCache``);
     ``stack(modules)`` gives several modules of one model as one program; None where there is none;
     ``grow(state, small, large, seed)`` gives the state of a large model that computes what the
     small one of ``state`` does; None where the architecture cannot grow;
@@ -100,4 +100,15 @@ def weights_of(module: nn.Module) -> list[Weight]:
     return [Weight(parameter=p, decays=p.ndim > 1) for p in module.parameters()]
 
 
-__all__ = ["Module", "Role", "Weight", "build", "module_of", "weights_of"]
+def token_table(module: nn.Module) -> Tensor:
+    """Return the numbers that a module reads each id as, [V, ...].
+
+    Raises ``ValueError`` for a module that does not give them.
+    """
+    table: Callable[[], Tensor] | None = getattr(module, "token_table", None)
+    if table is None:
+        raise ValueError(f"{type(module).__name__} gives no table of ids (token_table)")
+    return table()
+
+
+__all__ = ["Module", "Role", "Weight", "build", "module_of", "token_table", "weights_of"]

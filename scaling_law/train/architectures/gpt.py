@@ -340,6 +340,10 @@ class GPT(nn.Module):
             for name, weight in self.named_parameters()
         ]
 
+    def token_table(self) -> Tensor:
+        """The embedding of each id, [V, M]."""
+        return self.embedding.weight
+
     @property
     def position_tables(self) -> tuple[Tensor, ...]:
         """Return the positions for ``attend``: rotary's two tables, ALiBi's bias, or nothing."""

@@ -58,6 +58,12 @@ class MLP(nn.Module):
             for role, layer in self._layers()
         ]
 
+    def token_table(self) -> Tensor:
+        """The weights of each id at all positions, side by side: [V, T * W]."""
+        weight = self.hidden.weight
+        by_position = weight.T.reshape(-1, self.vocab_size, weight.shape[0])  # [T, V, W]
+        return by_position.transpose(0, 1).flatten(1)
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids [B, T] -> logits [B, 1, V] of the token that follows."""
         one_hot = F.one_hot(tokens, self.vocab_size).to(self.hidden.weight.dtype)

@@ -1,0 +1,559 @@
+"""The critical size of a task: how large a network must be to learn it, found by bisection.
+
+    slaw run critical_size                # stages of runs that close in on the size; then above it
+    slaw run critical_size_grid           # the same range by a grid, to compare
+    slaw report results/critical_size     # the size, the way to it, its cost; the critical exponent
+
+Whether a run near the critical size learns the task depends on its seed, so that an answer may be
+wrong. Each stage trains several seeds at the median of the posterior over the size at which half of
+the seeds learn it (the probabilistic bisection of Horstein 1963 and Waeber 2013), until its
+interval is narrow. The last stage trains sizes above it, where the speed of learning, one over the
+steps, is compared with (size / critical size - 1) to the power of a critical exponent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Annotated, Any
+
+from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
+from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.critical import Critical, fit_critical
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.figures import figure, log_axis, time_series
+from scaling_law.experiment.findings import (
+    Axis,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
+from scaling_law.experiment.seeds import Time, first_time, median_time
+from scaling_law.experiment.sigmoid import Middle, Sigmoid, fit_sigmoid, middle_within
+from scaling_law.spec.architectures.mlp import Shape
+from scaling_law.spec.model import OtherModel
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.values import Number
+
+LEARNED = 0.9  # accuracy on validation from which on a run has learned the task
+ENDS = 2  # sizes of the first stage of a search: more are a grid
+# The last stage's sizes, as multiples of the critical one.
+ABOVE = (1.0, 1.1, 1.2, 1.35, 1.6, 2.0, 3.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of the search.
+
+    ``within`` is the factor between the ends of the interval at which it ends;
+    ``repeats`` is how many seeds each stage trains at a size;
+    ``most`` is the most stages of the search.
+    """
+
+    within: Annotated[float, Number("upper over lower end to stop at", above=1, high=100)] = 1.3
+    repeats: Annotated[int, Number("seeds at a size", low=1, high=1000)] = 3
+    most: Annotated[int, Number("stages of the search", low=1, high=90)] = 10
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one run did.
+
+    ``width`` is its size, in hidden units; ``seed`` is its seed; ``stage`` is the stage it belongs
+    to; ``learned`` is when it learned the task; ``params`` is its size in parameters; ``flops`` is
+    what it cost.
+    """
+
+    width: int
+    seed: int
+    stage: int
+    learned: Time
+    params: int
+    flops: float
+
+    @property
+    def has(self) -> bool:
+        """Whether it learned the task."""
+        return self.learned.step is not None
+
+
+def seen(run: Run) -> Seen | None:
+    """What a run did; None for another architecture, or without accuracies."""
+    model = run.spec.model
+    if not isinstance(model, OtherModel) or model.architecture.name != "mlp":
+        return None
+    learned = first_time(run, "accuracy.val", LEARNED)
+    if learned is None:
+        return None
+    width = model.values_as(Shape).width
+    record = run.record
+    return Seen(width, run.spec.seed, run.stage, learned, record.params_total, record.flops_exact)
+
+
+def _all_seen(evidence: Evidence) -> list[Seen]:
+    return [one for run in evidence.ended if (one := seen(run)) is not None]
+
+
+def _by_width(ones: Sequence[Seen]) -> dict[int, list[Seen]]:
+    """The runs of each width, in order."""
+    groups: dict[int, list[Seen]] = {}
+    for one in sorted(ones, key=lambda one: (one.width, one.stage, one.seed)):
+        groups.setdefault(one.width, []).append(one)
+    return groups
+
+
+def _outcomes(ones: Sequence[Seen]) -> dict[float, list[bool]]:
+    return {float(width): [one.has for one in group] for width, group in _by_width(ones).items()}
+
+
+@dataclass(frozen=True)
+class Search:
+    """The runs of a search, and what they say.
+
+    ``ones`` are the runs of its stages; ``above`` are those of the last stage, above the size.
+    """
+
+    ones: tuple[Seen, ...]
+    above: tuple[Seen, ...]
+
+    @property
+    def stages(self) -> list[int]:
+        """The stages of the search."""
+        return sorted({one.stage for one in self.ones})
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether the first stage trained more sizes than the two ends."""
+        return len({one.width for one in self.ones if one.stage == 1}) > ENDS
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The smallest and the largest width of the range."""
+        first = [one.width for one in self.ones if one.stage == 1]
+        return min(first), max(first)
+
+    @property
+    def fault(self) -> tuple[str, str] | None:
+        """Why the size does not lie in the range, and what to do; None where it does."""
+        low, high = self.ends
+        outcomes = _outcomes(self.ones)
+        if any(outcomes[low]):
+            return f"seeds learn the task at width {low} already", "begin with a smaller width"
+        if not all(outcomes[high]):
+            return f"not every seed learns the task at width {high}", "end with a larger width"
+        return None
+
+    def middle(self, stage: int | None = None) -> Middle:
+        """The critical width by the runs of the search, those up to a stage where one is given."""
+        ones = [one for one in self.ones if stage is None or one.stage <= stage]
+        return middle_within(_outcomes(ones), *map(float, self.ends))
+
+    @property
+    def known(self) -> Middle:
+        """The critical width by all runs, those of the last stage among them."""
+        ones = [*self.ones, *self.above]
+        return middle_within(_outcomes(ones), *map(float, self.ends))
+
+
+def _search(ones: Sequence[Seen]) -> Search | None:
+    """The search that these runs make; None before both ends of its range have finished."""
+    widths: dict[int, set[int]] = {}
+    for one in ones:
+        widths.setdefault(one.stage, set()).add(one.width)
+    if len(widths.get(1, ())) < ENDS:
+        return None
+    last = {stage for stage, some in widths.items() if stage > 1 and len(some) > 1}
+    return Search(
+        tuple(one for one in ones if one.stage not in last),
+        tuple(one for one in ones if one.stage in last),
+    )
+
+
+def propose(evidence: Evidence) -> Mapping[str, Any] | None:
+    """Give the width to try next, then widths above the critical one, then nothing."""
+    settings = evidence.settings
+    search = _search(_all_seen(evidence))
+    if search is None or search.is_grid or search.above or search.fault:
+        return None
+    middle = search.middle()
+    if middle.factor > settings.within and len(search.stages) <= settings.most:
+        widths = [round(middle.value)]
+        first = min(one.seed for one in search.ones)
+        first += sum(one.width == widths[0] for one in search.ones)
+    else:
+        widths = sorted({round(middle.value * factor) for factor in ABOVE})
+        first = max(one.seed for one in search.ones) + 1
+    (grid,) = evidence.config["grid"]
+    sizes = [{"width": width} for width in widths]
+    seeds = list(range(first, first + settings.repeats))
+    return {"grid": [{**grid, "sizes": sizes, "seeds": seeds}]}
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """Return the critical width with its interval, the way to it, and the critical exponent."""
+    ones = _all_seen(evidence)
+    search = _search(ones)
+    within = getattr(evidence.settings, "within", Settings.within)
+    others = len(evidence.ended) - len(ones)
+    claims = (
+        _located(search, within),
+        _random(ones),
+        _cheaper(search, within),
+        _exponent(ones),
+    )
+    return answer(
+        claims,
+        lambda: _words(claims, ones, search),
+        measures=_measures(ones, search),
+        tables=(_table(ones) if ones else None,),
+        figures=(_outcome_figure(ones, search), _speed_figure(ones)),
+        literature=_literature(ones, search),
+        notes=(f"runs left out, of another architecture or without accuracies: {others}",)
+        if others
+        else (),
+    )
+
+
+def _need_search(search: Search | None) -> Search:
+    """The precondition: both ends of the range, and the size between them."""
+    need(
+        search is not None,
+        "the two ends of the range have not finished",
+        "slaw run critical_size trains them",
+    )
+    assert search is not None
+    if search.fault:
+        need(False, *search.fault)
+    return search
+
+
+def _located(search: Search | None, within: float) -> Claim:
+    def decide() -> Decision:
+        middle = _need_search(search).known
+        low, high = middle.interval
+        words = f"half of the seeds at width {middle.value:.1f} ({low:.1f} to {high:.1f})"
+        need(
+            middle.factor <= within,
+            f"{words}, a factor of {middle.factor:.2f}",
+            f"it must be within {within:g}: more stages, or more seeds in each",
+        )
+        return True, words
+
+    return claim(
+        "located",
+        f"the width at which half of the seeds learn the task is known within a factor of"
+        f" {within:g}",
+        decide,
+    )
+
+
+def _random(ones: Sequence[Seen]) -> Claim:
+    def decide() -> Decision:
+        mixed = {
+            width: (sum(one.has for one in group), len(group))
+            for width, group in _by_width(ones).items()
+            if len({one.has for one in group}) > 1
+        }
+        need(
+            bool(mixed),
+            "at each width all seeds learn the task or none does",
+            "more seeds near the critical width",
+        )
+        listed = (f"{some} of {count} at {width}" for width, (some, count) in mixed.items())
+        return True, f"learned by {', '.join(listed)}"
+
+    return claim(
+        "seeds_decide_near_it", "near the critical width the seed decides whether a run learns",
+        decide,
+    )  # fmt: skip
+
+
+def _grid_cost(search: Search) -> tuple[float, int, int]:
+    """FLOPs of a grid of the same resolution, its sizes, and its seeds at each.
+
+    Its sizes lie as far apart as the ends of the interval do, and it has the seeds of the first
+    stage. A run costs as much per width as the search's runs did.
+    """
+    low, high = search.ends
+    count = math.ceil(math.log(high / low) / math.log(search.middle().factor)) + 1
+    seeds = sum((one.width, one.stage) == (low, 1) for one in search.ones)
+    widths = [low * (high / low) ** (place / (count - 1)) for place in range(count)]
+    each = fmean(one.flops / one.width for one in search.ones)
+    return each * seeds * sum(widths), count, seeds
+
+
+def _cheaper(search: Search | None, within: float) -> Claim:
+    def decide() -> Decision:
+        known = _need_search(search)
+        need(not known.is_grid, "these runs are a grid", "slaw run critical_size searches")
+        need(
+            known.middle().factor <= within,
+            f"the width is known within {known.middle().factor:.2f} only",
+            f"it must be within {within:g}",
+        )
+        spent = sum(one.flops for one in known.ones)
+        cost, count, seeds = _grid_cost(known)
+        words = (
+            f"{len(known.ones)} runs, {spent:.3g} FLOPs, against {count * seeds} runs ({count}"
+            f" widths, {seeds} seeds), {cost:.3g} FLOPs: {spent / cost:.0%}"
+        )
+        return spent < cost, words
+
+    return claim(
+        "cheaper_than_a_grid",
+        "the search costs less compute than a grid whose widths lie as close as the interval is"
+        " wide",
+        decide,
+    )
+
+
+def _speeds(ones: Sequence[Seen]) -> dict[float, list[float]]:
+    """One over the median steps to learn the task, by width, where most seeds learn it.
+
+    A seed that does not comes after all others. The mean over those that do would be that of a
+    choice of seeds near the critical width.
+    """
+    middles = {
+        float(width): median_time([one.learned for one in group])
+        for width, group in _by_width(ones).items()
+    }
+    return {width: [1 / time.step] for width, time in middles.items() if time and time.step}
+
+
+def _critical(ones: Sequence[Seen]) -> Critical | str:
+    """The critical width and exponent of the speed of learning, or why they are not determined."""
+    fit = fit_critical(_speeds(ones))
+    if isinstance(fit, str):
+        return fit
+    smallest = min(one.width for one in ones if one.has)
+    if smallest < fit.threshold_interval[0]:
+        return (
+            f"the speeds fit a critical width of {fit.threshold:.1f}, and a seed learns the task at"
+            f" width {smallest}"
+        )
+    return fit
+
+
+def _exponent(ones: Sequence[Seen]) -> Claim:
+    def decide() -> Decision:
+        fit = _critical(ones)
+        if isinstance(fit, str):
+            need(False, fit, "it needs more sizes and seeds, closer to the critical width")
+        assert isinstance(fit, Critical)
+        return True, _critical_text(fit)
+
+    return claim(
+        "critical_exponent",
+        "the speed of learning grows as (width / critical width - 1) to a power, with both"
+        " determined",
+        decide,
+    )
+
+
+def _critical_text(fit: Critical) -> str:
+    low, high = fit.threshold_interval
+    first, last = fit.exponent_interval
+    return (
+        f"critical width {fit.threshold:.1f} ({low:.1f} to {high:.1f}), exponent"
+        f" {fit.exponent:.2f} ({first:.2f} to {last:.2f})"
+    )
+
+
+def _words(claims: Sequence[Claim], ones: Sequence[Seen], search: Search | None) -> str:
+    assert search is not None, "asked only where the critical width is located"
+    middle = search.known
+    per_width = fmean(one.params / one.width for one in ones)
+    low, high = middle.interval
+    words = (
+        f"Half of the seeds learn the task at width {middle.value:.1f} ({low:.1f} to {high:.1f}),"
+        f" {middle.value * per_width:,.0f} parameters"
+    )
+    standing = {one.name: one.established for one in claims}
+    if standing["cheaper_than_a_grid"] is not None:
+        share = sum(one.flops for one in search.ones) / _grid_cost(search)[0]
+        alone = search.middle()
+        low, high = alone.interval
+        words += (
+            f"; the search alone gives {alone.value:.1f} ({low:.1f} to {high:.1f}), with"
+            f" {share:.0%} of the compute of a grid as fine"
+        )
+    fit = _critical(ones)
+    if isinstance(fit, Critical):
+        return f"{words}; above it the speed of learning has {_critical_text(fit)}."
+    return f"{words}; no critical exponent is identified."
+
+
+def _measures(ones: Sequence[Seen], search: Search | None) -> dict[str, float | None]:
+    middle = search.known if search and not search.fault else None
+    fit = _critical(ones)
+    known = fit if isinstance(fit, Critical) else None
+    sigmoid = fit_sigmoid(_outcomes(ones))
+    return {
+        "critical_width": middle.value if middle else None,
+        "critical_width_low": middle.interval[0] if middle else None,
+        "critical_width_high": middle.interval[1] if middle else None,
+        "sigmoid_width": sigmoid.middle if isinstance(sigmoid, Sigmoid) else None,
+        "sigmoid_slope": sigmoid.slope if isinstance(sigmoid, Sigmoid) else None,
+        "search_runs": float(len(search.ones)) if search else None,
+        "search_flops": sum(one.flops for one in search.ones) if search else None,
+        "grid_flops": _grid_cost(search)[0] if search and middle and not search.is_grid else None,
+        "exponent": known.exponent if known else None,
+        "exponent_low": known.exponent_interval[0] if known else None,
+        "exponent_high": known.exponent_interval[1] if known else None,
+        "exponent_width": known.threshold if known else None,
+    }
+
+
+def _table(ones: Sequence[Seen]) -> Table:
+    rows = []
+    for width, group in _by_width(ones).items():
+        middle = median_time([one.learned for one in group])
+        assert middle is not None, "a width has at least one run"
+        stages = ", ".join(map(str, sorted({one.stage for one in group})))
+        solved = f"{sum(one.has for one in group)} of {len(group)}"
+        rows.append((width, group[0].params, stages, solved, middle.text))
+    return Table(
+        caption=f"Seeds that learn the task ({LEARNED:.0%} of the validation pairs right) and the"
+        " median steps to it, by width",
+        head=("width", "parameters", "stages", "seeds that learn it", "steps"),
+        rows=tuple(rows),
+        text_columns=0,
+    )
+
+
+def _outcome_figure(ones: Sequence[Seen], search: Search | None) -> Figure | None:
+    """The share of seeds that learn the task, and the interval after each stage."""
+    groups = _by_width(ones)
+    shares = tuple(
+        (float(width), fmean(one.has for one in group)) for width, group in groups.items()
+    )
+    series = [Series(label="share of seeds", points=shares, line=False)]
+    fit = fit_sigmoid(_outcomes(ones))
+    if isinstance(fit, Sigmoid):
+        low, high = math.log(min(groups)), math.log(max(groups))
+        widths = [math.exp(low + (high - low) * part / 60) for part in range(61)]
+        points = tuple((width, fit.at(width)) for width in widths)
+        series.append(Series(label="sigmoid", points=points, marks=False, dashed=True))
+    panels = [
+        Panel(
+            title="who learns the task",
+            x=log_axis("width (hidden units)"),
+            y=Axis(label="share of seeds", low=-0.05, high=1.05),
+            series=tuple(series),
+        )
+    ]
+    if search and not search.is_grid:
+        steps = [(stage, search.middle(stage)) for stage in search.stages]
+        panels.append(
+            Panel(
+                title="the search",
+                x=Axis(label="stage", values={str(stage): stage for stage, _ in steps}),
+                y=log_axis("width (hidden units)"),
+                series=(
+                    Series(
+                        label="median and 90% interval",
+                        points=tuple((float(stage), middle.value) for stage, middle in steps),
+                        intervals=tuple(middle.interval for _, middle in steps),
+                    ),
+                ),
+            )
+        )
+    return figure(
+        "critical_size_search",
+        "The width at which half of the seeds learn the task",
+        "Each stage trains seeds at the median of what is known so far.",
+        panels,
+    )
+
+
+def _speed_figure(ones: Sequence[Seen]) -> Figure | None:
+    """The steps to learn the task against width, with the fitted curve where there is one."""
+    groups = _by_width(ones)
+    times = {float(width): [one.learned for one in group] for width, group in groups.items()}
+    series = [time_series("median over seeds", times, line=False)]
+    fit = _critical(ones)
+    if isinstance(fit, Critical):
+        low, high = math.log(min(_speeds(ones))), math.log(max(groups))
+        widths = [math.exp(low + (high - low) * part / 60) for part in range(61)]
+        points = tuple((width, 1 / fit.at(width)) for width in widths)
+        series.append(Series(label=_critical_text(fit), points=points, marks=False, dashed=True))
+    return figure(
+        "critical_size_speed",
+        "Steps to learn the task",
+        "Bars: the fastest and the slowest seed that did. Hollow points with an arrow: half of the"
+        " seeds or more had not by then. A curve is drawn only where it is determined.",
+        (Panel(x=log_axis("width (hidden units)"), y=log_axis("steps"), series=tuple(series)),),
+    )
+
+
+def _literature(ones: Sequence[Seen], search: Search | None) -> tuple[Published, ...]:
+    mixed = [width for width, g in _by_width(ones).items() if len({one.has for one in g}) > 1]
+    stages = len(search.stages) if search and not search.is_grid and not search.fault else 0
+    return (
+        beside(
+            "bisection with answers that may be wrong",
+            theirs="the interval shrinks geometrically on average",
+            ours=f"a factor of {search.middle().factor:.2f} after {stages} stages"
+            if search and stages
+            else None,
+            source="Waeber 2013, doi:10.1137/120861898",
+        ),
+        beside(
+            "whether a size has an ability",
+            theirs="yes above a size, no below it",
+            ours=f"decided by the seed at {len(mixed)} of {len(_by_width(ones))} widths"
+            if ones
+            else None,
+            source="Wei 2022, arXiv 2206.07682",
+        ),
+    )
+
+
+# Of the planted runs: the width below which none learns the task, its exponent, the speed at twice.
+_CRITICAL, _EXPONENT, _SPEED = 24.0, 0.5, 1 / 150
+
+
+def _planted(spec: RunSpec) -> Outcome:
+    """Runs that learn the task at a step that diverges at the critical width."""
+    assert isinstance(spec.model, OtherModel)
+    above = spec.model.values_as(Shape).width / _CRITICAL - 1
+    step = math.inf if above <= 0 else 1 / (_SPEED * above**_EXPONENT) * (1 + 0.01 * spec.seed)
+    curve = tuple(
+        planted_point(spec, at, {"accuracy.val": 1.0 if at >= step else 0.5})
+        for at in range(2, spec.total_steps + 1, 2)
+    )
+    return Outcome(curve=curve, metrics=curve[-1].metrics)
+
+
+EXPERIMENT = Experiment(
+    question="How large must a network be to learn a task, and what does it cost to find out?",
+    reproduces="Horstein 1963, Waeber 2013 (noisy bisection), Wei 2022",
+    parts={
+        "source": ("modular_addition",),
+        "architecture": ("mlp",),
+        "probe": ("accuracy",),
+    },
+    analyse=analyse,
+    propose=propose,
+    settings=Settings,
+    planted=Planted(
+        outcome=_planted,
+        measures={
+            "critical_width": (22, 27),
+            "exponent": (0.45, 0.55),
+            "exponent_width": (23, 25),
+        },
+        claims={
+            "located": True,
+            "seeds_decide_near_it": None,
+            "cheaper_than_a_grid": True,
+            "critical_exponent": True,
+        },
+    ),
+)

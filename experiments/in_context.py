@@ -1,0 +1,395 @@
+"""Few-shot answers: what a model learns from the shots in its prompt, by size.
+
+    slaw run in_context             # an operation that only the shots tell, by size, three seeds
+    slaw report results/in_context  # accuracy against the number of shots, beside the best possible
+
+Brown 2020 (arXiv 2005.14165) found that larger language models gain more from each further shot,
+Olsson 2022 (arXiv 2209.11895) that the ability appears suddenly in training. Here the best possible
+accuracy after any number of shots is known: the operation is one of four, and each shot rules some
+of them out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from scaling_law.data.tasks.shots import Settings as Task
+from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
+from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
+from scaling_law.experiment.findings import (
+    Axis,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
+from scaling_law.experiment.seeds import LEVEL, Mean, mean_over, pooled_noise, range_text
+from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.run import RunSpec
+
+CLOSE = 0.04  # how near the best possible accuracy is reached
+GAINS = 0.1  # accuracy that shots add where a model uses them
+PREFIX = "answers.val.position-"
+
+
+def best(shots: int, numbers: int) -> float:
+    """The best possible accuracy after so many shots.
+
+    A shot of two equal numbers tells nothing. Any other leaves two of the four operations, which
+    agree on questions of the same order and differ on those of the other; two shots of different
+    order leave one.
+    """
+    equal = 1 / numbers
+    order = (1 - equal) / 2
+    nothing = equal**shots
+    one = 2 * ((equal + order) ** shots - nothing)
+    half = equal + order  # of the questions on which two operations that are left agree
+    return nothing * half + one * (half + order / 2) + (1 - nothing - one)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one run did.
+
+    ``run`` is the run; ``params`` is its size, in parameters; ``numbers`` is how many numbers the
+    task has; ``accuracies`` are the shares of right results by the number of shots, from 0 on.
+    """
+
+    run: Run
+    params: int
+    numbers: int
+    accuracies: tuple[float, ...]
+
+    @property
+    def gain(self) -> float:
+        """What the shots add: accuracy after all of them, less that after none."""
+        return self.accuracies[-1] - self.accuracies[0]
+
+    @property
+    def off(self) -> float:
+        """The largest distance from the best possible accuracy, over the numbers of shots."""
+        return max(
+            abs(accuracy - best(shots, self.numbers))
+            for shots, accuracy in enumerate(self.accuracies)
+        )
+
+
+Group = Mapping[int, Sequence[Seen]]  # by size, in parameters
+
+
+def seen(run: Run) -> Seen | None:
+    """What a run did; None for another task, or without the accuracies."""
+    if not isinstance(run.spec.data, TaskSpec) or run.spec.data.source.name != "shots":
+        return None
+    task = run.spec.data.source.settings_as(Task)
+    keys = [f"{PREFIX}{place}" for place in range(1, task.questions + 1)]
+    if not set(keys) <= set(run.record.metrics):
+        return None
+    accuracies = tuple(run.record.metrics[key] for key in keys)
+    return Seen(run, run.record.params_total, task.numbers, accuracies)
+
+
+def groups_of(evidence: Evidence) -> dict[int, list[Seen]]:
+    """What the runs did, by size."""
+    groups: dict[int, list[Seen]] = {}
+    for run in evidence.ended:
+        if (one := seen(run)) is not None:
+            groups.setdefault(one.params, []).append(one)
+    return dict(sorted(groups.items()))
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """Return the accuracy by the number of shots and size, beside the best possible."""
+    groups = groups_of(evidence)
+    others = len(evidence.ended) - sum(map(len, groups.values()))
+    claims = (_uses(groups), _grows(groups), _same_without(groups), _reaches(groups))
+    return answer(
+        claims,
+        lambda: _words(claims, groups),
+        measures=_measures(groups),
+        tables=(_table(groups) if groups else None,),
+        figures=(_by_shots(groups), _in_training(groups)),
+        literature=_literature(groups),
+        notes=(f"runs left out, of another task or without answers: {others}",) if others else (),
+    )
+
+
+def _need_sizes(groups: Group) -> None:
+    """The precondition of every claim: enough sizes, each with more than one seed."""
+    few = [f"{size:,}" for size, ones in groups.items() if len(ones) < 2]
+    need(
+        len(groups) >= 3 and not few,
+        f"one seed has finished at {', '.join(few)} parameters"
+        if few
+        else f"{len(groups)} sizes have finished",
+        "it needs 3 sizes with 2 seeds each: slaw run in_context trains those that are missing",
+    )
+
+
+def _gain(ones: Sequence[Seen]) -> Mean:
+    mean = mean_over([one.gain for one in ones])
+    assert mean is not None, "a size has at least one run"
+    return mean
+
+
+def _uses(groups: Group) -> Claim:
+    def decide() -> Decision:
+        _need_sizes(groups)
+        gains = [one.gain for one in groups[max(groups)]]
+        return min(gains) >= GAINS, f"{range_text(gains)} more, at {max(groups):,} parameters"
+
+    return claim(
+        "largest_uses_shots",
+        f"every seed of the largest model gains {GAINS:g} of accuracy or more from the shots",
+        decide,
+    )
+
+
+def _falls(ones: Sequence[Seen], others: Sequence[Seen]) -> bool:
+    """Whether the mean gain of the second group is lower, by more than seeds differ."""
+    from scaling_law.fit.solver.student import t_reach  # loads numpy
+
+    sides = [[one.gain for one in group] for group in (ones, others)]
+    noise = pooled_noise(sides)
+    reach = t_reach(noise.freedom, LEVEL) * noise.error(*map(len, sides))
+    return fmean(sides[0]) - fmean(sides[1]) > reach
+
+
+def _grows(groups: Group) -> Claim:
+    def decide() -> Decision:
+        _need_sizes(groups)
+        gains = [_gain(ones) for ones in groups.values()]
+        listed = ", ".join(f"{mean.value:.2f}" for mean in gains)
+        first, last = gains[0].interval, gains[-1].interval
+        assert first is not None and last is not None, "each size has two seeds"
+        need(
+            first[1] < last[0] or last[1] < first[0],
+            f"gains of {listed}; the smallest and the largest size differ by no more than seeds",
+            "more seeds, or sizes further apart",
+        )
+        fall = any(_falls(a, b) for a, b in itertools.pairwise(groups.values()))
+        return last[0] > first[1] and not fall, f"gains of {listed}"
+
+    return claim(
+        "gain_grows_with_size",
+        "the gain from shots grows with size, and falls from no size to the next by more than seeds"
+        " differ",
+        decide,
+    )
+
+
+def _same_without(groups: Group) -> Claim:
+    def decide() -> Decision:
+        _need_sizes(groups)
+        zero = [fmean(one.accuracies[0] for one in ones) for ones in groups.values()]
+        gains = [_gain(ones).value for ones in groups.values()]
+        need(
+            max(gains) >= GAINS,
+            f"no size gains more than {max(gains):.2f} from the shots",
+            "larger models, or more steps",
+        )
+        spread = max(zero) - min(zero)
+        return spread <= CLOSE, f"from {min(zero):.3f} to {max(zero):.3f} over the sizes"
+
+    return claim(
+        "hidden_without_shots",
+        f"without shots all sizes are as accurate, within {CLOSE:g}: what they can learn from shots"
+        " does not show",
+        decide,
+    )
+
+
+def _reaches(groups: Group) -> Claim:
+    def decide() -> Decision:
+        _need_sizes(groups)
+        ones = groups[max(groups)]
+        need(
+            min(one.gain for one in ones) >= GAINS,
+            f"the largest model gains {range_text(one.gain for one in ones)} from the shots",
+            "larger models, or more steps",
+        )
+        off = [one.off for one in ones]
+        near = sum(distance <= CLOSE for distance in off)
+        words = (
+            f"{near} of {len(off)} seeds, at most {range_text(off)} off, at"
+            f" {max(groups):,} parameters"
+        )
+        return 2 * near >= len(off), words
+
+    return claim(
+        "as_good_as_possible",
+        f"half of the seeds of the largest model, or more, are within {CLOSE:g} of the best"
+        " possible accuracy after each number of shots",
+        decide,
+    )
+
+
+def _words(claims: Sequence[Claim], groups: Group) -> str:
+    gains = [f"{_gain(ones).value:.2f} at {size:,}" for size, ones in groups.items()]
+    shots = max(len(one.accuracies) for ones in groups.values() for one in ones) - 1
+    words = f"{shots} shots add to the accuracy {', '.join(gains)} parameters"
+    standing = {one.name: one.established for one in claims}
+    if standing["hidden_without_shots"]:
+        words += "; without shots all sizes are as accurate"
+    if standing["as_good_as_possible"]:
+        near = sum(one.off <= CLOSE for one in groups[max(groups)])
+        words += (
+            f"; {near} of {len(groups[max(groups)])} seeds of the largest model learn as much from"
+            " each shot as is possible"
+        )
+    return f"{words}."
+
+
+def _measures(groups: Group) -> dict[str, float | None]:
+    measures: dict[str, float | None] = {}
+    for size, ones in groups.items():
+        for shots, group in enumerate(zip(*(one.accuracies for one in ones), strict=False)):
+            measures[f"accuracy.n{size}.shots{shots}"] = fmean(group)
+        measures[f"gain.n{size}"] = _gain(ones).value
+    return measures
+
+
+def _table(groups: Group) -> Table:
+    counts = range(min(len(one.accuracies) for ones in groups.values() for one in ones))
+    numbers = next(one.numbers for ones in groups.values() for one in ones)
+    rows: list[tuple[object, ...]] = [
+        (
+            f"{size:,}",
+            len(ones),
+            *(f"{fmean(one.accuracies[shots] for one in ones):.3f}" for shots in counts),
+            ", ".join(f"{one.gain:.2f}" for one in ones),
+        )
+        for size, ones in groups.items()
+    ]
+    rows.append(("best possible", "", *(f"{best(shots, numbers):.3f}" for shots in counts), ""))
+    return Table(
+        caption="Accuracy after each number of shots, mean over seeds, and each seed's gain from no"
+        " shot to all",
+        head=("parameters", "seeds", *(f"shots: {shots}" for shots in counts), "gain"),
+        rows=tuple(rows),
+    )
+
+
+def _by_shots(groups: Group) -> Figure | None:
+    """Accuracy against shots, a line for each size, and the gain against size."""
+    ones = [one for group in groups.values() for one in group]
+    lines = [
+        Series(
+            label=f"{size:,} parameters",
+            points=tuple(
+                (float(shots), fmean(values))
+                for shots, values in enumerate(
+                    zip(*(one.accuracies for one in group), strict=False)
+                )
+            ),
+        )
+        for size, group in groups.items()
+    ]
+    if ones:
+        points = tuple(
+            (float(shots), best(shots, ones[0].numbers)) for shots in range(len(ones[0].accuracies))
+        )
+        lines.append(Series(label="best possible", points=points, marks=False, dashed=True))
+    gains = mean_series(
+        "gain from all shots",
+        {float(size): [one.gain for one in group] for size, group in groups.items()},
+    )
+    return figure(
+        "in_context_shots",
+        "Accuracy by the number of shots in the prompt",
+        "Means over seeds at the end of training; the gain with 90% intervals.",
+        (
+            Panel(
+                x=Axis(label="shots"),
+                y=Axis(label="share of right results", low=0.4, high=1.02),
+                series=tuple(lines),
+            ),
+            Panel(
+                x=log_axis("parameters", map(float, groups)),
+                y=Axis(label="accuracy after all shots less without"),
+                series=(gains,),
+            ),
+        ),
+    )
+
+
+def _in_training(groups: Group) -> Figure | None:
+    """Accuracy after all shots against steps, each seed of each size a line."""
+    series = tuple(
+        curve_series(f"{size:,} parameters", one.run, f"{PREFIX}{len(one.accuracies)}")
+        for size, ones in groups.items()
+        for one in ones
+    )
+    return figure(
+        "in_context_steps",
+        "Accuracy after all shots during training",
+        "Each line is a seed.",
+        (Panel(x=Axis(label="steps"), y=Axis(label="share of right results"), series=series),),
+    )
+
+
+def _literature(groups: Group) -> tuple[Published, ...]:
+    gains = ", ".join(f"{_gain(ones).value:.2f}" for ones in groups.values())
+    zero = range_text(one.accuracies[0] for ones in groups.values() for one in ones)
+    return (
+        beside(
+            "accuracy that shots add, against size",
+            theirs="grows with size (GPT-3, mean over 42 benchmarks)",
+            ours=f"{gains}, from {min(groups):,} parameters up" if gains else None,
+            source="Brown 2020, arXiv 2005.14165, figure 1.3",
+        ),
+        beside(
+            "accuracy without shots, against size",
+            theirs="grows too, more slowly",
+            ours=f"{zero}, as good as a guess between the two numbers" if zero else None,
+            source="Brown 2020, arXiv 2005.14165, figure 1.3",
+        ),
+    )
+
+
+# Of the planted runs: the share of what shots can add that a model gains, by width.
+_GAINS = {8: 0.05, 12: 0.2, 16: 0.6, 24: 0.95, 32: 1.0}
+
+
+def _planted(spec: RunSpec) -> Outcome:
+    """Accuracies that gain a share of what is possible from each shot."""
+    assert isinstance(spec.model, ModelSpec) and isinstance(spec.data, TaskSpec)
+    task = spec.data.source.settings_as(Task)
+    share = _GAINS[spec.model.d_model] * (1 - 0.01 * spec.seed)
+    zero = best(0, task.numbers)
+    metrics = {
+        f"{PREFIX}{shots + 1}": zero + share * (best(shots, task.numbers) - zero)
+        for shots in range(task.questions)
+    }
+    return Outcome(curve=(planted_point(spec, spec.total_steps, metrics),), metrics=metrics)
+
+
+EXPERIMENT = Experiment(
+    question="How much does a model learn from the shots in its prompt, by size?",
+    reproduces="Brown 2020 (few-shot learning)",
+    parts={"source": ("shots",), "probe": ("answers",)},
+    analyse=analyse,
+    planted=Planted(
+        outcome=_planted,
+        measures={
+            "accuracy.n26016.shots0": (0.549, 0.551),
+            "accuracy.n26016.shots6": (0.97, 0.99),
+            "gain.n1896": (0.02, 0.03),
+        },
+        claims={
+            "largest_uses_shots": True,
+            "gain_grows_with_size": True,
+            "hidden_without_shots": True,
+            "as_good_as_possible": True,
+        },
+    ),
+)

@@ -1,0 +1,75 @@
+"""What the analysis of grokking says of evidence that does not bear its claims."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from scaling_law.experiment.evidence import Evidence, Run
+from tests.experiments.test_contract import experiment_of, planted_evidence
+
+
+@pytest.fixture(scope="module")
+def planted() -> Evidence:
+    return planted_evidence("grokking")
+
+
+def claims_of(evidence: Evidence) -> dict[str, tuple[bool | None, str]]:
+    findings = experiment_of("grokking").analyse(evidence)
+    return {claim.name: (claim.established, claim.because) for claim in findings.claims}
+
+
+def without_generalising(evidence: Evidence, where: Callable[[Run], bool]) -> Evidence:
+    """The same runs; the validation accuracy of some stays at chance."""
+    runs = tuple(
+        dataclasses.replace(
+            run,
+            curve=tuple(
+                dataclasses.replace(point, metrics={**point.metrics, "accuracy.val": 0.02})
+                for point in run.curve
+            ),
+        )
+        if where(run)
+        else run
+        for run in evidence.runs
+    )
+    return dataclasses.replace(evidence, runs=runs)
+
+
+def test_two_weight_decays_that_generalise_give_no_law(planted):
+    few = without_generalising(planted, lambda run: run.spec.optim.weight_decay < 2)
+    established, because = claims_of(few)["inverse_decay"]
+    assert established is None and "every seed generalises at 2" in because
+
+
+def test_a_weight_decay_at_which_one_seed_fails_is_no_part_of_the_law(planted):
+    def slow(run: Run) -> bool:
+        return (run.spec.optim.weight_decay, run.spec.seed) == (0.3, 0)
+
+    experiment = experiment_of("grokking")
+    whole = experiment.analyse(planted).measures["decay_exponent"]
+    rest = experiment.analyse(without_generalising(planted, slow)).measures["decay_exponent"]
+    assert whole is not None and rest == pytest.approx(whole, rel=0.05) and rest != whole
+
+
+def test_a_rate_that_slows_it_down_contradicts_the_claim(planted):
+    """The runs of the largest learning rate get the curves of the smallest one."""
+    slow = [run.curve for run in planted.runs if run.spec.optim.lr == 0.003]
+    assert slow
+    runs = tuple(
+        dataclasses.replace(run, curve=slow[run.spec.seed % len(slow)])
+        if run.spec.optim.lr == 0.02
+        else run
+        for run in planted.runs
+    )
+    claims = claims_of(dataclasses.replace(planted, runs=runs))
+    assert claims["faster_with_rate"][0] is False and claims["faster_with_decay"][0] is True
+
+
+def test_runs_that_do_not_memorise_decide_nothing(planted):
+    runs = tuple(dataclasses.replace(run, curve=run.curve[:3]) for run in planted.runs)
+    claims = claims_of(dataclasses.replace(planted, runs=runs))
+    assert {established for established, _ in claims.values()} == {None}
+    assert "not memorised" in claims["generalises_late"][1]
