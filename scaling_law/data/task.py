@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_law.data.batch import Batch
 from scaling_law.data.dataset import drawn, shuffled, spread
-from scaling_law.data.tasks import MAX_EXAMPLES, Task
+from scaling_law.data.tasks import MAX_EXAMPLES, STRETCH, Task
 from scaling_law.errors import ConfigError, one_line
 from scaling_law.units import format_count
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes n
 
 # The fingerprint covers this many examples of a split.
 _LOOKED_AT = 1024
-# Seeds start to read an unlimited split at this many places, this many examples apart.
-_STRETCHES, _STRETCH = 2**16, 2**30
+# Seeds start to read an unlimited split at this many places, ``STRETCH`` examples apart.
+_STRETCHES = 2**16
 
 
 class TaskDataset:
@@ -126,7 +126,7 @@ class TaskDataset:
 
         first, count = step * batch_seqs, self.sizes.splits[split]
         if count is None:
-            stretch = seed % _STRETCHES * _STRETCH
+            stretch = seed % _STRETCHES * STRETCH
             indices = stretch + first + np.arange(batch_seqs, dtype=np.int64)
         else:
             indices = drawn(self._order, count, first=first, count=batch_seqs, seed=seed)

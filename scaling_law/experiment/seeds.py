@@ -152,3 +152,9 @@ def range_text(values: Iterable[float | None], unit: str = "") -> str:
         return ""
     low, high = f"{min(numbers):.3g}", f"{max(numbers):.3g}"
     return " ".join(filter(None, (low if low == high else f"{low} to {high}", unit)))
+
+
+def shares(values: Sequence[float]) -> str:
+    """``0.93``, or ``0.86 to 0.97``: the lowest and the highest share."""
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from scaling_law.errors import RunFailed
 from scaling_law.spec.sampling import Sampling
 from scaling_law.train.evaluate import Examples
+from scaling_law.train.forward import Trainable
 from scaling_law.train.generate import Continuation, generate, rows_at_once
 from scaling_law.train.tensors import Tensors
 
@@ -52,6 +54,19 @@ class Subject:
     def model(self) -> nn.Module:
         """The model; a probe may read its weights but must not change them."""
         return self._trainable.model
+
+    def of(self, model: nn.Module) -> Subject:
+        """Return the same examples for another model, such as a changed copy of this one."""
+        mine = self._trainable
+        other = Trainable(model, mine.objective, mine.settings)
+        return Subject(
+            dataclasses.replace(self._examples, trainable=other),
+            step=self.step,
+            max_tokens=self._max_tokens,
+            kind=self._kind,
+            autocast=self._autocast,
+            should_stop=self._should_stop,
+        )
 
     @property
     def splits(self) -> tuple[str, ...]:

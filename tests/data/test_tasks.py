@@ -92,6 +92,51 @@ def test_only_the_second_sequence_counts():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
+def test_copying_distinct_symbols_of_any_length_up_to_the_longest(reverse):
+    settings = {"symbols": 9, "length": 5, "shortest": 2, "longer": (7,), "distinct": True}
+    dataset = of("copy", **settings, reverse=reverse)
+    for split, lengths in (("train", {2, 3, 4, 5}), ("val", {5}), ("val:length-7", {7})):
+        batch = dataset.examples(split, np.arange(200))
+        assert batch.weights is not None
+        counts = batch.weights.sum(axis=1).astype(int)
+        assert set(counts.tolist()) == lengths
+        for inputs, targets, weights, count in zip(
+            batch.inputs, batch.targets, batch.weights, counts, strict=True
+        ):
+            first = inputs[:count].tolist()
+            assert len(set(first)) == count and inputs[count] == 9
+            again = targets[weights > 0].tolist()
+            assert again == (first[::-1] if reverse else first)
+            assert np.array_equal(inputs[1:], targets[:-1])
+            assert weights[:count].sum() == 0 and (inputs[2 * count + 1 :] == 9).all()
+
+
+def test_training_lengths_rise_with_the_examples_seen():
+    dataset = of("copy", symbols=9, length=5, shortest=2, longer=(), ramp=400)
+    draw = {"batch_seqs": 100, "n_ctx": 10}
+    for seed in (0, 7):
+        for step, longest in enumerate((2, 3, 4, 5, 5)):
+            weights = dataset.batch("train", step, **draw, seed=seed).weights
+            assert weights is not None
+            assert set(weights.sum(axis=1)) == set(range(2, longest + 1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"shortest": 20}, "shortest is 20, expected at most length 16"),
+        ({"ramp": 10}, "set shortest as well"),
+        ({"shortest": 2, "ramp": 10, "train_examples": 9}, "leave train_examples out"),
+        ({"distinct": True}, "a sequence of 32 distinct symbols needs as many; symbols is 10"),
+        ({"distinct": True, "symbols": 20_000}, "expected at most 10000 where they are distinct"),
+    ],
+)
+def test_settings_of_copying_that_do_not_fit_each_other_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        copy.Settings(**settings)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
 def test_the_targets_of_addition_are_the_digits_of_the_sum(reverse):
     dataset = of("addition", digits=3, reverse=reverse, val_examples=500)
     assert (dataset.vocab_size, dataset.sizes.n_ctx, dataset.sizes.n_targets) == (12, 11, 4)

@@ -31,11 +31,12 @@ from scaling_law.spec.run import RunSpec, SpikeSpec
 from scaling_law.spec.to_json import to_json
 from scaling_law.train import checkpoint
 from scaling_law.train.architectures import build, token_table
+from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.begin import begin
 from scaling_law.train.loop import train_run
 from scaling_law.train.probes import fourier
 from scaling_law.train.stack_loop import train_stack
-from tests.fakes import tiny_spec
+from tests.fakes import tiny_model, tiny_spec
 from tests.train.test_loop import job
 from tests.train.test_objectives import masked
 
@@ -415,3 +416,76 @@ def test_whole_answers_are_scored(dataset, tmp_path):
     }
     assert record.val_loss_nats is not None
     assert record.metrics["answers.val.log_prob"] == pytest.approx(-record.val_loss_nats, abs=1e-5)
+
+
+def test_answers_may_leave_out_single_positions(dataset, tmp_path):
+    data = TaskSpec(source=Component(name="addition", settings=(("val_examples", 10),)))
+    spec = probed(
+        Component(name="answers", settings=(("positions", False),)),
+        data=data,
+        model=dataclasses.replace(tiny_spec().model, n_ctx=11, vocab_size=12),
+        batch_tokens=22,
+    )
+    record = train_run(job(access.open_task(data), tmp_path, spec))
+    assert record is not None
+    assert record.metrics.keys() == {f"answers.val.{x}" for x in ("exact", "log_prob", "brier")}
+
+
+@pytest.mark.parametrize("position", ["rotary", "learned", "alibi", "none"])
+def test_longer_answers_are_scored_at_interpolated_positions(tmp_path, position):
+    """Against the same model with positions that are as far apart as the probe should have them."""
+    settings = (("length", 3), ("longer", (4, 6)), ("symbols", 5), ("val_examples", 20))
+    data = TaskSpec(source=Component(name="copy", settings=settings))
+    model = dataclasses.replace(tiny_spec().model, n_ctx=12, vocab_size=6, position=position)
+    spec = probed(Component(name="interpolated"), data=data, model=model, batch_tokens=24)
+    this = job(access.open_task(data), tmp_path, spec, resources=Resources(keep_weights=True))
+    record = train_run(this)
+    assert record is not None
+    state = begin(this)
+    state.model.load_state_dict(checkpoint.load_checkpoint(this.run_dir.weights)["model"])
+    assert {name.split(".")[1] for name in record.metrics if name.startswith("interpolated")} == {
+        "val:length-4",
+        "val:length-6",
+    }
+    for length in (4, 6):
+        split = f"val:length-{length}"
+        # the last position that is read lies where that of three symbols does
+        spacing = 5 / (2 * length - 1)
+        batches = list(state.meter.examples.measured(split, spec.eval.val_tokens))
+        inputs = torch.cat([batch.inputs for batch in batches])
+        targets = torch.cat([batch.targets for batch in batches])
+        assert isinstance(state.model, GPT)
+        moved = state.model.interpolated(spacing)(inputs).log_softmax(-1).detach()
+        answer = slice(length, 2 * length)
+        log_prob = moved.gather(-1, targets[..., None])[:, answer].double().mean()
+        assert record.metrics[f"interpolated.{split}.log_prob"] == pytest.approx(
+            float(log_prob), abs=1e-5
+        )
+        same = record.metrics[f"interpolated.{split}.log_prob"] == pytest.approx(
+            -record.metrics[f"loss.{split}"], abs=1e-5
+        )
+        assert same == (position == "none")
+
+
+def test_interpolating_half_a_position_takes_the_mean_of_two_learned_ones():
+    model = GPT(dataclasses.replace(tiny_model(), position="learned"), seed=1)
+    assert model.position is not None
+    table = model.position.weight.detach().clone()
+    moved = model.interpolated(0.5)
+    assert moved.position is not None
+    torch.testing.assert_close(moved.position.weight[3], (table[1] + table[2]) / 2)
+    torch.testing.assert_close(moved.position.weight[4], table[2])
+    assert torch.equal(model.position.weight, table)
+
+
+def test_a_model_without_positions_is_not_interpolated(tmp_path):
+    data = TaskSpec(source=Component(name="modular_addition", settings=(("modulus", 5),)))
+    model = OtherModel(
+        architecture=Component(name="mlp"),
+        vocab_size=5,
+        n_ctx=2,
+        shape=(("width", 4),),
+    )
+    spec = probed(Component(name="interpolated"), data=data, model=model)
+    record = train_run(job(access.open_task(data), tmp_path, spec))
+    assert record is not None and "interpolated needs a model with positions" in record.message

@@ -261,7 +261,22 @@ def _data(drawing: Drawing) -> Node:
     data = section(drawing, drawing.whole["$defs"][kind], "data")
     if kind != "TaskSection":
         _add_mixture(drawing, data)
+    elif data["source"] == "copy":
+        _fit_lengths(data)
     return data
+
+
+def _fit_lengths(data: Node) -> None:
+    """Make the lengths and symbols of copying fit each other."""
+    length = data.get("length", 16)
+    if data.get("distinct"):
+        longest = max(length, *data.get("longer", (32,)), 1)
+        data["symbols"] = max(longest, data.get("symbols", 10))
+    if "ramp" in data:
+        data.setdefault("shortest", 1)
+        data.pop("train_examples", None)
+    if "shortest" in data:
+        data["shortest"] = min(data["shortest"], length)
 
 
 def _keys_of(drawing: Drawing, kind: str) -> set[str]:
@@ -610,6 +625,8 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "data.symbols": _number_of(2, 20),
     "data.length": _number_of(1, 6),
     "data.longer": _longer,
+    "data.shortest": _number_of(1, 6),
+    "data.ramp": _number_of(1, 200),
     "data.dimension": _number_of(1, 12),
     "data.modulus": _number_of(3, 13),
     "data.train_frac": lambda drawing: drawing.one((0.2, 0.4, 0.75)),
@@ -641,6 +658,15 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "limits.memory": lambda drawing: drawing.one(("4GB", 3, "1500 MB")),
     "limits.slots": lambda drawing: drawing.rng.randint(1, 2),
     "probes": lambda drawing: _several(drawing, "probes"),
+    **{
+        f"probes.{part}.{key}": values
+        for part in ("*", "<key>")
+        for key, values in (
+            ("questions", _number_of(1, 20)),
+            ("samples", _number_of(1, 8)),
+            ("labels", lambda drawing: drawing.rng.sample((8, 12, 16), drawing.rng.randint(0, 2))),
+        )
+    },
     "trackers": _trackers,
 }  # fmt: skip
 # Keys whose defaults take too long for a test.

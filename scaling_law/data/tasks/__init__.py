@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_EXAMPLES = 2**40
+# Runs begin to read an unlimited training split at multiples of this, by their seed.
+STRETCH = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +66,11 @@ class Task:
     images).
     ``splits(settings)``: how many examples ``train``, ``val`` and any further ``val:NAME`` have;
     None for ``train`` makes every training example a new one.
-    ``examples(settings, split, indices)``: those examples of a split, numbered from 0 (of one
-    without end up to 2**47), as a ``Batch``. Its inputs are [B, n_ctx] int64 ids, or [B, ...]
-    float32 numbers; its targets [B, T'], those of the last T' positions where inputs have
-    positions; its weights [B, T'] float32, or None.
+    ``examples(settings, split, indices)``: those examples of a split, numbered from 0, as a
+    ``Batch``. Of a split without end the numbers reach 2**47, and a run's first one is a multiple
+    of ``STRETCH``. Its inputs are [B, n_ctx] int64 ids, or [B, ...] float32 numbers; its targets
+    [B, T'], those of the last T' positions where inputs have positions; its weights [B, T']
+    float32, or None.
     ``settings``: a dataclass, which refuses values that do not fit in its ``__post_init__``.
     ``inputs``: whether the inputs are ``"ids"`` or ``"numbers"``.
     ``features(settings)``: how many numbers the inputs of an example are; 0 where they are ids.

@@ -33,8 +33,9 @@ class Module:
     ``build(model, seed, gradient_checkpointing)`` gives a module on the CPU. ``seed`` alone decides
     its first weights; it touches no global generator. It gives outputs [B, T', V] from inputs
     [B, T]; the T' targets are the last positions. It may give the role and decay of its weights
-    (``weights``, see ``weights_of``), the numbers that it reads ids as (``token_table``), and
-    remember what it has read while it generates (``train.generate.OwnCache``);
+    (``weights``, see ``weights_of``), the numbers that it reads ids as (``token_table``), remember
+    what it has read while it generates (``train.generate.OwnCache``), and move its positions
+    together (``train.probes.interpolated.HasPositions``);
     ``stack(modules)`` gives several modules of one model as one program; None where there is none;
     ``grow(state, small, large, seed)`` gives the state of a large model that computes what the
     small one of ``state`` does; None where the architecture cannot grow;

@@ -10,6 +10,7 @@ larger scale, cost .1 to .25 nats and make the loss erratic in the learning rate
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -38,10 +39,13 @@ def _norm(kind: str, width: int) -> nn.Module:
     return nn.RMSNorm(width, eps=RMS_EPS) if kind == "rmsnorm" else nn.LayerNorm(width, bias=False)
 
 
-def rotary_tables(n_ctx: int, head_size: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, each [T, K/2] (Su 2021, arXiv 2104.09864, equation 34)."""
+def rotary_tables(n_ctx: int, head_size: int, spacing: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, each [T, K/2] (Su 2021, arXiv 2104.09864, equation 34).
+
+    Positions are ``spacing`` apart.
+    """
     frequency = ROTARY_BASE ** (-torch.arange(0, head_size, 2, dtype=torch.float32) / head_size)
-    angle = torch.arange(n_ctx, dtype=torch.float32)[:, None] * frequency
+    angle = torch.arange(n_ctx, dtype=torch.float32)[:, None] * spacing * frequency
     return angle.cos(), angle.sin()
 
 
@@ -348,6 +352,31 @@ class GPT(nn.Module):
     def position_tables(self) -> tuple[Tensor, ...]:
         """Return the positions for ``attend``: rotary's two tables, ALiBi's bias, or nothing."""
         return tuple(getattr(self, f"table_{i}") for i in range(self._n_tables))
+
+    def interpolated(self, spacing: float) -> GPT:
+        """Return a copy whose positions are ``spacing`` apart instead of 1, at most 1.
+
+        Rotary's angles and ALiBi's distances are those of the new positions (Chen 2023, arXiv
+        2306.15595); learned vectors are interpolated between two neighbours.
+        """
+        twin = copy.deepcopy(self)
+        if self.position is not None:
+            place = spacing * torch.arange(self.spec.n_ctx, device=self.position.weight.device)
+            low = place.long()
+            high = (low + 1).clamp(max=self.spec.n_ctx - 1)
+            table = self.position.weight.detach()
+            assert twin.position is not None
+            new = torch.lerp(table[low], table[high], (place - low)[:, None].to(table.dtype))
+            twin.position.weight = nn.Parameter(new)
+        elif self.spec.position == "rotary":
+            tables = rotary_tables(self.spec.n_ctx, self.spec.head_size, spacing)
+            for index, table in enumerate(tables):
+                old = self.get_buffer(f"table_{index}")
+                twin.register_buffer(f"table_{index}", table.to(old), persistent=False)
+        elif self.spec.position == "alibi":
+            bias = self.get_buffer("table_0")
+            twin.register_buffer("table_0", bias * spacing, persistent=False)
+        return twin
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """Token ids [B, T] -> normed final states [B, T, M], times the outputs' multiplier."""

@@ -9,25 +9,34 @@ score of a target (the squared distance of the probabilities from the truth: 0 t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scaling_law.parts import NoSettings
 from scaling_law.train.probes import Probe
 
 if TYPE_CHECKING:
     from scaling_law.train.subject import Subject
 
 
-def measure(subject: Subject, settings: NoSettings) -> dict[str, float]:
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """``positions`` measures the share of right targets at each position of an answer, too."""
+
+    positions: bool = True
+
+
+def measure(subject: Subject, settings: Settings) -> dict[str, float]:
     """Return the shares and scores by split; targets of weight 0 are no part of an answer."""
-    numbers = {}
-    for split in subject.splits:
-        if split != "train":
-            numbers.update({f"{split}.{key}": x for key, x in _answers(subject, split).items()})
-    return numbers
+    return {
+        f"{split}.{key}": value
+        for split in subject.splits
+        if split != "train"
+        for key, value in of_split(subject, split, settings.positions).items()
+    }
 
 
-def _answers(subject: Subject, split: str) -> dict[str, float]:
+def of_split(subject: Subject, split: str, positions: bool) -> dict[str, float]:
+    """Return the shares and scores on one split, those of single ``positions`` if asked."""
     import torch
 
     hits, scores, logs, counts = [], [], [], []
@@ -49,10 +58,14 @@ def _answers(subject: Subject, split: str) -> dict[str, float]:
         "brier": float(torch.cat(scores)[counted].double().mean()),
     }
     nth = counted.cumsum(dim=1)
-    for position in range(1, int(nth.max()) + 1):
+    for position in range(1, int(nth.max()) + 1 if positions else 1):
         here = counted & (nth == position)
         numbers[f"position-{position}"] = float(right[here].double().mean())
     return numbers
 
 
-PROBE = Probe(measure=measure, unit="shares of answers and of targets, nats, Brier score")
+PROBE = Probe(
+    measure=measure,
+    unit="shares of answers and of targets, nats, Brier score",
+    settings=Settings,
+)

@@ -1,0 +1,500 @@
+"""Best of n: what drawing many answers to a question gains, and what it costs.
+
+    slaw run best_of_n                # 3-digit sums, stopped at six lengths of training
+    slaw report results/best_of_n     # pass@n and two laws; ways of choosing; compute
+
+pass@n is the share of questions of which one of n answers is right (Chen 2021, arXiv 2107.03374).
+It is predicted from n up to 8 by P_inf - (P_inf - P_1) n^-b, and by the beta-binomial law that
+follows where every question has a probability of its own. Where nobody knows the right answer, one
+of the n is chosen: by majority, or by the model's own log-probability. ``verifier`` asks what a
+learned judge adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Annotated
+
+from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.attempts import (
+    WAYS,
+    BetaBinomial,
+    Drawn,
+    drawn,
+    fit_beta_binomial,
+    need_learning,
+    planted_metrics,
+)
+from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.figures import figure, log_axis, mean_series
+from scaling_law.experiment.findings import (
+    Axis,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
+from scaling_law.experiment.seeds import shares
+from scaling_law.experiment.trends import Trend, fit_power
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.values import Number
+from scaling_law.units import format_count
+
+FITTED, PREDICTED = (1, 2, 4, 8), 64
+CLOSE = 0.03  # what two shares of 200 questions may differ by; how near a prediction must be
+TRAINED = 0.5  # greedy answers that are right after the longest training
+LAWS = ("beta-binomial", "power")
+ANSWERS = log_axis("answers drawn", (1, 2, 4, 8, 16, 32, 64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """``served`` is how many questions a trained model answers, for the costs."""
+
+    served: Annotated[int, Number("questions answered", "count", low=1)] = 10_000
+
+
+def fitted(one: Drawn, law: str) -> BetaBinomial | Trend | str:
+    """A law fitted to pass@n of a run at n up to 8, or why it cannot be."""
+    points = {n: one.passed[n] for n in FITTED}
+    if law == "power":
+        return fit_power({float(n): y for n, y in points.items()}, first=points[1], most=1.0)
+    return fit_beta_binomial(points)
+
+
+def predicted(one: Drawn, law: str) -> float | None:
+    """pass@64 by a law; None where it cannot be fitted."""
+    fit = fitted(one, law)
+    return None if isinstance(fit, str) else fit.at(PREDICTED)
+
+
+Groups = Mapping[int, Sequence[Drawn]]  # by steps of training
+
+
+def groups_of(evidence: Evidence) -> dict[int, list[Drawn]]:
+    """What the runs do, by length of training."""
+    groups: dict[int, list[Drawn]] = {}
+    for run in evidence.ended:
+        if (one := drawn(run)) is not None and one.samples >= PREDICTED:
+            groups.setdefault(one.steps, []).append(one)
+    return dict(sorted(groups.items()))
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """Return what more answers gain: with the truth, by choosing, and per compute."""
+    groups = groups_of(evidence)
+    settings = evidence.settings if isinstance(evidence.settings, Settings) else Settings()
+    ones = [one for group in groups.values() for one in group]
+    learning = [one for one in ones if one.learning]
+    claims = (
+        _predicts(ones),
+        _power_off(ones),
+        _own_choice(ones),
+        _training(groups, settings.served),
+    )
+    others = len(evidence.ended) - len(ones)
+    return answer(
+        claims,
+        lambda: _words(claims, learning),
+        measures=_measures(groups, learning, settings.served) if ones else {},
+        tables=(_table(groups), _cost_table(groups, settings.served)) if ones else (),
+        figures=(
+            _laws_drawn(learning),
+            _ways_drawn(learning),
+            _cost_drawn(groups, settings.served),
+        ),
+        literature=_literature(learning),
+        notes=(f"runs left out, without answers drawn: {others}",) if others else (),
+    )
+
+
+def _misses(learning: Sequence[Drawn], law: str) -> list[float]:
+    """How far each prediction is from the measured pass@64."""
+    off = [
+        abs(value - one.passed[PREDICTED])
+        for one in learning
+        if (value := predicted(one, law)) is not None
+    ]
+    need(
+        len(off) == len(learning),
+        f"the {law} law cannot be fitted to {len(learning) - len(off)} of {len(learning)} runs",
+        "it needs more questions, or other lengths of training",
+    )
+    return off
+
+
+def _predicts(ones: Sequence[Drawn]) -> Claim:
+    def decide() -> Decision:
+        off = _misses(need_learning(ones), "beta-binomial")
+        return max(off) <= CLOSE, f"off by at most {max(off):.3f} in {len(off)} runs"
+
+    return claim(
+        "beta_binomial_predicts",
+        f"the beta-binomial law, fitted to pass@1 to pass@{max(FITTED)}, predicts pass@{PREDICTED}"
+        f" within {CLOSE} in every run that is learning",
+        decide,
+    )
+
+
+def _power_off(ones: Sequence[Drawn]) -> Claim:
+    def decide() -> Decision:
+        learning = need_learning(ones)
+        ours, theirs = (fmean(_misses(learning, law)) for law in LAWS)
+        return theirs > 2 * ours, f"off by {theirs:.3f} on average against {ours:.3f}"
+
+    return claim(
+        "power_law_is_off",
+        f"P_inf - (P_inf - P_1) n^-b, fitted to the same, misses pass@{PREDICTED} by more than"
+        " twice as much on average",
+        decide,
+    )
+
+
+def _own_choice(ones: Sequence[Drawn]) -> Claim:
+    def decide() -> Decision:
+        pairs = [
+            (one.chosen["log_prob"][PREDICTED], one.chosen["majority"][PREDICTED])
+            for one in need_learning(ones)
+        ]
+        wins = sum(own > majority for own, majority in pairs)
+        words = (
+            f"{fmean(own for own, _ in pairs):.3f} against"
+            f" {fmean(majority for _, majority in pairs):.3f} on average, higher in {wins} of"
+            f" {len(pairs)} runs"
+        )
+        return wins == len(pairs), words
+
+    return claim(
+        "own_log_probability_beats_majority",
+        f"of {PREDICTED} answers the likeliest by the model itself is right more often than the"
+        " commonest, in every run that is learning",
+        decide,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A way to spend compute: ``steps`` of training, then ``n`` answers to each question served.
+
+    ``flops`` is what both cost; ``train_share`` is training's part; ``shares`` is how often the
+    answer is right, mean over seeds, by way: one answer, the likeliest of n, or any of n.
+    """
+
+    steps: int
+    n: int
+    flops: float
+    train_share: float
+    shares: Mapping[str, float]
+
+
+def _splits(groups: Groups, served: int) -> list[Split]:
+    """All splits of the lengths of training and the numbers of answers that were measured."""
+    splits = []
+    for steps, ones in groups.items():
+        train = fmean(one.run.record.flops_spent for one in ones)
+        for n in ones[0].passed:
+            total = train + served * n * fmean(map(_answer_flops, ones))
+            values = {
+                "log_prob": fmean(one.chosen["log_prob"][n] for one in ones),
+                "pass": fmean(one.passed[n] for one in ones),
+            }
+            if n == 1:
+                values["one"] = fmean(one.greedy for one in ones)
+                values["log_prob"] = values["one"]
+            splits.append(
+                Split(steps=steps, n=n, flops=total, train_share=train / total, shares=values)
+            )
+    return splits
+
+
+def _answer_flops(one: Drawn) -> float:
+    """What one answer costs: a forward pass over the whole context, a third of a training pass."""
+    record = one.run.record
+    return record.flops_exact / record.tokens / 3 * one.run.spec.model.n_ctx
+
+
+def _best(splits: Iterable[Split], way: str, budget: float) -> Split | None:
+    """The split within a budget whose answers are right most often."""
+    fitting = [s for s in splits if s.flops <= budget * 1.0001 and way in s.shares]
+    return max(fitting, key=lambda s: (s.shares[way], -s.flops), default=None)
+
+
+def _budgets(groups: Groups, served: int) -> list[float]:
+    """What each length of training costs with one answer to each question."""
+    return [split.flops for split in _splits(groups, served) if split.n == 1]
+
+
+def _training(groups: Groups, served: int) -> Claim:
+    def decide() -> Decision:
+        need(
+            len(groups) > 2,
+            f"runs of {len(groups)} lengths of training have finished",
+            "it needs 3: slaw run best_of_n trains those that are missing",
+        )
+        last = fmean(one.greedy for one in groups[max(groups)])
+        need(
+            last >= TRAINED,
+            f"after the longest training {last:.2f} of the greedy answers are right",
+            f"it needs {TRAINED}: train for longer, or with other seeds",
+        )
+        splits = _splits(groups, served)
+        lost, words = 0, []
+        for budget in _budgets(groups, served)[1:]:
+            one = _best(splits, "one", budget)
+            several = _best([split for split in splits if split.n > 1], "log_prob", budget)
+            assert one is not None, "the budget is that of one greedy answer"
+            if several is not None:
+                ours, theirs = one.shares["one"], several.shares["log_prob"]
+                lost += theirs > ours + CLOSE
+                words.append(f"{ours:.2f} against {theirs:.2f}")
+        need(bool(words), "no budget pays for two answers", "it needs fewer questions (served)")
+        return not lost, f"at rising compute {', '.join(words)}; {format_count(served)} questions"
+
+    return claim(
+        "training_beats_drawing",
+        "at equal compute for training and answering together, one greedy answer of the model"
+        " trained for longest is right at least as often as the likeliest of several of any other,"
+        f" within {CLOSE}",
+        decide,
+    )
+
+
+def _words(claims: Sequence[Claim], learning: Sequence[Drawn]) -> str:
+    standing = {one.name: one.established for one in claims}
+    one, any_of, chosen = (
+        shares(values)
+        for values in (
+            [run.passed[1] for run in learning],
+            [run.passed[PREDICTED] for run in learning],
+            [run.chosen["log_prob"][PREDICTED] for run in learning],
+        )
+    )
+    words = (
+        f"In runs that are learning one answer is right for a share of {one} of the questions, one"
+        f" of {PREDICTED} for {any_of}, and the one of these that the model finds likeliest for"
+        f" {chosen}"
+    )
+    law = {True: "predicts", False: "does not predict"}[bool(claims[0].established)]
+    words += (
+        f"; the beta-binomial law {law} pass@{PREDICTED} from {max(FITTED)} answers within {CLOSE}"
+    )
+    if (better := standing["training_beats_drawing"]) is not None:
+        words += (
+            "; at equal compute longer training is worth more than drawing and choosing"
+            if better
+            else "; at some compute drawing and choosing is worth more than longer training"
+        )
+    return f"{words}."
+
+
+def _measures(groups: Groups, learning: Sequence[Drawn], served: int) -> dict[str, float | None]:
+    measures: dict[str, float | None] = {}
+    for steps, ones in groups.items():
+        measures[f"greedy.steps{steps}"] = fmean(one.greedy for one in ones)
+        for n in (1, 8, PREDICTED):
+            measures[f"pass.steps{steps}.n{n}"] = fmean(one.passed[n] for one in ones)
+            for way in WAYS:
+                measures[f"{way}.steps{steps}.n{n}"] = fmean(one.chosen[way][n] for one in ones)
+    for law in LAWS:
+        off = [
+            abs(value - one.passed[PREDICTED])
+            for one in learning
+            if (value := predicted(one, law)) is not None
+        ]
+        measures[f"off.{law}"] = fmean(off) if off else None
+    splits = _splits(groups, served)
+    for place, budget in enumerate(_budgets(groups, served), 1):
+        for way in ("log_prob", "pass"):
+            best_split = _best(splits, way, budget)
+            share = best_split.train_share if best_split else None
+            measures[f"train_share.{way}.budget{place}"] = share
+    return measures
+
+
+def _table(groups: Groups) -> Table:
+    def cell(values: Iterable[float | None]) -> str:
+        numbers = [value for value in values if value is not None]
+        return f"{fmean(numbers):.3f}" if numbers else "–"
+
+    return Table(
+        caption="By steps of training, means over seeds: how often the greedy answer, one drawn,"
+        f" and one of {PREDICTED} is right; pass@{PREDICTED} as predicted from n up to"
+        f" {max(FITTED)}; how often the chosen one of {PREDICTED} is right",
+        head=(
+            "steps", "seeds", "greedy", "pass@1", f"pass@{PREDICTED}",
+            *(f"by {law}" for law in LAWS), *WAYS.values(),
+        ),
+        rows=tuple(
+            (
+                steps,
+                len(ones),
+                cell(one.greedy for one in ones),
+                cell(one.passed[1] for one in ones),
+                cell(one.passed[PREDICTED] for one in ones),
+                *(cell(predicted(one, law) for one in ones) for law in LAWS),
+                *(cell(one.chosen[way][PREDICTED] for one in ones) for way in WAYS),
+            )
+            for steps, ones in groups.items()
+        ),
+    )  # fmt: skip
+
+
+def _cost_table(groups: Groups, served: int) -> Table:
+    splits = _splits(groups, served)
+    rows = []
+    for budget in _budgets(groups, served):
+        cells: list[object] = [f"{budget:.2e}"]
+        for way in ("one", "log_prob", "pass"):
+            split = _best(splits, way, budget)
+            cells.append(
+                "–"
+                if split is None
+                else f"{split.shares[way]:.2f} ({split.steps} steps, n {split.n},"
+                f" {split.train_share:.0%} training)"
+            )
+        rows.append(tuple(cells))
+    return Table(
+        caption=f"The best split of compute between training and answering {format_count(served)}"
+        " questions, by budget in FLOPs: how often the answer is right, mean over seeds. Every"
+        " answer reads its whole context once",
+        head=("FLOPs", "one greedy answer", "likeliest of n", "any of n (who knows the answer)"),
+        rows=tuple(rows),
+    )
+
+
+def _laws_drawn(learning: Sequence[Drawn]) -> Figure | None:
+    """pass@n of each run that is learning, and both laws."""
+    panels = []
+    for law in LAWS:
+        series = []
+        for one in learning:
+            points = tuple((float(n), y) for n, y in one.passed.items())
+            series.append(Series(label="measured", points=points, line=False))
+            if not isinstance(fit := fitted(one, law), str):
+                curve = tuple((float(n), fit.at(n)) for n in range(1, PREDICTED + 1))
+                label = f"law, fitted to n up to {max(FITTED)}"
+                series.append(Series(label=label, points=curve, marks=False))
+        panels.append(
+            Panel(
+                title=law,
+                x=ANSWERS,
+                y=Axis(label="pass@n", low=-0.03, high=1.03),
+                series=tuple(series),
+            )
+        )
+    return figure(
+        "best_of_n_laws",
+        f"pass@n and two laws that predict it from n up to {max(FITTED)}",
+        "Each run of which some answers are right and some are not.",
+        panels,
+    )
+
+
+def _ways_drawn(learning: Sequence[Drawn]) -> Figure | None:
+    """How often the chosen answer is right against n, by way of choosing."""
+    ways: dict[str, list[Mapping[int, float]]] = {
+        "any (pass@n)": [one.passed for one in learning],
+        **{words: [one.chosen[way] for one in learning] for way, words in WAYS.items()},
+    }
+    return figure(
+        "best_of_n_choice",
+        "How often one of n answers is right, and how often the chosen one is",
+        "Means over the runs that are learning, with 90% intervals.",
+        (
+            Panel(
+                x=ANSWERS,
+                y=Axis(label="questions answered rightly", low=-0.03, high=1.03),
+                series=tuple(
+                    mean_series(words, {float(n): [m[n] for m in many] for n in many[0]})
+                    for words, many in ways.items()
+                    if many
+                ),
+            ),
+        ),
+    )
+
+
+def _cost_drawn(groups: Groups, served: int) -> Figure | None:
+    """How often the answer is right against all compute, by length of training."""
+    panels = []
+    for way, title in (("log_prob", "the likeliest of n"), ("pass", "any of n")):
+        series = []
+        for steps in groups:
+            mine = [split for split in _splits(groups, served) if split.steps == steps]
+            points = tuple((split.flops, split.shares[way]) for split in mine)
+            series.append(Series(label=f"{steps} steps", points=points))
+        panels.append(
+            Panel(
+                title=title,
+                x=log_axis("FLOPs of training and answering"),
+                y=Axis(label="questions answered rightly", low=-0.03, high=1.03),
+                series=tuple(series),
+            )
+        )
+    return figure(
+        "best_of_n_compute",
+        f"Answers against compute, with {format_count(served)} questions served",
+        "Means over seeds; along a line n doubles from 1.",
+        panels,
+    )
+
+
+def _literature(learning: Sequence[Drawn]) -> tuple[Published, ...]:
+    off = [
+        abs(value - one.passed[PREDICTED])
+        for one in learning
+        if (value := predicted(one, "power")) is not None
+    ]
+    passed = shares([one.passed[PREDICTED] for one in learning]) if learning else ""
+    return (
+        beside(
+            "pass@n against n",
+            theirs="log pass@n close to a power law of n, over four orders of magnitude",
+            ours=f"pass@{PREDICTED} {passed}; a power law with a limit, from n up to {max(FITTED)},"
+            f" is off by {shares(off)}"
+            if off
+            else None,
+            source="Brown 2024, arXiv 2407.21787",
+        ),
+    )
+
+
+# Of the planted runs: the mean probability of a right answer, by steps.
+_MEANS = {200: 0.01, 250: 0.05, 300: 0.2, 350: 0.4, 400: 0.6, 600: 0.9}
+
+
+def _planted(spec: RunSpec) -> Outcome:
+    """Questions whose probabilities are a beta distribution's, higher with more training."""
+    metrics = planted_metrics(_MEANS[spec.total_steps], strength=2.0 + 0.1 * spec.seed)
+    return Outcome(metrics=metrics)
+
+
+EXPERIMENT = Experiment(
+    question=(
+        "What does drawing many answers gain, which law predicts it, and is training worth more?"
+    ),
+    reproduces="Brown 2024 (repeated sampling), Chen 2021",
+    parts={"source": ("addition",), "probe": ("answers", "best_of_n")},
+    analyse=analyse,
+    settings=Settings,
+    planted=Planted(
+        outcome=_planted,
+        measures={
+            "off.beta-binomial": (0, 0.005),
+            "off.power": (0.02, 0.1),
+            "pass.steps300.n1": (0.199, 0.201),
+        },
+        claims={
+            "beta_binomial_predicts": True,
+            "power_law_is_off": True,
+            "own_log_probability_beats_majority": True,
+            "training_beats_drawing": True,
+        },
+    ),
+)
