@@ -247,6 +247,7 @@ def analyse(evidence: Evidence) -> Findings:
         figures=(_losses(rows, noise), _sizes(rows)),
         literature=_literature(rows),
         notes=(_sentence(rows, flops) for flops in BUDGETS),
+        units=dict.fromkeys(("excess", "seed_noise"), "log loss"),
     )
 
 

@@ -210,6 +210,7 @@ def analyse(evidence: Evidence) -> Findings:
         figures=(_ratio_figure(families), _epoch_figure(families)),
         literature=_literature(families),
         notes=notes,
+        units=_UNITS,
     )
 
 
@@ -469,6 +470,11 @@ def _measures(families: Families) -> dict[str, float | None]:
 
 
 _AT = {"width": "parameters/example", "examples": "examples/parameter", "epochs": "steps"}
+_UNITS = {
+    **dict.fromkeys(("before", "peak", "after"), "squared error"),
+    **{f"peak_at.{grows}": unit for grows, unit in _AT.items()},
+    "fall": "share of the peak",
+}
 
 
 def _table(families: Families) -> Table | None:

@@ -173,6 +173,12 @@ def analyse(evidence: Evidence) -> Findings:
         figures=(_by_measure(groups["reversed"]), _chance(groups), _curves(groups["reversed"])),
         literature=_literature(groups),
         notes=(f"runs left out, of another task or without answers: {others}",) if others else (),
+        units={
+            "solved": "share of seeds",
+            "exact": "share of answers",
+            "log_prob": "nats per digit",
+            "brier": "score per digit",
+        },
     )
 
 

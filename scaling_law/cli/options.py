@@ -348,7 +348,7 @@ def add_loudness_options(parser: argparse.ArgumentParser, *, default: object) ->
         loudness.add_argument(short, name, action="store_true", default=default, help=words)
 
 
-def add_json_option(parser: argparse.ArgumentParser) -> None:
+def add_json_option(parser: argparse._ActionsContainer) -> None:
     """Add ``--json``."""
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document and nothing else"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling_law.cli.options import Commands, count, given
 from scaling_law.console import say, show
-from scaling_law.errors import EXIT_OK, ConfigError
+from scaling_law.errors import EXIT_OK, EXIT_USAGE, ConfigError
 from scaling_law.files.layout import RESULTS, SweepDir
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ def _report(options: argparse.Namespace) -> int:
         return _versus(options)
     if options.json:
         return _json(options)
+    sweeps = find_sweeps(Path(*options.folders))
+    if options.experiment is None and _is_gallery(sweeps):
+        return _gallery(options)
     from scaling_law.report.html import write_report
 
-    sweeps = find_sweeps(Path(*options.folders))
     if options.out and len(sweeps) > 1:
         names = ", ".join(str(sweep.path) for sweep in sweeps)
         raise ConfigError(f"--out {options.out}: one page, but {len(sweeps)} sweeps: {names}")
@@ -44,11 +47,40 @@ def _report(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _is_gallery(sweeps: Sequence[SweepDir]) -> bool:
+    """Whether one page is to show several experiments."""
+    if len(sweeps) == 1:
+        return False
+    from scaling_law.experiment.collection import holds_experiments
+
+    return holds_experiments(sweeps)
+
+
+def _gallery(options: argparse.Namespace) -> int:
+    """One page, or with --json one document, over the experiments of a folder."""
+    from scaling_law.experiment.collection import collect, collection_text, left_out_lines
+
+    collection = collect(Path(*options.folders))
+    if options.json:
+        show(json.dumps(collection.document, indent=1, allow_nan=False))
+    else:
+        from scaling_law.report.gallery import write_gallery
+
+        path = write_gallery(collection, Path(options.out) if options.out else None)
+        show(f"{collection_text(collection)}\n\n{path}")
+    for line in left_out_lines(collection):
+        say(line)
+    return EXIT_USAGE if collection.damaged else EXIT_OK
+
+
 def _json(options: argparse.Namespace) -> int:
     """An experiment's findings, or else the sweep's arms, as one document."""
     from scaling_law.experiment.analysis import analysed, named_by
-    from scaling_law.files.record import load_records, only_sweep
+    from scaling_law.files.record import find_sweeps, load_records, only_sweep
     from scaling_law.plan.plan import read_plan
+
+    if options.experiment is None and _is_gallery(find_sweeps(Path(*options.folders))):
+        return _gallery(options)
     from scaling_law.report.arms import gather_arms
 
     sweep = only_sweep(Path(*options.folders))
@@ -96,10 +128,11 @@ def add(commands: Commands) -> None:
     """Declare the commands of this file."""
     report = commands.add_parser(
         "report",
-        help="write one HTML page and figures for a sweep, or compare two",
+        help="write one HTML page and figures for a sweep or several experiments, or compare two",
         description="Write one HTML page, its figures (PNG, SVG) and its numbers (CSV, parquet) "
-        "for a sweep, an experiment's findings first and arms side by side; or, given two sweeps "
-        "of one grid under two recipes, put them side by side: "
+        "for a sweep, an experiment's findings first and arms side by side; for a folder of "
+        "several experiments, one page with the findings and a figure of each; or, given two "
+        "sweeps of one grid under two recipes, put them side by side: "
         "differences of loss against seed noise, and the compute that the second saves.",
     )
     report.add_argument(
@@ -134,6 +167,7 @@ def add(commands: Commands) -> None:
     report.add_argument(
         "--json",
         action="store_true",
-        help="print the findings of an experiment, or the comparison of arms or of two sweeps",
+        help="print the findings of one or several experiments, or the comparison of arms or of "
+        "two sweeps",
     )
     report.set_defaults(handler=_report)

@@ -33,6 +33,11 @@ class Analysed:
     findings: Findings
 
     @property
+    def question(self) -> str:
+        """The question of the sweep's config, or else the experiment's."""
+        return str(self.evidence.config.get("question") or self.experiment.question)
+
+    @property
     def left_out(self) -> str:
         """A sentence on the runs that the findings do not rest on; "" where there are none."""
         missing = self.evidence.missing
@@ -50,7 +55,7 @@ class Analysed:
         """The findings as JSON values, with the question they answer and what is missing."""
         return {
             "experiment": self.name,
-            "question": self.experiment.question,
+            "question": self.question,
             "reproduces": self.experiment.reproduces,
             **self.findings.document,
             "runs": len(self.evidence.runs),

@@ -64,6 +64,7 @@ def answer(
     figures: Iterable[Figure | None] = (),
     literature: Sequence[Published] = (),
     notes: Iterable[str] = (),
+    units: Mapping[str, str] | None = None,
 ) -> Findings:
     """Return the findings, without the tables and figures that are None.
 
@@ -79,4 +80,5 @@ def answer(
         figures=tuple(figure for figure in figures if figure is not None),
         literature=tuple(literature),
         notes=tuple(notes),
+        units=units or {},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,11 +12,29 @@ from typing import Any, Literal
 from scaling_law.text_columns import left
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# The unit that the last word of a measure's name stands for: ``memorise_steps``.
+_UNITS = {
+    "steps": "steps",
+    "tokens": "tokens",
+    "examples": "examples",
+    "epochs": "epochs",
+    "params": "parameters",
+    "flops": "FLOPs",
+    "nats": "nats",
+    "seconds": "seconds",
+    "bytes": "bytes",
+    "frac": "share",
+    "share": "share",
+}
 
 
 def _check_name(what: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{what} {name!r}, expected letters, digits, . _ and -")
+
+
+_STANDING = {True: "established", False: "contradicted", None: "not established"}
+STANDINGS = tuple(_STANDING.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +60,7 @@ class Claim:
     @property
     def standing(self) -> str:
         """The claim's standing: established, contradicted or not established."""
-        return {True: "established", False: "contradicted", None: "not established"}[
-            self.established
-        ]
+        return _STANDING[self.established]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +187,8 @@ class Findings:
     ``verdict`` answers its question in a sentence;
     ``claims`` are what it rests on, each with its standing;
     ``measures`` are numbers by name, None where the runs do not give one;
+    ``units`` are their units, by name or by the name's first words (``exact`` for ``exact.n544``),
+    where the name does not end with one (``memorise_steps``);
     ``tables``, ``figures``, ``literature`` and ``notes`` are for readers.
     """
 
@@ -180,6 +199,7 @@ class Findings:
     figures: tuple[Figure, ...] = ()
     literature: tuple[Published, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in self.measures.items():
@@ -190,12 +210,28 @@ class Findings:
             if len(set(names)) < len(names):
                 raise ValueError(f"two of one name among {', '.join(names)}")
 
+    def unit(self, measure: str) -> str:
+        """The unit of a measure; "" for a plain number, or one whose unit is not given."""
+        words = measure.split(".")
+        for count in range(len(words), 0, -1):
+            if (unit := self.units.get(".".join(words[:count]))) is not None:
+                return unit
+        return _UNITS.get(words[0].rpartition("_")[2], "")
+
+    @property
+    def counts(self) -> str:
+        """How many claims have each standing: ``3 established, 1 not established``."""
+        standings = Counter(claim.standing for claim in self.claims)
+        return ", ".join(f"{standings[name]} {name}" for name in STANDINGS if standings[name])
+
     @property
     def document(self) -> dict[str, Any]:
         """All but the figures as JSON values."""
+        units = {name: unit for name in self.measures if (unit := self.unit(name))}
         return {
             "verdict": self.verdict,
             "measures": dict(self.measures),
+            "units": units,
             "claims": [
                 {
                     "name": claim.name,

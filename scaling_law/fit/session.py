@@ -34,6 +34,7 @@ __all__ = [
     "format_brief",
     "format_suite",
     "known_laws",
+    "stored_laws",
     "stored_or_fitted",
     "validate_sources",
 ]
@@ -209,16 +210,20 @@ def stored_or_fitted(sweep: SweepDir, settings: FitSettings | None = None) -> Kn
 
     ``settings`` are those of a fit made now.
     """
+    return stored_laws(sweep) or laws_of(fit_sources([sweep.path], settings)[0])
+
+
+def stored_laws(sweep: SweepDir) -> KnownLaws | None:
+    """The laws in ``fits/fit.json``; None if there are none, or the runs have changed since."""
     path = sweep.fits / "fit.json"
-    if path.is_file():
-        content = layout.read_json(path)
-        now = source_key((r.run_id, r.val_loss_nats) for r in load_records(sweep))
-        old = isinstance(content, dict) and content.get("schema_version") in _OLD_VERSIONS
-        if not old:
-            known = _read_laws(path, content)
-            if content["source_key"] == now:
-                return known
-    return laws_of(fit_sources([sweep.path], settings)[0])
+    if not path.is_file():
+        return None
+    content = layout.read_json(path)
+    now = source_key((r.run_id, r.val_loss_nats) for r in load_records(sweep))
+    if isinstance(content, dict) and content.get("schema_version") in _OLD_VERSIONS:
+        return None
+    known = _read_laws(path, content)
+    return known if content["source_key"] == now else None
 
 
 def _read_laws(path: Path, content: Any) -> KnownLaws:

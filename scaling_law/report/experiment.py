@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -12,11 +13,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from scaling_law.experiment.analysis import Analysed
-from scaling_law.experiment.findings import Axis, Claim, Figure, Series
+from scaling_law.experiment.findings import Axis, Claim, Figure, Findings, Series
 from scaling_law.report import style
 from scaling_law.report.page import (
     Section,
     bullets,
+    details,
     listing,
     note,
     paragraph,
@@ -24,6 +26,8 @@ from scaling_law.report.page import (
     table,
     text,
 )
+from scaling_law.report.plot import Plot
+from scaling_law.units import count_of, format_seconds
 
 _ARROW = 16  # points, of the arrow from what lies beyond the last step
 _COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PURPLE, style.SKY)
@@ -35,34 +39,86 @@ def section(analysed: Analysed, drawn: str, why_no_law: str = "") -> Section:
     ``why_no_law`` says why no law was fitted to the runs.
     """
     findings = analysed.findings
-    body = f'<p class="lead">{text(sentence(findings.verdict))}</p>\n'
-    asked = analysed.experiment.question
-    if analysed.experiment.reproduces:
-        asked += f" Reproduces {analysed.experiment.reproduces}."
-    body += paragraph(asked)
+    body = answer(analysed)
     body += bullets([_claim(claim) for claim in findings.claims])
     if analysed.left_out:
         body += note(sentence(analysed.left_out))
     body += f'<div class="figures">{drawn}</div>\n' if drawn else ""
     for rows in findings.tables:
         body += table(rows.caption, rows.head, rows.rows, rows.text_columns)
-    measures = [
-        (name, "not measured" if value is None else f"{value:.6g}")
-        for name, value in findings.measures.items()
-    ]
-    if findings.literature:
-        published = [(p.what, p.theirs, p.ours, p.source) for p in findings.literature]
-        head = ("what", "theirs", "ours", "source")
-        body += table("Beside the literature", head, published, 4)
+    body += literature(findings, "Beside the literature")
     body += bullets([sentence(words) for words in findings.notes])
     body += paragraph(sentence(f"no scaling law: {why_no_law}")) if why_no_law else ""
-    body += "<details><summary>The measures that scripts read</summary>"
-    body += listing("\n".join(f"{name} = {value}" for name, value in measures)) + "</details>\n"
+    body += measures(findings)
     return Section(anchor="findings", heading="Findings", body=body)
+
+
+def summary_section(
+    analysed: Analysed, drawn: str, *, heading: str, anchor: str, left_out: str, report: str
+) -> Section:
+    """One of several experiments on a page: verdict, claims, a figure, literature, numbers.
+
+    ``left_out`` says which runs are missing; ``report`` is the command for all the rest.
+    """
+    findings = analysed.findings
+    body = answer(analysed)
+    decided = [claim for claim in findings.claims if claim.established is not None]
+    body += bullets([_claim(claim) for claim in decided])
+    for claim in findings.claims:
+        if claim.established is None:
+            body += note(_claim(claim))
+    body += note(sentence(left_out)) if left_out else ""
+    body += f'<div class="figures">{drawn}</div>\n' if drawn else ""
+    body += literature(findings, f"{heading}: beside the literature")
+    body += measures(findings)
+    seconds = sum(run.record.seconds for run in analysed.evidence.runs)
+    runs = count_of(len(analysed.evidence.runs), "finished run")
+    body += paragraph(f"{runs}, {format_seconds(seconds)} of training. Tables and all figures:")
+    body += listing(report)
+    return Section(anchor=anchor, heading=heading, body=body)
+
+
+def answer(analysed: Analysed) -> str:
+    """The question, and the verdict that answers it."""
+    asked = analysed.question
+    if analysed.experiment.reproduces:
+        asked += f" Reproduces {analysed.experiment.reproduces}."
+    verdict = text(sentence(analysed.findings.verdict))
+    return f'<p class="lead">{text(asked)}</p>\n<p><strong>{verdict}</strong></p>\n'
+
+
+def literature(findings: Findings, caption: str) -> str:
+    """Published figures and ours."""
+    rows = [(p.what, p.theirs, p.ours, p.source) for p in findings.literature]
+    return table(caption, ("what", "theirs", "ours", "source"), rows, 4) if rows else ""
+
+
+def measures(findings: Findings) -> str:
+    """The measures with their units, which a click shows."""
+    lines = [
+        f"{name} = {_number(value)} {findings.unit(name)}".rstrip()
+        for name, value in findings.measures.items()
+    ]
+    return details(f"{count_of(len(lines), 'measure')} with units", listing("\n".join(lines)))
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.6g}"
 
 
 def _claim(claim: Claim) -> str:
     return sentence(f"{claim.standing}: {claim.says} ({claim.because})")
+
+
+def plot(figure: Figure, name: str = "") -> Plot:
+    """The figure as the page sets it; its files have its own name, or ``name``."""
+    return Plot(
+        name=name or figure.name,
+        shows=figure.title,
+        caption=figure.caption,
+        make=functools.partial(draw, figure),
+        wide=True,
+    )
 
 
 def draw(figure: Figure) -> Drawing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 from scaling_law.errors import ConfigError
@@ -59,8 +58,8 @@ def write_report(
             write_arms(sweep, evidence, arms, place)
             return place.page
         with style.applied():
-            for plot in _experiment_plots(analysed):
-                findings_drawn += saved(plot, place.figures)
+            for figure in analysed.findings.figures if analysed else ():
+                findings_drawn += saved(experiment.plot(figure), place.figures)
             for plot in _plots(evidence):
                 drawn += saved(plot, place.figures)
         write_tables(evidence, place.tables)
@@ -68,19 +67,6 @@ def write_report(
     except OSError as problem:
         raise cannot_write(place, problem) from None
     return place.page
-
-
-def _experiment_plots(analysed: Analysed | None) -> list[Plot]:
-    return [
-        Plot(
-            name=figure.name,
-            shows=figure.title,
-            caption=figure.caption,
-            make=functools.partial(experiment.draw, figure),
-            wide=True,
-        )
-        for figure in (analysed.findings.figures if analysed else ())
-    ]
 
 
 _BETWEEN = "\0"

@@ -131,11 +131,17 @@ def bullets(items: Sequence[object]) -> str:
     return f"<ul>{''.join(f'<li>{text(item)}</li>' for item in items)}</ul>\n" if items else ""
 
 
-def card(heading: str, big: str, words: Sequence[str], raised: str = "") -> str:
-    """A box with one large figure; ``raised`` follows it as an exponent."""
+def card(
+    heading: str, big: str, words: Sequence[str], raised: str = "", *, anchor: str = ""
+) -> str:
+    """A box with one large figure; ``raised`` follows it as an exponent.
+
+    Its heading leads to the section with this ``anchor``.
+    """
     lines = "".join(f"<p>{text(word)}</p>" for word in words if word)
     large = text(big) + (f"<sup>{text(raised)}</sup>" if raised else "")
-    return f'<div class="card"><h3>{text(heading)}</h3><p class="big">{large}</p>{lines}</div>'
+    head = f'<a href="#{anchor}">{text(heading)}</a>' if anchor else text(heading)
+    return f'<div class="card"><h3>{head}</h3><p class="big">{large}</p>{lines}</div>'
 
 
 def table(
@@ -209,6 +215,11 @@ def choices(groups: Sequence[tuple[str, str, Sequence[tuple[str, str]], str]]) -
         "zoom; press a series to hide it.</p>"
         '<output id="chosen" aria-live="polite"></output></form>\n'
     )
+
+
+def details(summary: str, body: str) -> str:
+    """HTML that opens by a click."""
+    return f"<details><summary>{text(summary)}</summary>{body}</details>\n"
 
 
 def listing(lines: str) -> str:

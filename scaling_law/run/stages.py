@@ -50,10 +50,26 @@ def experiment_of(config: SweepConfig) -> Choice | None:
 
 
 def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
-    """Train every stage that the experiment proposes; returns the exit code.
+    """Train every stage that the experiment proposes and print its findings; the exit code.
 
-    Raises ``ConfigError`` where the folder holds another experiment, or a proposal that cannot be
-    planned, and as ``run_sweep`` otherwise.
+    Raises as ``train_stages``.
+    """
+    sweep, choice, code = train_stages(request, say, train=train)
+    if code == EXIT_OK:
+        values = {} if choice.settings is None else parts.set_fields(choice.settings)
+        result = analyse(sweep, choice.reference, choice.part, values)
+        show(findings_text(result.findings))
+        say(f"next: {report_command(sweep)}")
+    return code
+
+
+def train_stages(
+    request: Request, say: Say, *, train: Train = run_sweep
+) -> tuple[SweepDir, Choice, int]:
+    """Train every stage that the experiment proposes.
+
+    Returns the sweep, the experiment and the exit code. Raises ``ConfigError`` where the folder
+    holds another experiment, or a proposal that cannot be planned, and as ``run_sweep`` otherwise.
     """
     config = inputs(request, say).config
     choice = experiment_of(config)
@@ -78,10 +94,10 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
         sweep, plan, outcome = train(rounds.request(number), say)
         say(closing(sweep, plan, outcome, last=False))
         if outcome.exit_code != EXIT_OK:
-            return outcome.exit_code
+            return sweep, choice, outcome.exit_code
         changes = _proposed(sweep, choice, experiment)
         if changes is None:
-            break
+            return sweep, choice, EXIT_OK
         if number == MOST_STAGES:
             raise ConfigError(
                 f"{sweep.path}: the experiment proposes more than {MOST_STAGES} stages; its"
@@ -92,11 +108,6 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
         decided = {"stage": number, "changes": changes}
         rounds.decide(number, _stage_yaml(sweep, config, number, changes), decided)
         say(f"stage {number}: {json.dumps(changes)}")
-    values = {} if choice.settings is None else parts.set_fields(choice.settings)
-    result = analyse(sweep, choice.reference, experiment, values)
-    show(findings_text(result.findings))
-    say(f"next: {report_command(sweep)}")
-    return EXIT_OK
 
 
 def _proposed(sweep: SweepDir, choice: Choice, experiment: Experiment) -> Mapping[str, Any] | None:

@@ -15,6 +15,7 @@ NAMES = (
     "best_of_n",
     "critical_size",
     "double_descent",
+    "downstream",
     "emergence",
     "grokking",
     "grokking_progress",
@@ -29,6 +30,11 @@ NAMES = (
 OPEN = {
     "best_of_n": {"own_log_probability_beats_majority": False},
     "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
+    "downstream": {
+        "loss_decides": False,
+        "two_steps_beat_compute": None,
+        "two_steps_beat_params_tokens": None,
+    },
     "emergence": {"digits_first": False, "likelier_with_size": None},
     "grokking": {"inverse_decay": False},
     "grokking_transformer": {

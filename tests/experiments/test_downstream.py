@@ -1,0 +1,75 @@
+"""Accuracy by way of the loss: what the analysis says of planted and of insufficient evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from scaling_law.experiment.evidence import Evidence
+from scaling_law.parts import module_of
+from tests.experiments.test_contract import experiment_of, planted_evidence
+
+downstream = module_of("experiment", "downstream")
+CHOICE = downstream.CHOICE
+
+
+@pytest.fixture(scope="module")
+def planted() -> Evidence:
+    return planted_evidence("downstream")
+
+
+def changed(evidence: Evidence, metrics) -> Evidence:
+    """The evidence with other metrics; ``metrics(record)`` gives those that change."""
+    runs = tuple(
+        dataclasses.replace(
+            run,
+            record=dataclasses.replace(
+                run.record, metrics={**run.record.metrics, **metrics(run.record)}
+            ),
+        )
+        for run in evidence.runs
+    )
+    return dataclasses.replace(evidence, runs=runs)
+
+
+def claims_of(evidence: Evidence) -> dict[str, tuple[bool | None, str]]:
+    findings = experiment_of("downstream").analyse(evidence)
+    return {claim.name: (claim.established, claim.because) for claim in findings.claims}
+
+
+def test_a_score_that_is_a_plane_of_logs_is_explained_wholly(planted):
+    ones = [one for run in planted.ended if (one := downstream.seen(run))]
+
+    def plane(one) -> float:
+        return 2 + 0.3 * math.log(one.params) - 0.1 * math.log(one.tokens)
+
+    assert downstream.unexplained(ones, plane) == pytest.approx(0, abs=1e-9)
+    assert downstream.unexplained(ones, lambda one: plane(one) ** 4) > 1e-6
+    assert downstream.unexplained(ones, lambda one: 1.0) is None
+
+
+def test_a_task_that_no_run_learns_establishes_nothing(planted):
+    chance = changed(planted, lambda record: {f"{CHOICE}.accuracy": 0.26})
+    for established, because in claims_of(chance).values():
+        assert established is None and "guessing answers 0.250" in because
+
+
+def test_a_largest_size_that_gains_nothing_is_no_test(planted):
+    same = changed(planted, lambda record: {f"{CHOICE}.accuracy": 0.5})
+    for established, because in claims_of(same).values():
+        assert established is None and "another set of questions" in because
+
+
+def test_few_questions_cannot_tell_two_ways_apart(planted):
+    few = changed(planted, lambda record: {f"{CHOICE}.questions": 40.0})
+    established, because = claims_of(few)["two_steps_beat_compute"]
+    assert established is None and "another set of questions" in because
+
+
+def test_one_size_or_horizon_is_too_few(planted):
+    (size, *_) = sorted({run.record.params_matmul for run in planted.ended})
+    some = tuple(run for run in planted.runs if run.record.params_matmul == size)
+    for established, because in claims_of(dataclasses.replace(planted, runs=some)).values():
+        assert established is None and because
