@@ -31,7 +31,7 @@ os.environ.update(peers.ONE_THREAD)
 import numpy as np
 
 from scaling_law.errors import SlawError
-from scaling_law.fit.make_worlds import METHOD, make_worlds
+from scaling_law.fit.make_worlds import METHOD, Method, make_worlds
 from scaling_law.fit.points.points import points_from_arrays
 from scaling_law.fit.result import finite_json
 from scaling_law.fit.suite import FitSettings, joint_fits
@@ -41,15 +41,28 @@ LEAST_POINTS, LEAST_SIZES, MOST_SCORED = 8, 3, 60
 RESAMPLES = 200
 LEAST_INSIDE = 0.6
 OTHER_CONSTANTS: dict[str, tuple[float, ...]] = {
-    "compute_power": (0.0, 0.25, 1.0),
-    "weight_power": (1.0, 3.0, 4.0),
-    "no_floor": (0.1, 1.0),
+    "compute_power": (0.0, 0.5, 1.5),
+    "weight_power": (1.0, 4.0),
+    "usual.runs": (1.0, 10.0),
+    "alone": (0.0, 1.0),
+    "usual.exponent": (0.2, 0.4),
+    "usual.floor": (0.5, 0.85),
     "most_expensive": (0.1, 0.5),
-    "bend": (0.01, 0.05, 0.1),
+    "bend": (0.03, 0.1),
     "together": (0.0, 1.0),
 }
+
+
+def _with(name: str, value: float) -> Method:
+    """The method with another constant; ``usual.NAME`` is one of the usual shape."""
+    if name.startswith("usual."):
+        usual = dataclasses.replace(METHOD.usual, **{name.removeprefix("usual."): value})
+        return dataclasses.replace(METHOD, usual=usual)
+    return dataclasses.replace(METHOD, **{name: value})
+
+
 METHODS = {
-    f"{name} {value:g}": dataclasses.replace(METHOD, **{name: value})
+    f"{name} {value:g}": _with(name, value)
     for name, values in OTHER_CONSTANTS.items()
     for value in values
 }

@@ -12,11 +12,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling_law.design.variance import PlantedLaw, Runs, columns, draws, planted_from
+from scaling_law.design.variance import (
+    PlantedLaw,
+    Runs,
+    anchors,
+    columns,
+    draws,
+    planted_from,
+    through,
+)
 from scaling_law.errors import FitError
 from scaling_law.fit.laws import Law, load_law
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.solve import Objective, Problem
+from scaling_law.fit.worlds import Worlds
 from scaling_law.forecast.published import published_law
 
 # `slaw fit results/reference/quick-cpu`: installed corpus, BPE of 1,024, matmul parameters.
@@ -32,8 +41,6 @@ REFERENCE: dict[str, dict[str, float]] = {
 SMALL_PARAMS = 1e7
 _PUBLISHED = "besiroglu2024"
 DRAWS = 5
-# Besides the law to forecast with, laws whose residuals are within this factor of its own.
-_AS_GOOD = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,12 @@ class Prior:
 
     ``planted``: the laws, the most likely one first.
     ``origin``: where they come from, in words for the user.
+    ``weights``: how much each counts; empty: all the same.
     """
 
     planted: tuple[PlantedLaw, ...]
     origin: str
+    weights: tuple[float, ...] = ()
 
     @property
     def laws(self) -> tuple[str, ...]:
@@ -78,38 +87,44 @@ def prior_of(runs: Runs, *, seed: int = 0) -> Prior:
     return Prior(tuple(_with_draws(centres, runs, seed)), origin)
 
 
-def prior_from_fits(fits: Mapping[str, FitResult], best: str, *, seed: int = 0) -> Prior:
-    """The fit so far: the law to forecast with, those that fit about as well, their resamples.
+def prior_from_fits(
+    fits: Mapping[str, FitResult],
+    best: str,
+    runs: Runs,
+    worlds: Worlds | None = None,
+    *,
+    seed: int = 0,
+) -> Prior:
+    """The fit so far: the law that is shown, and the worlds that its forecasts are made over.
 
-    Raises ``FitError`` where no law's fit may be extrapolated (a parameter at its bound, say).
+    Each law of the worlds is planted ``DRAWS`` times, with the parameters of some of them; they
+    share its weight. The law that is shown counts as one draw more. Without worlds it is the only
+    one, with its resamples. Raises ``FitError`` where its fit may not be extrapolated (a parameter
+    at its bound, say).
     """
-    usable = {
-        name: fit
-        for name, fit in fits.items()
-        if fit.status == "converged"
-        and {"params", "tokens"} <= set(fit.law.variables)
-        and fit.law.fitted_on == "all"
-    }
-    if best not in usable:
-        why = fits[best].message if best in fits else "no joint law could be fitted"
+    fit = fits.get(best)
+    if fit is None or fit.status != "converged":
+        why = fit.message if fit else "no joint law could be fitted"
         raise FitError(f"the law to forecast with ({best or 'none'}) does not extrapolate: {why}")
-    least = usable[best].rms_log_residual
-    chosen = [best] + [
-        name
-        for name, fit in usable.items()
-        if name != best and fit.rms_log_residual <= _AS_GOOD * least
-    ]
-    planted: list[PlantedLaw] = []
+    planted, weights = [planted_from(fit)], [1.0]
     generator = np.random.default_rng(seed)
-    for name in chosen:
-        fit = usable[name]
-        planted.append(planted_from(fit))
-        rows = generator.permutation(len(fit.samples))[:DRAWS]
-        for row in sorted(rows.tolist()):
-            sample = dict(zip(fit.params, fit.samples[row], strict=True))
-            planted.append(planted_from(fit, sample))
-    finite = [one for one in planted if np.isfinite(one.internal).all()]
-    return Prior(tuple(finite), f"the fit so far ({', '.join(chosen)}) and its resamples")
+    if worlds is None:
+        for row in np.sort(generator.permutation(len(fit.samples))[:DRAWS]).tolist():
+            planted.append(planted_from(fit, dict(zip(fit.params, fit.samples[row], strict=True))))
+            weights.append(1.0)
+        origin = f"the fit so far ({best}) and its resamples"
+    else:
+        losses = worlds.without_misfit().log_loss(*anchors(runs))
+        for name, share in worlds.laws.items():
+            rows = np.flatnonzero(np.array(worlds.law) == name)
+            some = np.sort(generator.permutation(rows)[:DRAWS])
+            law = fits[name].law if name in fits else load_law(name)
+            planted += through(law, runs, losses[rows].mean(axis=0), losses[some])
+            weights += [share * DRAWS / len(some)] * len(some)
+        shares = (f"{name} {100 * share:.0f}%" for name, share in worlds.laws.items())
+        origin = f"the worlds of the fit so far ({', '.join(shares)})"
+    known = [row for row, one in enumerate(planted) if np.isfinite(one.internal).all()]
+    return Prior(tuple(planted[row] for row in known), origin, tuple(weights[row] for row in known))
 
 
 def _with_draws(centres: Sequence[PlantedLaw], runs: Runs, seed: int) -> list[PlantedLaw]:

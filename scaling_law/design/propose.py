@@ -252,7 +252,9 @@ def propose(
     now = _now(goal, prior, catalog, so_far, noise, convention)
     _refuse_within(now, goal, offer, profile)
     assert now.params is not None and now.tokens is not None
-    posterior = posterior_of(prior.planted, catalog.runs, (now.params, now.tokens), noise)
+    posterior = posterior_of(
+        prior.planted, catalog.runs, (now.params, now.tokens), noise, prior.weights
+    )
     search = Search(posterior, catalog.costs, catalog.space, _minimums(catalog))
     tokens = {config.data_spec: train_tokens}
     components = {config.data_spec: component_tokens}
@@ -294,7 +296,8 @@ def _convention(so_far: FitSoFar | None) -> str:
 def _prior(catalog: Catalog, so_far: FitSoFar | None) -> Prior:
     if so_far is None:
         return prior_of(catalog.runs)
-    return prior_from_fits(so_far.known.laws, so_far.known.best_law)
+    known = so_far.known
+    return prior_from_fits(known.laws, known.best_law, catalog.runs, known.worlds)
 
 
 def _noise(so_far: FitSoFar | None) -> Noise:
@@ -475,10 +478,7 @@ def _expected(
     laws = [load_law(name) for name in (*prior.laws, *(worlds.laws if worlds else ()))]
     planted, counts, flops = prior.planted[0], _counts(convention), catalog.flops[rows]
     alone = expected_fits(planted, (), runs, groups, noise, counts, flops=flops)
-    power = METHOD.compute_power
-    weighted = expected_fits(
-        planted, laws, runs, groups, noise, counts, flops=flops, compute_power=power
-    )
+    weighted = expected_fits(planted, laws, runs, groups, noise, counts, flops=flops, method=METHOD)
     return alone[planted.law.name], weighted
 
 

@@ -19,7 +19,9 @@ import numpy as np
 from scaling_law.design.prior import problem_like
 from scaling_law.design.variance import Noise, PlantedLaw, Runs, columns, posterior_of
 from scaling_law.fit.laws.law import Floats, Law
+from scaling_law.fit.make_worlds import Method
 from scaling_law.fit.result import FitResult
+from scaling_law.fit.usual import UsualShape
 
 _SAMPLES = 200
 
@@ -33,12 +35,12 @@ def expected_fits(
     convention: dict[str, str],
     *,
     flops: Floats | None = None,
-    compute_power: float = 0.0,
+    method: Method | None = None,
 ) -> dict[str, FitResult]:
     """The planted law and each of ``laws`` as fitted to ``runs``, by the law's name.
 
     ``trunks`` groups all the runs. ``flops`` [n] are the runs' FLOPs as ``convention`` counts them,
-    6ND unless given. A run counts in a fit as its FLOPs to ``compute_power``.
+    6ND unless given. ``method`` fits as for ``fit.make_worlds``, with its weights and its pull.
     """
     flops = columns(runs.params, runs.tokens)["flops"] if flops is None else flops
     ranges = (("params", runs.params), ("tokens", runs.tokens), ("flops", flops))
@@ -53,10 +55,11 @@ def expected_fits(
     losses = planted.at(runs.params, runs.tokens)[0]
     drawn = losses + _noises(planted, runs, trunks, noise)
     every = {law.name: law for law in (planted.law, *laws)}
-    weights = flops**compute_power
+    weights = flops**method.compute_power if method else np.ones(len(flops))
     weights = weights / weights.mean()
+    usual = method.usual if method else None
     return {
-        name: _expected(law, planted, runs, drawn, weights, noise, shared)
+        name: _expected(law, planted, runs, drawn, weights, noise, usual, shared)
         for name, law in every.items()
     }
 
@@ -77,7 +80,7 @@ def _noises(
 
 def _expected(
     law: Law, planted: PlantedLaw, runs: Runs, drawn: Floats, weights: Floats, noise: Noise,
-    shared: Mapping[str, Any],
+    usual: UsualShape | None, shared: Mapping[str, Any],
 ) -> FitResult:  # fmt: skip
     problem = problem_like(law, planted, runs)
     starts = problem.starts(8)
@@ -85,10 +88,16 @@ def _expected(
     optimum = solution.internal[solution.best]
     same = law.name == planted.law.name
     params = public(law, planted.internal) if same else problem.form(optimum)
-    near, alike = (np.tile(row, (len(drawn), 1)) for row in (optimum, weights))
-    refits = problem.solve(near, alike, targets=drawn, max_steps=200)
     losses = law.predict(params, columns(runs.params, runs.tokens))
     apart = float(np.sqrt(np.mean((np.log(losses) - problem.target) ** 2)))
+    near, alike = (np.tile(row, (len(drawn), 1)) for row in (optimum, weights))
+    pull = usual and usual.pull(
+        law,
+        np.exp(drawn.min(axis=1)),
+        np.full(len(drawn), 0.5 * (apart**2 + noise.new_run_log**2)),  # as ``mse_log`` scores
+        np.random.default_rng(1),
+    )
+    refits = problem.solve(near, alike, targets=drawn, max_steps=200, pull=pull or None)
     forms = map(problem.form, refits.internal)
     return FitResult(
         law=law,

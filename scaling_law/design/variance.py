@@ -164,6 +164,7 @@ class Posterior:
     ``features``: the misfit's features at the runs, of standard normal weights [n, j].
     ``target_features``: the same at the target [j].
     ``noise``: of the runs.
+    ``weights``: how much each planted law counts; they add up to 1 [S].
     """
 
     laws: tuple[str, ...]
@@ -173,6 +174,7 @@ class Posterior:
     features: Floats
     target_features: Floats
     noise: Noise
+    weights: Floats
     _by_trunk: dict[Trunk, Information] = field(default_factory=dict)
 
     def information(self, trunk: Trunk) -> Information:
@@ -215,16 +217,24 @@ class Posterior:
     def score(self, variance: Floats) -> Floats:
         """What a design makes small: mean over planted laws of log(variance + a new run's own).
 
-        The mean is of logarithms, so that no single law under which the forecast is hopeless
-        decides. What lies below a new run's noise is not worth buying. ``variance`` [..., S].
+        By their weights. The mean is of logarithms, so that no single law under which the forecast
+        is hopeless decides. What lies below a new run's noise is not worth buying. ``variance``
+        [..., S].
         """
-        return np.asarray(np.log(variance + self.noise.new_run_log**2).mean(axis=-1))
+        return np.asarray(np.log(variance + self.noise.new_run_log**2) @ self.weights)
 
 
 def posterior_of(
-    planted: Sequence[PlantedLaw], runs: Runs, target: tuple[float, float], noise: Noise
+    planted: Sequence[PlantedLaw],
+    runs: Runs,
+    target: tuple[float, float],
+    noise: Noise,
+    weights: Sequence[float] | None = None,
 ) -> Posterior:
-    """The gradients of ``runs`` and of the ``target`` (params, tokens) under each planted law."""
+    """The gradients of ``runs`` and of the ``target`` (params, tokens) under each planted law.
+
+    ``weights`` say how much each counts, the same unless given.
+    """
     width = max(len(one.internal) for one in planted)
     there = np.array([target[0]]), np.array([target[1]])
     features, target_features = _misfit(runs, there)
@@ -245,10 +255,11 @@ def posterior_of(
         features=noise.misfit_log * features,
         target_features=noise.misfit_log * target_features[0],
         noise=noise,
+        weights=np.array(weights or [1.0] * len(planted)) / sum(weights or [1.0] * len(planted)),
     )
 
 
-def _anchors(runs: Runs) -> tuple[Floats, Floats]:
+def anchors(runs: Runs) -> tuple[Floats, Floats]:
     """Nine places over the runs' box in params and tokens per param, [9] each."""
     return _lattice(runs, _ANCHORS, _ANCHORS)
 
@@ -285,7 +296,7 @@ def _misfit(runs: Runs, there: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
 
 def whitening(planted: PlantedLaw, runs: Runs) -> Floats:
     """[k, k]: internal parameters = this times coordinates whose prior is standard normal."""
-    slopes = planted.at(*_anchors(runs))[1]
+    slopes = planted.at(*anchors(runs))[1]
     precision = slopes.T @ slopes / PRIOR_LOG**2
     # scaled first: coefficients and exponents differ by orders of magnitude
     scale = 1 / np.sqrt(np.maximum(np.diag(precision), 1e-300))
@@ -299,13 +310,19 @@ def draws(
     planted: PlantedLaw, runs: Runs, count: int, generator: np.random.Generator
 ) -> list[PlantedLaw]:
     """``count`` laws near ``planted``: refitted to anchors whose losses differ a little."""
-    law = planted.law
-    params, tokens = _anchors(runs)
-    known = columns(params, tokens)
-    losses = np.exp(planted.at(params, tokens)[0])
-    problem = Problem(law, {v: known[v] for v in law.variables}, losses, Objective(loss="mse_log"))
-    near = problem.solve(problem.starts(8))
-    optimum = near.internal[near.best]
-    targets = np.log(losses) + DRAW_LOG * generator.standard_normal((count, len(losses)))
-    refits = problem.solve(np.tile(optimum, (count, 1)), targets=targets, max_steps=200)
+    losses = planted.at(*anchors(runs))[0]
+    noise = DRAW_LOG * generator.standard_normal((count, len(losses)))
+    return through(planted.law, runs, losses, losses + noise)
+
+
+def through(law: Law, runs: Runs, near: Floats, log_losses: Floats) -> list[PlantedLaw]:
+    """``law`` fitted to each of ``log_losses`` [c, 9] at the anchors, from its fit to ``near``."""
+    known = columns(*anchors(runs))
+    some = {variable: known[variable] for variable in law.variables}
+    problem = Problem(law, some, np.exp(near), Objective(loss="mse_log"))
+    first = problem.solve(problem.starts(8))
+    optimum = first.internal[first.best]
+    refits = problem.solve(
+        np.tile(optimum, (len(log_losses), 1)), targets=log_losses, max_steps=200
+    )
     return [PlantedLaw(law, law.internal(problem.form(row))) for row in refits.internal]

@@ -1,10 +1,11 @@
 """Makes the worlds of a forecast: laws weighted by held-out runs, with resamples and a misfit.
 
-Each law is fitted with weights that grow with compute (``fit.weighted``). It weighs the more, the
-nearer it came to runs that were held out because they are larger or more expensive, and brings
-its resamples. What neither explains is a misfit: beyond the most expensive runs the loss falls by a
-factor faster or more slowly than the law has it. That factor is drawn for every world, as widely
-as the laws together missed the held-out runs; so the misfit grows with the distance from the data.
+Each law is fitted with weights that grow with compute, once with a pull towards the shape that laws
+usually have and once without (``fit.weighted``). Each of these fits weighs the more, the nearer it
+came to runs that were held out because they are larger or more expensive, and brings its resamples.
+What neither explains is a misfit: beyond the most expensive runs the loss falls by a factor faster
+or more slowly than the law has it. That factor is drawn for every world, as widely as the laws
+together missed the held-out runs; so the misfit grows with the distance from the data.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.solver.student import t_reach
 from scaling_law.fit.surface import Surface
+from scaling_law.fit.usual import NO_SHAPE, USUAL, UsualShape
 from scaling_law.fit.weighted import WeightedFit, weighted_fit, widening
 from scaling_law.fit.worlds import (
     FEWEST_WORLDS,
@@ -41,6 +44,10 @@ _NO_ERROR = 1e-16
 _COPIES = 200
 # The misfit's factor differs from 1 by less than this: every world's loss falls.
 _MOST_BEND = 0.8
+# The errors that a verdict shows hold for this share of the runs.
+SHOWN_LEVEL = 0.9
+# The misfit is made at most this many times larger for them, in steps that halve so many times.
+_MOST_WIDER, _HALVINGS = 4.0, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +57,8 @@ class Method:
     ``laws``: the laws that count.
     ``compute_power``: a run's weight in a fit is its FLOPs to this power.
     ``weight_power``: a law's weight is its error on held-out runs to minus this power.
-    ``no_floor``: weight before any run is held out of a law without an irreducible loss, over that
-        of a law with one: where runs far above it cannot tell, text has an entropy.
+    ``usual``: the shape that fits are pulled towards.
+    ``alone``: weight of a fit without that pull before any run is held out, over that of one with.
     ``most_expensive``: runs with at least this share of the largest FLOPs are the most expensive
         ones; the misfit begins at their mean size and tokens.
     ``bend``: scale of the misfit's factor about 1 where no run was held out.
@@ -59,13 +66,14 @@ class Method:
     ``together``: correlation of the factors of size and of tokens.
     """
 
-    laws: tuple[str, ...] = ("chinchilla", "skaling", "coupled")
-    compute_power: float = 0.5
+    laws: tuple[str, ...] = ("chinchilla", "skaling")
+    compute_power: float = 1.0
     weight_power: float = 2.0
-    no_floor: float = 0.3
+    usual: UsualShape = USUAL
+    alone: float = 0.3
     most_expensive: float = 0.25
-    bend: float = 0.02
-    bend_rollouts: int = 2
+    bend: float = 0.01
+    bend_rollouts: int = 4
     together: float = 0.5
 
 
@@ -77,13 +85,15 @@ def make_worlds(
     fits: Mapping[str, FitResult],
     *,
     best: str,
+    shown_errors: Sequence[tuple[float, float]] = (),
     method: Method = METHOD,
 ) -> Worlds | None:
     """The worlds of a forecast from ``points``; deterministic.
 
     ``fits`` are the joint laws by name, ``best`` the law whose parameters are shown. Where held-out
     runs do not say how good the laws are, there is that law only, and a note. None where it has no
-    resamples, or its form no surface.
+    resamples, or its form no surface. ``shown_errors`` are (FLOPs over the largest fitted, error)
+    of the rollouts that a reader sees: at such a distance the interval is not narrower.
     """
     main = fits.get(best)
     if main is None or main.status != "converged" or not main.samples or not surfaces_of(main):
@@ -91,47 +101,63 @@ def make_worlds(
     names = [name for name in method.laws if name in fits and fits[name].usable]
     folds = [held for held in comparing_folds(points) if (~held).sum() >= _LEAST_FITTED]
     names = names if folds else []
-    laws = [law for name in names if (law := _law(points, fits[name], folds, method)) is not None]
+    shapes = ((1.0, method.usual), (method.alone, NO_SHAPE))
+    laws = [
+        law
+        for name in names
+        for prior, shape in shapes
+        if prior > 0 and (law := _law(points, fits[name], folds, method, shape, prior)) is not None
+    ]
     if not laws:
         note = f"one law only, {best}: held-out runs do not say how good the others are"
         noise = _noise(points, [(1.0, main.residual_scatter_log)])
         worlds = worlds_of({best: main}, noise_log=noise * widening(points), notes=(note,))
-        return worlds and _bent(
-            _beyond(worlds, points, method), method.bend, method.bend_rollouts, method
-        )
-    weights = _weights(laws, method)
-    noise = _noise(points, [(w, law.fit.scatter_log) for w, law in zip(weights, laws, strict=True)])
-    scale, free = _bend(points, laws, weights, folds, noise, method)
-    members = [
-        (law.name, weight, law.fit.resampled or (law.fit.surface,))
-        for law, weight in zip(laws, weights.tolist(), strict=True)
-    ]
-    worlds = worlds_without_misfit(members, noise_log=noise * widening(points))
-    return _bent(_beyond(worlds, points, method), scale, free, method)
+        if worlds is None:
+            return None
+        scale, free = method.bend, method.bend_rollouts
+    else:
+        weights = _weights(laws, method)
+        scatters = [(w, law.fit.scatter_log) for w, law in zip(weights, laws, strict=True)]
+        noise = _noise(points, scatters)
+        scale, free = _bend(points, laws, weights, folds, noise, method)
+        members = [
+            (law.name, weight, law.fit.resampled or (law.fit.surface,))
+            for law, weight in zip(laws, weights.tolist(), strict=True)
+        ]
+        worlds = worlds_without_misfit(members, noise_log=noise * widening(points))
+    bent = _bent(_beyond(worlds, points, method), scale, free, method)
+    return _as_wide(bent, float(points.flops.max()), shown_errors)
 
 
 @dataclass(frozen=True)
 class _Law:
-    """One law among the worlds.
+    """One fit of a law among the worlds.
 
     ``name``: the law's name.
-    ``has_floor``: whether it has an irreducible loss.
+    ``prior``: its weight before any run is held out.
     ``fit``: fitted with weights, also without each fold.
     ``errors_log``: log of measured / predicted loss of each fold's points.
     """
 
     name: str
-    has_floor: bool
+    prior: float
     fit: WeightedFit
     errors_log: Sequence[Floats]
 
 
-def _law(points: FitPoints, fit: FitResult, folds: Sequence[Mask], method: Method) -> _Law | None:
-    """The law fitted with weights; None where some fold leaves too little to fit it to."""
+def _law(
+    points: FitPoints,
+    fit: FitResult,
+    folds: Sequence[Mask],
+    method: Method,
+    shape: UsualShape,
+    prior: float,
+) -> _Law | None:
+    """The law fitted with weights and a pull; None where a fold leaves too little to fit it to."""
     scoring = (
         Objective(loss="mse_log") if fit.huber_delta is None else Objective(delta=fit.huber_delta)
     )
-    weighted = weighted_fit(points, fit.law, scoring, folds, method.compute_power)
+    weighted = weighted_fit(points, fit.law, scoring, folds, method.compute_power, shape)
     if weighted is None or None in weighted.without:
         return None
     errors = [
@@ -141,15 +167,14 @@ def _law(points: FitPoints, fit: FitResult, folds: Sequence[Mask], method: Metho
     ]
     if not all(np.isfinite(error).all() for error in errors):
         return None
-    floor = any(not term.slopes for term in fit.law.terms)
-    return _Law(name=fit.law.name, has_floor=floor, fit=weighted, errors_log=errors)
+    return _Law(name=fit.law.name, prior=prior, fit=weighted, errors_log=errors)
 
 
 def _weights(laws: Sequence[_Law], method: Method) -> Floats:
-    """The weight of each law, from its root mean square error over the folds and its prior."""
+    """The weight of each fit, from its prior and root mean square error over the folds."""
     squares = np.array([np.mean([np.mean(e**2) for e in law.errors_log]) for law in laws])
-    prior = np.array([1.0 if law.has_floor else method.no_floor for law in laws])
     # a perfect forecast of all held-out runs, of invented losses, has all the weight
+    prior = np.array([law.prior for law in laws])
     shares = prior * (max(squares.min(), _NO_ERROR) / np.maximum(squares, _NO_ERROR)) ** (
         method.weight_power / 2
     )
@@ -242,6 +267,43 @@ def _bent(worlds: Worlds, scale: float, free: int, method: Method) -> Worlds:
     data = method.together * size + math.sqrt(1 - method.together**2) * other
     data = np.clip(data, -_MOST_BEND, _MOST_BEND)
     return dataclasses.replace(worlds, size_bend=1 + size, data_bend=1 + data)
+
+
+def _as_wide(worlds: Worlds, largest: float, shown: Sequence[tuple[float, float]]) -> Worlds:
+    """``worlds`` with a misfit so large that no interval is narrower than the ``shown`` errors.
+
+    An interval is compared where params and tokens lie equally far beyond the edges, at the
+    error's multiple of the ``largest`` FLOPs. Where the loss hardly falls any more, a change of its
+    slope does not widen it; a new run's noise then does.
+    """
+    if not shown:
+        return worlds
+    factors, errors = (np.array(column) for column in zip(*shown, strict=True))
+    beyond = (np.log(factors * largest / 6) - worlds.size_edge - worlds.data_edge) / 2
+    places = np.exp(worlds.size_edge + beyond), np.exp(worlds.data_edge + beyond)
+
+    def times(factor: float) -> Worlds:
+        bends = {
+            name: 1 + np.clip(factor * (getattr(worlds, name) - 1), -_MOST_BEND, _MOST_BEND)
+            for name in ("size_bend", "data_bend")
+        }
+        return dataclasses.replace(worlds, **bends)
+
+    def narrow(some: Worlds) -> bool:
+        ends = some.interval(*places, SHOWN_LEVEL)
+        return ends is not None and bool((np.expm1((ends[1] - ends[0]) / 2) < errors).any())
+
+    if not narrow(worlds):
+        return worlds
+    if narrow(times(_MOST_WIDER)):
+        reach = NormalDist().inv_cdf((1 + SHOWN_LEVEL) / 2)
+        noise = float(np.log1p(errors.max())) / reach
+        return dataclasses.replace(times(_MOST_WIDER), noise_log=max(noise, worlds.noise_log))
+    low, high = 0.0, math.log(_MOST_WIDER)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if narrow(times(math.exp(middle))) else (low, middle)
+    return times(math.exp(high))
 
 
 def _quantiles(count: int, free: int) -> Floats:

@@ -31,12 +31,12 @@ def loss_words(prediction: Prediction) -> tuple[str, str]:
         level += f" over {len(prediction.by_law)} laws"
     if prediction.figures_refused:
         return " to ".join(outward_range(low, high)), level
-    decimals = _decimals(low, high)
+    decimals = interval_decimals(low, high)
     ends = f"{low:.{decimals}f} to {high:.{decimals}f}"
     return f"{prediction.loss_nats:.{decimals}f}", f"{level} {ends}"
 
 
-def _decimals(low: float, high: float) -> int:
+def interval_decimals(low: float, high: float) -> int:
     """The decimals that an interval supports."""
     return min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
 
@@ -105,7 +105,7 @@ def own_loss_lines(prediction: Prediction) -> list[str]:
 
 
 def _losses_by_law(prediction: Prediction) -> list[str]:
-    decimals = max(2, _decimals(prediction.low_nats or 0.0, prediction.high_nats or 0.0))
+    decimals = max(2, interval_decimals(prediction.low_nats or 0.0, prediction.high_nats or 0.0))
     return [f"{one.loss_nats:.{decimals}f}" for one in prediction.by_law]
 
 

@@ -219,16 +219,17 @@ def _fit_data(data: FitData, settings: FitSettings) -> FitSuite:
         why = next(iter(laws.values())).message
         left = f"; left out: {listed(points.dropped)}" if points.dropped else ""
         raise FitError(f"no law can be fitted: {why}{left}")
+    validation = validate(points, law=best or "chinchilla", refitter=refitters.get(best))
     return FitSuite(
         points=points,
         laws=laws,
         fitted_on=fitted_on,
         isoflop=fit_isoflop(points, level=settings.level, seed=settings.seed),
         envelope=fit_envelope(points, level=settings.level),
-        validation=validate(points, law=best or "chinchilla", refitter=refitters.get(best)),
+        validation=validation,
         scores=tuple(scores),
         best_law=best,
-        worlds=make_worlds(points, laws, best=best),
+        worlds=make_worlds(points, laws, best=best, shown_errors=validation.shown_errors),
         by_convention=tuple(_conventions(data, settings, laws, best)),
         settings=settings,
         source_key=data.key,

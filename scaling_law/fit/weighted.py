@@ -2,8 +2,9 @@
 
 Where no law is exactly true, a fit to all runs alike follows the many cheap ones and misses the
 expensive ones that a forecast begins from. Weights that grow with compute let the law follow those
-instead. All fits of a law, to all runs, without those that are held out, and to resamples, are
-solved in batches.
+instead. Few of them hardly determine its shape, so the fit is pulled towards the shape that laws
+usually have (``fit.usual``). All fits of a law, to all runs, without those that are held out, and
+to resamples, are solved in batches.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from scaling_law.fit.solver.bootstrap import LEAST_CLUSTERS, MANY_CLUSTERS
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.solver.student import t_over_normal
 from scaling_law.fit.surface import Surface, surface_of
+from scaling_law.fit.usual import UsualShape
 
 _FEW_STARTS = 8
 # No trunk is dropped: a law's parameters stay determined.
@@ -32,7 +34,7 @@ RESAMPLES = 200
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedFit:
-    """One law fitted with weights that grow with compute.
+    """One law fitted with weights that grow with compute, pulled towards the usual shape.
 
     ``surface``: the law fitted to all points.
     ``without``: fitted without each fold's points; None where too few are left.
@@ -47,24 +49,33 @@ class WeightedFit:
 
 
 def weighted_fit(
-    points: FitPoints, law: Law, objective: Objective, folds: Sequence[Mask], power: float
+    points: FitPoints,
+    law: Law,
+    objective: Objective,
+    folds: Sequence[Mask],
+    power: float,
+    usual: UsualShape,
 ) -> WeightedFit | None:
-    """Fit ``law`` with weights FLOPs^``power``, also without each of ``folds``; deterministic.
+    """Fit ``law`` with weights FLOPs^``power`` and a pull to the ``usual`` shape; deterministic.
 
-    Trunks are resampled by weights drawn from a gamma distribution, which drops none: of variance 1
-    for many trunks (Rubin 1981, "The Bayesian bootstrap"), larger by the square of Student's t over
-    the normal quantile and by the fit's degrees of freedom for few. None for a law without a
-    surface.
+    Also without each of ``folds``. The pull is measured in what a typical run adds to the objective
+    of the fit without it. Trunks are resampled by weights drawn from a gamma distribution, which
+    drops none: of variance 1 for many trunks (Rubin 1981, "The Bayesian bootstrap"), larger by the
+    square of Student's t over the normal quantile and by the fit's degrees of freedom for few. Each
+    resample has a usual shape of its own. None for a law without a surface.
     """
     problem = problem_of(law, points, objective)
     starts = problem.starts(_FEW_STARTS)
     rows = [np.ones(len(points), dtype=bool), *(~held for held in folds)]
     weights = [_weights(points, some, power) for some in rows]
-    solution = problem.solve(
-        np.tile(starts, (len(rows), 1)),
-        np.repeat(weights, len(starts), axis=0),
-        rivals=np.repeat(np.arange(len(rows)), len(starts)),
-    )
+    places = np.repeat(np.arange(len(rows)), len(starts))
+    each = np.repeat(weights, len(starts), axis=0)
+    free = problem.solve(np.tile(starts, (len(rows), 1)), each, rivals=places)
+    least = np.array([points.loss_nats[some].min() for some in rows])
+    alone = np.array([free.objective[places == place].min() for place in range(len(rows))])
+    typical = alone / np.array([some.sum() for some in rows])
+    pull = usual.pull(law, least[places], typical[places])
+    solution = problem.solve(free.internal, each, rivals=places, pull=pull) if pull else free
     ends = solution.objective.reshape(len(rows), len(starts)).argmin(axis=1)
     optima = solution.internal[np.arange(len(rows)) * len(starts) + ends]
     surfaces = [
@@ -74,21 +85,24 @@ def weighted_fit(
     if surfaces[0] is None:
         return None
     resampled: list[Surface | None] = []
+    degrees = max(len(points) - len(law.names), 1)
     if points.n_clusters >= LEAST_CLUSTERS:
-        free = max(len(points) - len(law.names), 1)
-        shape = free / len(points) / widening(points) ** 2
-        trunks = np.random.default_rng(0).gamma(shape, 1 / shape, (RESAMPLES, points.n_clusters))
+        shape = degrees / len(points) / widening(points) ** 2
+        generator = np.random.default_rng(0)
+        trunks = generator.gamma(shape, 1 / shape, (RESAMPLES, points.n_clusters))
         drawn = np.maximum(trunks, _LEAST_WEIGHT)[:, points.cluster_index]
-        again = problem.solve(np.tile(optima[0], (RESAMPLES, 1)), drawn * weights[0])
+        one = np.ones(RESAMPLES)
+        shapes = usual.pull(law, least[0] * one, typical[0] * one, generator)
+        near = np.tile(optima[0], (RESAMPLES, 1))
+        again = problem.solve(near, drawn * weights[0], pull=shapes)
         resampled = [_surface(law, problem.form(end)) for end in again.internal[again.converged]]
     fitted = law.log_loss(optima[:1], problem.basis)[0][0]
     squares = float(np.average((problem.target - fitted) ** 2, weights=weights[0]))
-    free = max(len(points) - len(law.names), 1)
     return WeightedFit(
         surface=surfaces[0],
         without=tuple(surfaces[1:]),
         resampled=tuple(surface for surface in resampled if surface is not None),
-        scatter_log=float(np.sqrt(squares * len(points) / free)),
+        scatter_log=float(np.sqrt(squares * len(points) / degrees)),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from scaling_law import text_columns
 from scaling_law.errors import listed
 from scaling_law.files.record import short_unit
+from scaling_law.fit.prediction_text import interval_decimals
 from scaling_law.forecast.register import Registration
 from scaling_law.forecast.registered import RegisteredForecast, RegisteredTarget
 from scaling_law.forecast.score import ForecastScore, Score, ScoredRun, Tally
@@ -32,8 +33,7 @@ def loss_cells(target: RegisteredTarget) -> tuple[str, str]:
     """The loss and its interval, in the digits that the interval supports."""
     if target.refused:  # so far beyond the data only the range may be quoted
         return "-", " to ".join(outward_range(target.low, target.high))
-    half = (target.high - target.low) / 2
-    decimals = min(max(math.ceil(-math.log10(half)) + 1, 1), 4) if half > 0 else 4
+    decimals = interval_decimals(target.low, target.high)
     return f"{target.loss:.{decimals}f}", f"{target.low:.{decimals}f} to {target.high:.{decimals}f}"
 
 

@@ -94,7 +94,10 @@ def _optimum_lines(prediction: Prediction) -> list[str]:
         if prediction.params_exponent_interval:
             low, high = prediction.params_exponent_interval
             words += f" [{low:.2f}, {high:.2f}]"
-        lines.append(f"params ~ compute^a: a = {words} (Kaplan 2020: .73, Chinchilla 2022: .50)")
+        near = f" near {format_count(prediction.flops)} FLOPs" if prediction.flops else ""
+        lines.append(
+            f"params ~ compute^a{near}: a = {words} (Kaplan 2020: .73, Chinchilla 2022: .50)"
+        )
     return lines
 
 

@@ -118,6 +118,7 @@ def _shape_card(fitted: Fitted, target_params: float) -> str:
     if interval is not None:
         level = f"{100 * fitted.level:g}%"
         words.append(f"{level} interval of the exponent {interval[0]:.2f} to {interval[1]:.2f}.")
+    words.append("The exponent is the forecast's, in the middle of the data.")
     words.append("Kaplan 2020 found 0.73, Chinchilla 2022 0.50.")
     middle = fitted.middle_flops
     params = fitted.outlook.split.params(middle)

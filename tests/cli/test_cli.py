@@ -350,7 +350,7 @@ def test_fit_prints_one_screen_and_full_prints_the_rest(sweep, capsys):
     brief, full = run(capsys, *words)[1], run(capsys, *words, "--full")[1]
     assert len(brief.splitlines()) <= 25 < len(full.splitlines())
     assert re.search("law chinchilla, which .* at predicting held-out runs:\n    E = ", brief)
-    assert "forecasts are over 3 laws by their weights: chinchilla " in brief
+    assert "forecasts are over 2 laws by their weights: chinchilla " in brief
     assert "\nverdict: trust forecasts up to " in brief and "x the compute of the largest" in brief
     assert "left out, not_annealed: a trunk (its branches are the points): 8 runs" in brief
     assert "other laws" in full and "joint laws: rms residual" not in brief

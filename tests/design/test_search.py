@@ -24,6 +24,7 @@ from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.laws import joint_laws, load_law
 from scaling_law.fit.points.points import points_from_arrays
 from scaling_law.fit.solver.solve import Objective, Problem
+from scaling_law.fit.worlds import worlds_of
 
 PLANTED = {
     "chinchilla": {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37},
@@ -213,5 +214,32 @@ def test_a_fit_that_does_not_extrapolate_is_not_used_as_a_prior():
 
     stuck = dataclasses.replace(fit, status="at_bound", message="beta at a bound")
     with pytest.raises(FitError, match="beta at a bound"):
-        prior_from_fits({"chinchilla": stuck}, "chinchilla")
-    assert prior_from_fits({"chinchilla": fit}, "chinchilla").laws == ("chinchilla",)
+        prior_from_fits({"chinchilla": stuck}, "chinchilla", runs)
+    assert prior_from_fits({"chinchilla": fit}, "chinchilla", runs).laws == ("chinchilla",)
+
+
+def test_a_design_counts_the_laws_as_the_worlds_of_the_fit_do():
+    runs = grid()
+    at = runs.params, runs.tokens
+    losses = np.exp(planted("coupled").at(*at)[0])
+    points = points_from_arrays(*at, losses)
+    fits = {
+        name: fit_law(points, name, resamples=0) for name in ("coupled", "chinchilla", "skaling")
+    }
+    shares = {"chinchilla": 0.8, "skaling": 0.2}
+    worlds = worlds_of({name: fits[name] for name in shares}, shares, noise_log=0.0)
+    prior = prior_from_fits(fits, "coupled", runs, worlds)
+    assert prior.planted[0].law.name == "coupled", "the law that is shown"
+    weights = dict.fromkeys(prior.laws, 0.0)
+    for one, weight in zip(prior.planted, prior.weights, strict=True):
+        weights[one.law.name] += weight
+    assert weights["chinchilla"] == pytest.approx(4 * weights["skaling"])
+    assert weights["coupled"] < weights["chinchilla"]
+    assert "chinchilla 80%, skaling 20%" in prior.origin
+    for one in prior.planted[1:]:
+        expected = np.log(one.law.predict(fits[one.law.name].params, columns(*at)))
+        assert one.at(*at)[0] == pytest.approx(expected, abs=1e-4)
+    posterior = posterior_of(prior.planted, runs, (1e8, 1e9), Noise(), prior.weights)
+    variance = posterior.variance(posterior.whole(trunks_of()))
+    logs = np.log(variance + Noise().new_run_log ** 2)
+    assert posterior.score(variance) == pytest.approx(np.average(logs, weights=prior.weights))

@@ -8,10 +8,14 @@ import math
 import numpy as np
 import pytest
 
+from scaling_law.fit.laws import load_law
 from scaling_law.fit.make_worlds import edges_of, make_worlds
 from scaling_law.fit.points.points import FitPoints, points_from_arrays
 from scaling_law.fit.solver.interval import prediction_interval
+from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.suite import FitSettings, joint_fits
+from scaling_law.fit.usual import UsualShape
+from scaling_law.fit.weighted import weighted_fit
 from scaling_law.fit.worlds import Worlds
 
 SETTINGS = FitSettings(resamples=100)
@@ -23,12 +27,12 @@ def chinchilla(params, tokens):
     return 1.8172 + 482.01 * params**-0.3478 + 2085.43 * tokens**-0.3658
 
 
-def sweep(loss, seed: int) -> FitPoints:
+def sweep(loss, seed: int, noise: float = NOISE) -> FitPoints:
     """Six sizes by four horizons, every run with noise of its own."""
     params = np.repeat(SIZES, len(HORIZONS))
     tokens = 20 * SIZES[3] * np.sqrt(SIZES[3] / params) * np.tile(HORIZONS, len(SIZES))
-    noise = NOISE * np.random.default_rng(seed).standard_normal(len(params))
-    return points_from_arrays(params, tokens, loss(params, tokens) * np.exp(noise))
+    noises = noise * np.random.default_rng(seed).standard_normal(len(params))
+    return points_from_arrays(params, tokens, loss(params, tokens) * np.exp(noises))
 
 
 def fitted(points: FitPoints):
@@ -36,6 +40,12 @@ def fitted(points: FitPoints):
     worlds = make_worlds(points, laws, best=best)
     assert worlds is not None
     return worlds, laws[best], (laws, best)
+
+
+def made(points: FitPoints, laws, **more) -> Worlds:
+    worlds = make_worlds(points, laws, best="skaling", **more)
+    assert worlds is not None
+    return worlds
 
 
 def ends(worlds: Worlds, params: np.ndarray, tokens: np.ndarray) -> tuple[float, float]:
@@ -56,21 +66,65 @@ def planted():
     return [(points, fitted(points)) for points in draws]
 
 
-def test_weights_add_up_to_one_over_at_most_600_worlds_and_are_the_same_every_time(planted):
+@pytest.fixture(scope="module")
+def coupled_sweep():
+    def together(params, tokens):
+        return 1.7 + (400 * params**-0.6 + 1500 * tokens**-0.6) ** 0.5
+
+    points = sweep(together, 0, noise=0.001)
+    return points, joint_fits(points, SETTINGS)[3]
+
+
+def test_weights_add_up_to_one_over_at_most_800_worlds_and_are_the_same_every_time(planted):
     points, (worlds, _, made_of) = planted[0]
     laws, best = made_of
     again = make_worlds(points, laws, best=best)
-    assert worlds.weight.sum() == pytest.approx(1) and len(worlds) <= 600
-    assert set(worlds.laws) == {"chinchilla", "skaling", "coupled"}
+    assert worlds.weight.sum() == pytest.approx(1) and len(worlds) <= 800
+    assert set(worlds.laws) == {"chinchilla", "skaling"}
     for field in dataclasses.fields(Worlds):
         assert np.array_equal(getattr(worlds, field.name), getattr(again, field.name)), field.name
 
 
-def test_the_law_that_is_true_weighs_more_than_one_that_cannot_be(planted):
-    weights = [worlds.laws for _, (worlds, _, _) in planted]
-    assert np.mean([one["chinchilla"] for one in weights]) > np.mean(
-        [o["coupled"] for o in weights]
-    )
+def test_the_law_that_is_true_weighs_more_than_one_that_cannot_be(coupled_sweep):
+    points, laws = coupled_sweep
+    worlds = made(points, laws)
+    assert worlds.laws["skaling"] > 0.7
+
+
+@pytest.mark.parametrize("shown", [((4.0, 0.008), (16.0, 0.012)), ((4.0, 0.01), (16.0, 0.03))])
+def test_no_interval_is_narrower_than_the_errors_that_the_verdict_shows(coupled_sweep, shown):
+    points, laws = coupled_sweep
+    without = made(points, laws)
+    worlds = made(points, laws, shown_errors=shown)
+    for factor, error in shown:
+        beyond = math.log(factor * points.flops.max() / 6) - worlds.size_edge - worlds.data_edge
+        at = [np.exp([edge + beyond / 2]) for edge in (worlds.size_edge, worlds.data_edge)]
+        half, narrow = ((high - low) / 2 for low, high in (ends(w, *at) for w in (worlds, without)))
+        assert narrow < error <= 1.001 * math.expm1(half)
+
+
+def test_intervals_wider_than_the_errors_of_the_verdict_stay_as_they_are(coupled_sweep):
+    points, laws = coupled_sweep
+    without = made(points, laws)
+    same = made(points, laws, shown_errors=((4.0, 1e-4),))
+    assert np.array_equal(same.size_bend, without.size_bend)
+    assert same.noise_log == without.noise_log
+
+
+def test_noisy_runs_are_pulled_to_the_usual_shape_and_quiet_ones_are_not():
+    def steep(params, tokens):
+        return 1.2 + 9e4 * params**-0.6 + 4e5 * tokens**-0.6
+
+    def exponents(noise: float, runs: float) -> np.ndarray:
+        draws = [sweep(steep, seed, noise=noise) for seed in range(5 if noise > 0.01 else 1)]
+        law, shape = load_law("chinchilla"), UsualShape(runs=runs)
+        fits = [weighted_fit(points, law, Objective(), [], 1.0, shape) for points in draws]
+        return np.array([fit.surface.data_exponent for fit in fits if fit is not None])
+
+    assert exponents(1e-5, 3.0) == pytest.approx(exponents(1e-5, 0.0), abs=0.01)
+    usual, alone = exponents(0.02, 3.0), exponents(0.02, 0.0)
+    assert abs(usual.mean() - UsualShape().exponent) < abs(alone.mean() - UsualShape().exponent)
+    assert usual.std() < 0.5 * alone.std()
 
 
 def test_where_a_law_is_true_the_forecast_is_near_and_its_interval_little_wider(planted):

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
 from scaling_law.errors import ConfigError, FitError
@@ -33,6 +34,18 @@ def records():
 @pytest.fixture(scope="module")
 def suite(records):
     return fit_suite(records, QUICK)
+
+
+def test_no_interval_is_narrower_than_the_errors_behind_the_verdict(suite):
+    shown, worlds = suite.validation.shown_errors, suite.worlds
+    assert shown and suite.validation.trust_flops_factor is not None
+    assert shown[-1][0] >= suite.validation.trust_flops_factor * 0.99
+    for factor, error in shown:
+        log_flops = np.log(factor * suite.points.flops.max() / 6)
+        beyond = (log_flops - worlds.size_edge - worlds.data_edge) / 2
+        at = np.exp([worlds.size_edge + beyond]), np.exp([worlds.data_edge + beyond])
+        low, high = worlds.interval(*at, 0.9)
+        assert np.expm1((high - low) / 2)[0] >= error * 0.999
 
 
 def test_the_planted_law_is_recovered_with_intervals_and_allocation(suite):

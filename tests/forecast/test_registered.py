@@ -14,6 +14,7 @@ from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, load_records, write_record
 from scaling_law.fit.points.table_settings import TableSettings
+from scaling_law.fit.prediction_text import interval_decimals
 from scaling_law.fit.session import KnownLaws, fit_sources, laws_of
 from scaling_law.fit.suite import FitSettings
 from scaling_law.forecast import session as forecast_session
@@ -24,6 +25,7 @@ from scaling_law.forecast.registered import (
     read_registered,
     write_registered,
 )
+from scaling_law.forecast.registered_text import loss_cells
 from scaling_law.forecast.score import ScoredRun, score
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan
@@ -388,6 +390,18 @@ def test_the_log_score_is_that_of_a_density_that_integrates_to_one(skew):
     assert best == pytest.approx(scores.max())
     exact = dataclasses.replace(target, quantiles=dict.fromkeys(quantiles, 3.0))
     assert ScoredRun(forecast="a", target=exact, run_id="r", loss=3.0).log_score is None
+
+
+def test_a_registered_loss_has_the_digits_of_any_other_forecast():
+    for low, high, cells in (
+        (2.441, 2.683, ("2.6", "2.4 to 2.7")),
+        (2.541, 2.583, ("2.56", "2.54 to 2.58")),
+    ):
+        target = RegisteredTarget(
+            params=1e6, tokens=1e7, loss=2.561, low=low, high=high, quantiles={}
+        )
+        assert loss_cells(target) == cells
+        assert f"{target.loss:.{interval_decimals(low, high)}f}" == cells[0]
 
 
 def test_bias_has_the_sign_of_measured_over_forecast(sweep, later, known):

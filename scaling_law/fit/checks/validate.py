@@ -75,6 +75,18 @@ class Validation:
     reasons: dict[str, str]
     notes: tuple[str, ...] = ()
 
+    @property
+    def shown_errors(self) -> tuple[tuple[float, float], ...]:
+        """(FLOPs over the largest fitted, error) of each rollout that the trust rests on.
+
+        90% of its runs (below ten: all) were predicted within the error, a share of the loss.
+        """
+        return tuple(
+            (rollout.factors["flops"], rollout.p90_abs_error)
+            for rollout in _passing([*self.rollout_params, *self.rollout_flops])
+            if _tells(rollout) and rollout.p90_abs_error is not None
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, non-finite numbers as null."""
         plain: dict[str, Any] = finite_json(self)
@@ -169,15 +181,12 @@ def _verdict(rollouts: list[HeldOut], reasons: dict[str, str]) -> tuple[str, flo
 
     That is as far as was tested and no farther: no run has shown that errors stay small beyond it.
     """
-    scored = [r for r in rollouts if r.p90_abs_error is not None]
-    scored = [r for r in scored if r.factors["flops"] >= LEAST_FACTOR]
-    scored.sort(key=lambda r: r.factors["flops"])
+    scored = _scored(rollouts)
     if not scored:
         why = "; ".join(reasons[k] for k in ("rollout_params", "rollout_flops") if k in reasons)
         failed = "; ".join(f"{r.held_out}: {r.reason}" for r in rollouts if r.reason)
         return f"not validated: {why or failed or 'no rollout reaches beyond its fit'}", None
-    # a longer rollout counts only when all shorter ones pass
-    passing = list(itertools.takewhile(lambda r: r.passed, scored))
+    passing = _passing(rollouts)
     if not passing:
         missed = scored[0]
         return f"held-out {_what(missed)}: missed by too much; do not extrapolate", None
@@ -191,6 +200,18 @@ def _verdict(rollouts: list[HeldOut], reasons: dict[str, str]) -> tuple[str, flo
     widest = telling[-1]
     trust = _rounded_down(widest.factors["flops"])
     return f"held-out {_what(widest)}; trust to {trust:g}x the largest FLOPs, no further", trust
+
+
+def _scored(rollouts: Sequence[HeldOut]) -> list[HeldOut]:
+    """Those that reach beyond their own fit, the shortest first."""
+    far = [r for r in rollouts if r.p90_abs_error is not None]
+    far = [r for r in far if r.factors["flops"] >= LEAST_FACTOR]
+    return sorted(far, key=lambda r: r.factors["flops"])
+
+
+def _passing(rollouts: Sequence[HeldOut]) -> list[HeldOut]:
+    """A longer rollout counts only when all shorter ones pass."""
+    return list(itertools.takewhile(lambda r: r.passed, _scored(rollouts)))
 
 
 def _tells(rollout: HeldOut) -> bool:

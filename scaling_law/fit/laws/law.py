@@ -111,6 +111,8 @@ class Law:
     ``grid``: start values of a parameter, where the default (0 to 1) would miss them.
     ``lacking``: says why variables cannot determine the parameters; "": they can.
     ``surface``: gives the fields of ``fit.surface.Surface``, where the terms do not show them.
+    ``falls_by``: ``params`` and ``tokens`` -> names of the parameters whose product is the exponent
+        by which what is above the irreducible loss falls with them, where the terms do not show it.
     ``fitted_on``: the points that ``slaw fit`` fits it to: ``all``, ``repeated`` (all, with
         repeated data), ``params`` or ``tokens`` (the runs that this alone limits), ``envelope``
         (the best for their compute), or "" for only when asked.
@@ -137,6 +139,7 @@ class Law:
     grid: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     lacking: Callable[[Variables], str] = field(default=lambda variables: "")
     surface: Callable[[Mapping[str, float]], dict[str, float]] | None = None
+    falls_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fitted_on: str = ""
     rank: int = 0
     file_sha256: str | None = None
@@ -155,6 +158,23 @@ class Law:
         """The internal parameters in order, by the names that the terms use."""
         power = (self.power,) if self.power else ()
         return (*(t.coefficient for t in self.terms), *self.exponents, *power)
+
+    @cached_property
+    def slopes_by(self) -> Mapping[str, tuple[str, ...]]:
+        """``falls_by``, read off the terms where it is not given.
+
+        A variable is left out whose term has a factor besides its exponent, or no exponent.
+        """
+        if self.falls_by:
+            return self.falls_by
+        outer = (self.power,) if self.power else ()
+        return {
+            variable: (exponent, *outer)
+            for term in self.terms
+            if len(term.slopes) == 1
+            for variable, factor, exponent in term.slopes
+            if factor == -1.0 and exponent
+        }
 
     def on(self, variable: str) -> Law:
         """This law of FLOPs alone as a law of another single variable.

@@ -119,6 +119,7 @@ LAW = Law(
         "r": (-1.5, 0.0, 1.5),
     },
     surface=_surface,
+    falls_by={"params": ("alpha", "k"), "tokens": ("beta", "k")},
     latex=r"L = E + (A N^{-\alpha} + B D^{-\beta})^{k}",
     source="Videau 2026, arXiv 2608.07222",
     fitted_on="all",

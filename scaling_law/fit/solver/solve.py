@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling_law.fit.laws.law import Floats, Law, Variables
+from scaling_law.fit.solver.pull import Pull
 
 LOSSES = ("huber_log", "mse_log", "mse")
 # A term that is exp of this times the typical loss counts as missing: its coefficient is at its
@@ -228,6 +229,7 @@ class Problem:
         pinned: Mapping[int, float | Floats] | None = None,
         bounds: tuple[Floats, Floats] | None = None,
         rivals: NDArray[np.int64] | None = None,
+        pull: Pull | None = None,
     ) -> Solution:
         """Minimise from every row of ``starts`` [R, k], with its weights and log targets [R, n].
 
@@ -235,7 +237,8 @@ class Problem:
         ``pinned`` holds parameters (by place) at a value, or at one for each row [R]. ``bounds``
         are the lowest and the highest vectors of each row [R, k], in place of the problem's own.
         Rows of one number in ``rivals`` [R] solve the same problem and only the best of them
-        counts: one that falls behind beyond recovery is given up.
+        counts: one that falls behind beyond recovery is given up. ``pull`` is added to the
+        objective.
         """
         count, points = len(starts), len(self.target)
         weights = np.broadcast_to(1.0 if weights is None else weights, (count, points))
@@ -245,9 +248,8 @@ class Problem:
         )
         for place, value in (pinned or {}).items():
             low[:, place] = high[:, place] = value
-        every = _Members(
-            weights, targets, low, high, np.arange(count) if rivals is None else rivals
-        )
+        rivals = np.arange(count) if rivals is None else rivals
+        every = _Members(weights, targets, low, high, rivals, pull)
         size = max(1, _BLOCK_CELLS // points)
         blocks = [slice(first, first + size) for first in range(0, max(count, 1), size)]
         solved = [
@@ -445,6 +447,7 @@ class _Members:
     ``low``: lowest internal vectors [R, k].
     ``high``: highest internal vectors [R, k].
     ``rivals``: members of one number solve the same problem [R].
+    ``pull``: what each is pulled towards; None: nothing.
     """
 
     weights: Floats
@@ -452,6 +455,7 @@ class _Members:
     low: Floats
     high: Floats
     rivals: NDArray[np.int64]
+    pull: Pull | None
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> _Members:
         """Some of the members."""
@@ -462,6 +466,7 @@ class _Members:
             self.low[rows],
             self.high[rows],
             rivals,
+            self.pull and self.pull.take(rows),
         )
 
 
@@ -482,8 +487,8 @@ class _Newton:
         x = np.minimum(np.maximum(starts, every.low), every.high)
         damping = np.full((2, len(x)), 1e-3)
         terms = problem.law.log_loss(x, problem.basis)
-        value = problem.values(terms[0], every.weights, every.targets)
-        slopes = self._slopes(x, value, terms, every.weights, every.targets)
+        value = self._values(x, terms[0], every)
+        slopes = self._slopes(x, value, terms, every)
         before = value.copy()
         live = np.flatnonzero(np.isfinite(value))
         here = every.take(live)
@@ -499,8 +504,7 @@ class _Newton:
             )
             flat = trials.reshape(-1, trials.shape[2])
             terms = problem.law.log_loss(flat, problem.basis)
-            fitted = terms[0].reshape(2, len(live), -1)
-            values = problem.values(fitted, here.weights, here.targets)
+            values = self._values(trials, terms[0].reshape(2, len(live), -1), here)
             values[np.isnan(values)] = np.inf
             better = values < value[live]
             factors = np.where(better, 0.2, 8.0)
@@ -510,9 +514,8 @@ class _Newton:
                 moved = live[accepted]
                 places = values.argmin(axis=0)[accepted] * len(live) + accepted
                 x[moved], now = flat[places], values.reshape(-1)[places]
-                weights = _rows(here.weights, accepted, len(accepted))
-                targets = _rows(here.targets, accepted, len(accepted))
-                fresh = self._slopes(x[moved], now, _terms_of(terms, places), weights, targets)
+                some = here.take(accepted)
+                fresh = self._slopes(x[moved], now, _terms_of(terms, places), some)
                 value[moved] = now
                 for slope, new in zip(slopes, fresh, strict=True):
                     slope[moved] = new
@@ -531,16 +534,23 @@ class _Newton:
         gaining = gained > _IDLE * np.maximum(value[live], _EXACT)
         return np.asarray(gaining & (behind <= _CATCH_UP * gained))
 
+    def _values(self, x: Floats, fitted: Floats, members: _Members) -> Floats:
+        """The objective [..., R] of vectors [..., R, k] that give the log losses ``fitted``."""
+        values = self.problem.values(fitted, members.weights, members.targets)
+        return values + members.pull.value(x) if members.pull else values
+
     def _slopes(
         self,
         x: Floats,
         value: Floats,
         terms: tuple[Floats, Floats, Floats],
-        weights: Floats,
-        targets: Floats,
+        members: _Members,
     ) -> tuple[Floats, Floats, Floats]:
         """``Problem.derivatives``; where they overflow they are 0, and ``value`` becomes inf."""
-        slopes = self.problem.derivatives(x, terms, weights, targets)
+        slopes = self.problem.derivatives(x, terms, members.weights, members.targets)
+        if members.pull:
+            for slope, added in zip(slopes, members.pull.derivatives(x), strict=True):
+                slope += added
         beyond = ~np.isfinite(value)
         for slope in slopes:
             beyond |= ~np.isfinite(slope).reshape(len(x), -1).all(axis=1)
