@@ -15,6 +15,7 @@ from scaling_law.plan.device_profile import SpeedPoint, format_profiles, load_pr
 from scaling_law.plan.make import make_plan
 from tests.fakes import cpu_profile
 
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 REFERENCE = Path(__file__).parents[1] / "results" / "reference" / "quick-cpu"
 # Calibrations of that machine, in CPU seconds: in fp32, and in bf16, which its calibration prefers
 # and
@@ -67,6 +68,19 @@ def test_runs_in_fp32_are_timed_in_fp32():
     assert PROFILE.at("fp32").speed == _speed(FP32)
     assert PROFILE.at("bf16").speed == _speed(BF16)
     assert cpu_profile().at("fp32") == cpu_profile()
+
+
+def test_steps_of_a_tiny_network_cost_more_than_their_products():
+    profile = cpu_profile(speed=_speed(((9728, 5.4e9), *FP32)))
+
+    def seconds_of(name: str) -> list[float]:
+        config = load_config(EXPERIMENTS / f"{name}.yaml", device_kind="cpu")
+        return [run.seconds for run in make_plan(config, profile, train_tokens=200).runs]
+
+    # 4,000 steps of 33 to 8,448 weights took 6 CPU seconds on average; products alone take .1 to 5
+    times = seconds_of("double_descent_net")[:10]
+    assert 4 < times[0] < 8 and times == sorted(times) and times[-1] < 14
+    assert seconds_of("double_descent")[0] < 1, "a closed form has no steps"
 
 
 def test_an_unmeasured_machine_says_how_to_get_a_cost(tmp_path, monkeypatch, capsys):

@@ -247,6 +247,7 @@ class ArmPlanner:
             return RUN_START_SECONDS + training + scored * step.eval_seconds
         training = self.profile.seconds(size_plan.model, tokens)
         training *= RECOMPUTE if fit.gradient_checkpointing else 1
+        training += (stop - start) * self.profile.step_overhead_seconds(size_plan.model)
         return RUN_START_SECONDS + training + self.profile.forward_seconds(size_plan.model, scored)
 
     def scored(self, max_tokens: int, *, final: bool) -> float:

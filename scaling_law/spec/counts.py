@@ -90,6 +90,11 @@ def _solve_flops(model: Model) -> Callable[[Any, float], float] | None:
     return _part(model).solve_flops
 
 
+def is_solved(model: Model) -> bool:
+    """Whether the model is solved in closed form, in no steps."""
+    return _solve_flops(model) is not None
+
+
 def train_flops(model: Model, tokens: float) -> float:
     """Exact training FLOPs for ``tokens`` tokens; evaluation is not counted."""
     solve_flops = _solve_flops(model)
@@ -100,7 +105,7 @@ def train_flops(model: Model, tokens: float) -> float:
 
 def tokens_for(model: Model, flops: float) -> float:
     """Return the tokens that exact training FLOPs pay for: the inverse of ``train_flops``."""
-    if _solve_flops(model) is None:
+    if not is_solved(model):
         return flops / flops_per_token(model)
     low, high = 0.0, 1.0
     while train_flops(model, high) < flops:

@@ -119,6 +119,7 @@ def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
         run_adaptive(request, goal(0.5), said.append, train=trainer)
 
 
+@pytest.mark.slow
 def test_every_round_has_the_first_rounds_target_even_after_a_kill(place):
     request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
     sweep, trainer = SweepDir(place / "out"), Trainer()
@@ -145,6 +146,7 @@ def test_a_target_loss_stays_a_loss(place):
     assert loop._goal().target == Target(target_loss=2.5)
 
 
+@pytest.mark.slow
 def test_slow_rounds_say_so_and_reduce_the_budget_of_later_ones(place):
     budget = Budget(unit="seconds", amount=300.0)
     plans = {}

@@ -32,6 +32,7 @@ def leased(sweep: SweepDir) -> list[Path]:
     return sorted(sweep.runs.glob("*/claim"))
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_runs_and_a_different_config_is_refused(world, undisturbed):
     first, second = world.start("together"), world.start("together")
     wait_until(lambda: sweep_of(world, "together").runs.is_dir(), first, second)

@@ -92,6 +92,7 @@ def test_an_unfittable_set_of_runs_is_one_line_with_what_to_add(branches):
         fit_suite(same)
 
 
+@pytest.mark.slow
 def test_losses_that_rise_give_no_trusted_law(branches):
     rising = [
         dataclasses.replace(r, val_loss_nats=0.1 * math.log(r.tokens) + 0.1 * r.params_matmul**0.1)

@@ -225,6 +225,7 @@ def test_every_run_and_every_exclusion_is_named_with_its_reason(sweep, written):
     assert "diverged: not finite" in page
 
 
+@pytest.mark.slow
 def test_all_figures_are_written_and_writing_again_changes_nothing(sweep, written):
     page, files = written
     names = (

@@ -181,6 +181,7 @@ def test_a_stage_learns_from_samples_of_an_earlier_run(here, capsys):
     assert by_stage["2"].corpus_fingerprint != by_stage["1"].corpus_fingerprint
 
 
+@pytest.mark.slow
 def test_the_weights_of_another_sweep_are_copied(here, capsys):
     base = CONFIG.replace("experiment: {name: EXPERIMENT, within: 10}\n", "")
     (here / "base.yaml").write_text(base.replace("name: staged", "name: base"))

@@ -246,6 +246,7 @@ def test_the_loss_has_the_unit_of_its_record(unit, said):
     assert said in compare(record, [], record, [], origin="from its first step").text
 
 
+@pytest.mark.slow
 def test_one_or_three_workers_in_either_order_give_the_same_bits(data, tmp_path):
     spec, folder = data
     config = config_of(f"""

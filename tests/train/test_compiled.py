@@ -57,6 +57,7 @@ def test_a_run_that_cannot_be_compiled_fails_and_says_what_to_do(dataset, tmp_pa
     assert said.endswith("set compile: off")
 
 
+@pytest.mark.slow
 def test_a_worker_compiles_every_run(monkeypatch):
     built = []
 

@@ -140,6 +140,7 @@ def test_every_choice_computes_the_loss_and_gradients_of_torch_s_own(chosen):
         torch.testing.assert_close(own, torchs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_shapes_are_measured_in_a_process_of_their_own():
     """With another step beside it, of a tiny model; the figures are positive, the kernels read."""
     shape = StepShape(model=tiny_model(), seqs=2, precision="fp32")

@@ -60,7 +60,7 @@ def _train_as_planned(drawn: Drawn, folder: Path) -> None:
 
 @pytest.mark.parametrize("seed", [0])
 def test_drawn_configs_train_as_planned_and_resume_bit_for_bit(seed, text, tmp_path):
-    for number, drawn in enumerate(draws(seed, 10, text, tmp_path, most_runs=2)):
+    for number, drawn in enumerate(draws(seed, 4, text, tmp_path, most_runs=2)):
         (tmp_path / f"{number}").mkdir()
         _train_as_planned(drawn, tmp_path / f"{number}")
 
