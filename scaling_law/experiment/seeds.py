@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import NormalDist, fmean, median
 
 from scaling_law.experiment.evidence import Run
 
@@ -88,6 +88,16 @@ def pooled_noise(groups: Iterable[Sequence[float]], known: SeedNoise | None = No
         squares += sum((value - middle) ** 2 for value in values)
         freedom += len(values) - 1
     return SeedNoise(squares=squares, freedom=freedom)
+
+
+def chi_squared_chance(value: float, free: int) -> float:
+    """Return the probability of a larger chi-squared with ``free`` degrees of freedom.
+
+    Its cube root counts as normal (Wilson and Hilferty 1931).
+    """
+    spread = 2 / (9 * free)
+    root = (value / free) ** (1 / 3)
+    return NormalDist().cdf((1 - spread - root) / math.sqrt(spread))
 
 
 def median_over(values: Sequence[float | None]) -> float | None:

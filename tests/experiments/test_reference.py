@@ -36,6 +36,7 @@ OPEN = {
     "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
     "downstream": {
         "loss_decides": False,
+        "scores_degrade": None,
         "two_steps_beat_compute": None,
         "two_steps_beat_params_tokens": None,
     },
@@ -56,7 +57,7 @@ OPEN = {
         "reverse_goes_further": False,
     },
     "manifold": {"four_over_d": None},
-    "overfitting": {"kaplans_power": False},
+    "overfitting": {"kaplans_power": None, "one_ratio": None},
 }
 
 
