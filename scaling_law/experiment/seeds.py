@@ -168,3 +168,19 @@ def shares(values: Sequence[float]) -> str:
     """``0.93``, or ``0.86 to 0.97``: the lowest and the highest share."""
     low, high = f"{min(values):.2f}", f"{max(values):.2f}"
     return low if low == high else f"{low} to {high}"
+
+
+def beyond_error(values: Sequence[float]) -> bool | None:
+    """Return whether one value a seed is above 0: in every seed, or on average.
+
+    None where seeds lie on both sides of 0 and their mean is no further from it than the mean's own
+    interval at ``LEVEL``.
+    """
+    if min(values) > 0:
+        return True
+    if max(values) <= 0:
+        return False
+    mean = mean_over(values)
+    if mean is None or mean.interval is None or mean.interval[0] <= 0 <= mean.interval[1]:
+        return None
+    return mean.value > 0
