@@ -332,8 +332,8 @@ def _words(claims: Sequence[Claim], groups: Mapping[str, Group]) -> str:
             f"; the digits' log-probability makes {range_text(shares)} of its rise before"
             f" {BEGUN:.0%} of the answers are right, {fmean(shares):.2f} on average"
         )
-    if shares and min(shares) < 0.5:
-        words += ", in other runs mostly together with them"
+    if shares and min(shares) < 0.5 < max(shares):
+        words += ": in some runs most of it, in other runs mostly together with them"
     group = groups["reversed"]
     counts = [f"{_solved(ones)} of {len(ones)} at {size:,}" for size, ones in group.items()]
     if counts:
