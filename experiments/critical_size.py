@@ -470,7 +470,8 @@ def _outcome_figure(ones: Sequence[Seen], search: Search | None) -> Figure | Non
     return figure(
         "critical_size_search",
         "The width at which half of the seeds learn the task",
-        "Each stage trains seeds at the median of what is known so far.",
+        "Each stage trains seeds at the median of what is known so far. Lines without points: the"
+        " width by all runs, those above it among them, and the ends of its 90% interval.",
         panels,
     )
 

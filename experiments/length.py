@@ -269,7 +269,11 @@ def _table(groups: Groups) -> Table:
     ratios = sorted(
         {n / one.trained for ones in groups.values() for one in ones for n in one.exact}
     )
-    rows = [row for position, ones in groups.items() for row in rows_of((position,), ones, ratios)]
+    rows = [
+        row
+        for position, ones in groups.items()
+        for row in rows_of((_NAMES[position],), ones, ratios)
+    ]
     return Table(
         caption="Exact match by length over trained length: means over the seeds that have learned"
         f" the task ({LEARNED:.0%} of the longest training sequences), or over all where none has",
