@@ -40,7 +40,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.seeds import shares
+from scaling_law.experiment.seeds import beyond_error, shares
 from scaling_law.experiment.trends import Trend, fit_power
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number
@@ -101,7 +101,7 @@ def analyse(evidence: Evidence) -> Findings:
     others = len(evidence.ended) - len(ones)
     return answer(
         claims,
-        lambda: _words(claims, learning),
+        lambda: _words(claims, learning, settings.served),
         measures=_measures(groups, learning, settings.served) if ones else {},
         tables=(_table(groups), _cost_table(groups, settings.served)) if ones else (),
         figures=(
@@ -168,12 +168,18 @@ def _own_choice(ones: Sequence[Drawn]) -> Claim:
             f" {fmean(majority for _, majority in pairs):.3f} on average, higher in {wins} of"
             f" {len(pairs)} runs"
         )
-        return wins == len(pairs), words
+        better = beyond_error([own - majority for own, majority in pairs])
+        need(
+            better is not None,
+            f"{words}; the mean difference does not exceed its own error",
+            "it needs more seeds",
+        )
+        return bool(better), words
 
     return claim(
         "own_log_probability_beats_majority",
         f"of {PREDICTED} answers the likeliest by the model itself is right more often than the"
-        " commonest, in every run that is learning",
+        " commonest, in runs that are learning",
         decide,
     )
 
@@ -265,7 +271,7 @@ def _training(groups: Groups, served: int) -> Claim:
     )
 
 
-def _words(claims: Sequence[Claim], learning: Sequence[Drawn]) -> str:
+def _words(claims: Sequence[Claim], learning: Sequence[Drawn], served: int) -> str:
     standing = {one.name: one.established for one in claims}
     one, any_of, chosen = (
         shares(values)
@@ -286,10 +292,11 @@ def _words(claims: Sequence[Claim], learning: Sequence[Drawn]) -> str:
     )
     if (better := standing["training_beats_drawing"]) is not None:
         words += (
-            "; at equal compute longer training is worth more than drawing and choosing"
+            "; at equal compute longer training is worth more than drawing several and choosing"
             if better
-            else "; at some compute drawing and choosing is worth more than longer training"
+            else "; at some compute drawing several and choosing is worth more than longer training"
         )
+        words += f" by own log-probability, with {served:,} questions served"
     return f"{words}."
 
 

@@ -300,8 +300,9 @@ def _cheaper(search: Search | None, within: float) -> Claim:
         spent = sum(one.flops for one in known.ones)
         cost, count, seeds = _grid_cost(known)
         words = (
-            f"{len(known.ones)} runs, {spent:.3g} FLOPs, against {count * seeds} runs ({count}"
-            f" widths, {seeds} seeds), {cost:.3g} FLOPs: {spent / cost:.0%}"
+            f"{len(known.ones)} runs, {spent:.3g} FLOPs, against a grid that is computed, not run:"
+            f" {count * seeds} runs ({count} widths, {seeds} seeds), {cost:.3g} FLOPs:"
+            f" {spent / cost:.0%}"
         )
         return spent < cost, words
 
@@ -381,7 +382,7 @@ def _words(claims: Sequence[Claim], ones: Sequence[Seen], search: Search | None)
         low, high = alone.interval
         words += (
             f"; the search alone gives {alone.value:.1f} ({low:.1f} to {high:.1f}), with"
-            f" {share:.0%} of the compute of a grid as fine"
+            f" {share:.0%} of the compute of a grid as fine (computed, not run)"
         )
     fit = _critical(ones)
     if isinstance(fit, Critical):
@@ -450,7 +451,8 @@ def _outcome_figure(ones: Sequence[Seen], search: Search | None) -> Figure | Non
     ]
     if search and not search.is_grid:
         steps = [(stage, search.middle(stage)) for stage in search.stages]
-        panels.append(
+        panels.insert(
+            0,
             Panel(
                 title="the search",
                 x=Axis(label="stage", values={str(stage): stage for stage, _ in steps}),
@@ -461,14 +463,31 @@ def _outcome_figure(ones: Sequence[Seen], search: Search | None) -> Figure | Non
                         points=tuple((float(stage), middle.value) for stage, middle in steps),
                         intervals=tuple(middle.interval for _, middle in steps),
                     ),
+                    *_known_lines(search),
                 ),
-            )
+            ),
         )
     return figure(
         "critical_size_search",
         "The width at which half of the seeds learn the task",
-        "Each stage trains seeds at the median of what is known so far.",
+        "Each stage trains seeds at the median of what is known so far. Lines without points: the"
+        " width by all runs, those above it among them, and the ends of its 90% interval.",
         panels,
+    )
+
+
+def _known_lines(search: Search) -> tuple[Series, ...]:
+    """The width by all runs and the ends of its interval, across the stages of the search."""
+    known, first, last = search.known, float(search.stages[0]), float(search.stages[-1])
+    low, high = known.interval
+    return tuple(
+        Series(
+            label=f"by all runs {known.value:.1f} ({low:.1f} to {high:.1f})",
+            points=((first, width), (last, width)),
+            marks=False,
+            dashed=width != known.value,
+        )
+        for width in (known.value, low, high)
     )
 
 

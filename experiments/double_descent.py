@@ -271,8 +271,8 @@ def _peak(families: Families, grows: str, model: str) -> Claim:
         if len(seen) < len(humps):
             return False, f"in {len(humps) - len(seen)} of {len(humps)} draws it never rises"
         return shown, (
-            f"peaks of {range_text(h.peak for h in seen)} at {range_text(h.x for h in seen)}"
-            f" {unit}; lowest {range_text(h.before for h in seen)} before,"
+            f"peaks of {range_text(h.peak for h in seen)} at {_places(seen, unit)};"
+            f" lowest {range_text(h.before for h in seen)} before,"
             f" {range_text(h.after for h in seen)} after"
         )
 
@@ -575,6 +575,13 @@ def _epoch_figure(families: Families) -> Figure | None:
     )
 
 
+def _places(humps: Sequence[Hump], unit: str) -> str:
+    """``1 parameter per example``: where the peaks are."""
+    where = range_text(h.x for h in humps)
+    first, rest = unit.split(" ", 1)
+    return f"{where} {first.removesuffix('s') if where == '1' else first} {rest}"
+
+
 def _line(label: str, points: Sequence[Point]) -> Series:
     return Series(label=label, points=tuple((p.x, p.error) for p in points), marks=False)
 
@@ -590,8 +597,11 @@ def _literature(families: Families) -> tuple[Published, ...]:
         if family is None:
             return None
         seen = [h for points in families[family].values() if (h := hump(points))]
-        where = range_text(h.x for h in seen)
-        return where and f"at {where} {unit}, by draw"
+        if not seen:
+            return None
+        lower = grows == "width" and all(h.after < h.before for h in seen)
+        after = ", and below the first minimum after" if lower else ""
+        return f"at {_places(seen, unit)} in every draw{after}"
 
     linear = _plain(families, "epochs", LINEAR)
     falls = [

@@ -41,6 +41,7 @@ from scaling_law.experiment.seeds import (
     median_time,
     range_text,
     ratio,
+    shares,
 )
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.run import RunSpec
@@ -49,6 +50,7 @@ from scaling_law.units import count_of
 MEMORISED, GENERALISED = 0.99, 0.95
 # A run that has not generalised is near chance, which is 1 in 59, and not half way there.
 NOT_GENERALISED = 0.2
+FALLEN = 0.5  # accuracy on validation below which a run that had generalised has fallen back
 LATE = 4.0  # times the steps to memorise, from which on generalising comes late
 # The setting whose values are varied, one at a time.
 DECAY, SHARE, RATE = 1.0, 0.4, 0.01
@@ -79,13 +81,18 @@ class Seen:
     """What one run did.
 
     ``memorised`` and ``generalised`` are when it did so; ``train`` and ``val`` are its last
-    accuracies.
+    accuracies; ``on_memorising`` is the accuracy on validation when it had memorised, None where it
+    never did; ``fallen`` is how many measurements after it generalised are below ``FALLEN``, and
+    ``lowest`` the lowest of all those after, None where there is none.
     """
 
     memorised: Time
     generalised: Time
     train: float
     val: float
+    on_memorising: float | None
+    fallen: int
+    lowest: float | None
 
     @property
     def steps(self) -> int:
@@ -130,33 +137,98 @@ def seen(run: Run) -> Seen | None:
         [p.metrics[name] for p in run.curve if name in p.metrics][-1]
         for name in ("accuracy.train", "accuracy.val")
     )
-    return Seen(memorised, generalised, train, val)
+    points = [(p.step, p.metrics["accuracy.val"]) for p in run.curve if "accuracy.val" in p.metrics]
+    start = math.inf if memorised.step is None else memorised.step
+    late = math.inf if generalised.step is None else generalised.step
+    after = [accuracy for step, accuracy in points if step > late]
+    return Seen(
+        memorised=memorised,
+        generalised=generalised,
+        train=train,
+        val=val,
+        on_memorising=next((accuracy for step, accuracy in points if step >= start), None),
+        fallen=sum(accuracy < FALLEN for accuracy in after),
+        lowest=min(after, default=None),
+    )
 
 
 def analyse(evidence: Evidence) -> Findings:
     """Return the steps to memorise and to generalise of every setting, over seeds."""
     groups = groups_of(evidence)
     runs = {s: [one for run in group if (one := seen(run))] for s, group in groups.items()}
-    claims = (
-        _late(runs),
-        _needs_decay(runs),
-        _falls("faster_with_decay", runs, "decay", "the more weight decay"),
-        _falls("faster_with_data", runs, "share", "the larger the share of pairs trained on"),
-        _falls("faster_with_rate", runs, "rate", "the larger the learning rate"),
-        _power(runs),
-    )
+    claims = (_late(runs), *_comparisons(runs, _planned(evidence)))
     others = len(evidence.ended) - sum(map(len, groups.values()))
     return answer(
         claims,
         lambda: _words(claims, runs),
         measures=_measures(runs),
         tables=(_table(runs) if runs else None,),
-        figures=(_accuracies(groups), _times(runs)),
+        figures=(
+            (_times(runs), _accuracies(groups))
+            if len(claims) > 1
+            else (_accuracies(groups), _times(runs))
+        ),
         literature=_literature(runs),
-        notes=(f"runs left out, of another task or without accuracies: {others}",)
-        if others
-        else (),
+        notes=_notes(runs, compares=len(claims) > 1, others=others),
     )
+
+
+def _planned(evidence: Evidence) -> dict[str, set[object]]:
+    """The values of each axis in the config, by its key, as they are written."""
+    entries = evidence.config.get("grid") or ()
+    values: dict[str, set[object]] = {}
+    for entry in entries:
+        for key, several in (entry.get("axes") or {}).items():
+            values.setdefault(key, set()).update(several)
+    return values
+
+
+def _comparisons(runs: Group, planned: Mapping[str, set[object]]) -> tuple[Claim, ...]:
+    """The claims that compare settings, about the axes that the config or the runs have."""
+
+    def has(axis: str, key: str) -> bool:
+        shared = {"decay": DECAY, "share": SHARE, "rate": RATE}[axis]
+        values = planned.get(key, set()) | {getattr(setting, axis) for setting in runs}
+        return bool(values - {shared})
+
+    claims: list[Claim] = []
+    decays = has("decay", "optim.weight_decay")
+    if decays:
+        claims.append(_needs_decay(runs))
+        claims.append(_falls("faster_with_decay", runs, "decay", "the more weight decay"))
+    if has("share", "data.train_frac"):
+        more = "the larger the share of pairs trained on"
+        claims.append(_falls("faster_with_data", runs, "share", more))
+    if has("rate", "optim.lr"):
+        claims.append(_falls("faster_with_rate", runs, "rate", "the larger the learning rate"))
+    if decays:
+        claims.append(_power(runs))
+    return tuple(claims)
+
+
+def _notes(runs: Group, *, compares: bool, others: int) -> list[str]:
+    notes = []
+    if not compares:
+        notes.append("this config compares no settings")
+    mine = _base(runs)
+    before = [one.on_memorising for one in mine if one.on_memorising is not None]
+    if before and max(before) > NOT_GENERALISED:
+        notes.append(
+            f"on memorising a run predicts {shares(before)} of all other pairs: those whose swapped"
+            " pair is among those of training"
+        )
+    fallen = [one for one in mine if one.fallen]
+    if fallen:
+        lowest = min(one.lowest for one in fallen if one.lowest is not None)
+        notes.append(
+            f"in {len(fallen)} of {len(mine)} seeds accuracy falls below {FALLEN:g} again after it"
+            f" first reached {GENERALISED:.0%}, at"
+            f" {count_of(sum(one.fallen for one in fallen), 'measurement')},"
+            f" to {lowest:.2f} at the lowest"
+        )
+    if others:
+        notes.append(f"runs left out, of another task or without accuracies: {others}")
+    return notes
 
 
 def _model(settings: Iterable[Setting]) -> str:
@@ -318,13 +390,13 @@ def _words(claims: Sequence[Claim], runs: Group) -> str:
     mine = _base(runs)
     words = (
         f"With weight decay {DECAY:g} the network memorises its training set after"
-        f" {_median(mine, 'memorised').text} steps and generalises after"
-        f" {_median(mine, 'generalised').text}"
+        f" {_median(mine, 'memorised').text} steps and first reaches"
+        f" {GENERALISED:.0%} on all other pairs after {_median(mine, 'generalised').text}"
     )
-    if claims[1].established:
-        words += "; without weight decay it does not generalise at all"
     standing = {one.name: one.established for one in claims}
-    if standing["inverse_decay"] is not None and isinstance(law := _law(runs), PowerLaw):
+    if standing.get("needs_weight_decay"):
+        words += "; without weight decay it does not generalise at all"
+    if standing.get("inverse_decay") is not None and isinstance(law := _law(runs), PowerLaw):
         words += f"; the steps to generalise are a power of the weight decay, {law.text}"
     return f"{words}."
 

@@ -361,8 +361,8 @@ def _literature(ones: Sequence[Seen]) -> tuple[Published, ...]:
     return (
         beside(
             "the circuit that generalises forms before validation accuracy shows it",
-            theirs="yes (a + b mod 113, one-layer transformer)",
-            ours=early and f"{early} of the rise of the power in few frequencies",
+            theirs="yes, by restricted and excluded loss (a + b mod 113, one-layer transformer)",
+            ours=early and f"another measure: {early} of the rise of the power in few frequencies",
             source="Nanda 2023, arXiv 2301.05217",
         ),
         beside(

@@ -202,8 +202,8 @@ def _same_without(groups: Group) -> Claim:
 
     return claim(
         "hidden_without_shots",
-        f"without shots all sizes are as accurate, within {CLOSE:g}: what they can learn from shots"
-        " does not show",
+        f"without shots all sizes are equally accurate, within {CLOSE:g}: what they can learn from"
+        " shots does not show",
         decide,
     )
 
@@ -239,7 +239,7 @@ def _words(claims: Sequence[Claim], groups: Group) -> str:
     words = f"{shots} shots add to the accuracy {', '.join(gains)} parameters"
     standing = {one.name: one.established for one in claims}
     if standing["hidden_without_shots"]:
-        words += "; without shots all sizes are as accurate"
+        words += "; without shots all sizes are equally accurate"
     if standing["as_good_as_possible"]:
         near = sum(one.off <= CLOSE for one in groups[max(groups)])
         words += (
@@ -315,7 +315,7 @@ def _by_shots(groups: Group) -> Figure | None:
             ),
             Panel(
                 x=log_axis("parameters", map(float, groups)),
-                y=Axis(label="accuracy after all shots less without"),
+                y=Axis(label="gain in accuracy from all shots"),
                 series=(gains,),
             ),
         ),
@@ -340,6 +340,8 @@ def _in_training(groups: Group) -> Figure | None:
 def _literature(groups: Group) -> tuple[Published, ...]:
     gains = ", ".join(f"{_gain(ones).value:.2f}" for ones in groups.values())
     zero = range_text(one.accuracies[0] for ones in groups.values() for one in ones)
+    means = [fmean(one.accuracies[0] for one in ones) for ones in groups.values()]
+    flat = max(means, default=0.0) - min(means, default=0.0) <= CLOSE
     return (
         beside(
             "accuracy that shots add, against size",
@@ -350,7 +352,10 @@ def _literature(groups: Group) -> tuple[Published, ...]:
         beside(
             "accuracy without shots, against size",
             theirs="grows too, more slowly",
-            ours=f"{zero}, as good as a guess between the two numbers" if zero else None,
+            ours=f"{'does not grow' if flat else 'differs'}: {zero}, where a guess between the two"
+            " numbers is right for half"
+            if zero
+            else None,
             source="Brown 2020, arXiv 2005.14165, figure 1.3",
         ),
     )

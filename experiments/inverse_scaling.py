@@ -260,7 +260,7 @@ def _words(claims: Sequence[Claim], groups: Group) -> str:
         f" {sizes[-1]:,})"
     )
     if claims[1].established:
-        words += ", while each larger model is better on average"
+        words += ", while each larger model is better on text like that of training"
     return f"{words}."
 
 

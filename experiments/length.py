@@ -108,7 +108,9 @@ def _ends(groups: Groups) -> Claim:
         good = {p: ones for p, group in groups.items() if len(ones := able(group)) > 1}
         need(
             len(good) > 1,
-            f"two seeds have learned the task with {' and '.join(good) or 'no position encoding'}",
+            f"two seeds have learned the task with {_NAMES[next(iter(good))]} alone"
+            if good
+            else "with none of the encodings have two seeds learned the task",
             f"it needs two seeds of two encodings with an exact match of {LEARNED} at the trained"
             " length: finish the sweep, or train for longer",
         )
@@ -116,13 +118,14 @@ def _ends(groups: Groups) -> Claim:
             position: [one.exact[n] for one in ones for n in one.longer if n >= FAR * one.trained]
             for position, ones in good.items()
         }
-        words = ", ".join(f"{position} {shares(values)}" for position, values in far.items())
+        words = ", ".join(f"{_NAMES[p]} {shares(values)}" for p, values in far.items())
         return max(max(values) for values in far.values()) < 0.5, words
 
     return claim(
         "fails_beyond",
         f"from {FAR} times the trained length on, every seed that has learned the task copies less"
-        " than half of the sequences without a mistake, with any position encoding",
+        " than half of the sequences without a mistake, with each position encoding that two seeds"
+        " have learned it with",
         decide,
     )
 
@@ -155,7 +158,10 @@ def _order(groups: Groups) -> Claim:
             ]
             for position, name in (("alibi", "ALiBi"), ("rotary", "rotary positions"))
         )
-        words = f"{shares(ours)} against {shares(theirs)}, the mean over all longer lengths"
+        words = (
+            f"{shares(ours)} after {_steps_text(groups['alibi'])} steps against {shares(theirs)}"
+            f" after {_steps_text(groups['rotary'])}, the mean over all longer lengths"
+        )
         apart = min(ours) > max(theirs) or max(ours) < min(theirs)
         need(apart, f"{words}: the seeds overlap", "it needs more seeds")
         return min(ours) > max(theirs), words
@@ -166,6 +172,12 @@ def _order(groups: Groups) -> Claim:
         " than every seed with rotary positions",
         decide,
     )
+
+
+def _steps_text(ones: Sequence[Scored]) -> str:
+    """``2,700``: the steps that runs are trained for, ``900 to 2,700`` where they differ."""
+    steps = sorted({one.steps for one in ones})
+    return " to ".join(f"{step:,}" for step in (steps[0], steps[-1])[: len(steps)])
 
 
 def _interpolated(groups: Groups, position: str) -> Claim:
@@ -225,7 +237,8 @@ def _words(claims: Sequence[Claim], groups: Groups) -> str:
         words += f", and at less than half from {FAR} times the trained length on"
     for position, group in groups.items():
         if (count := len(able(group))) < 2:
-            words += f"; {count} of {len(group)} seeds with {_NAMES[position]} have learned to copy"
+            words += f"; {count} of {len(group)} seeds with {_NAMES[position]}"
+            words += f" {'has' if count == 1 else 'have'} learned to copy"
     standing = {one.name: one.established for one in claims}
     helps = [p for p in ("rotary", "learned") if standing[f"interpolation_helps_{p}"]]
     if helps:
@@ -256,7 +269,11 @@ def _table(groups: Groups) -> Table:
     ratios = sorted(
         {n / one.trained for ones in groups.values() for one in ones for n in one.exact}
     )
-    rows = [row for position, ones in groups.items() for row in rows_of((position,), ones, ratios)]
+    rows = [
+        row
+        for position, ones in groups.items()
+        for row in rows_of((_NAMES[position],), ones, ratios)
+    ]
     return Table(
         caption="Exact match by length over trained length: means over the seeds that have learned"
         f" the task ({LEARNED:.0%} of the longest training sequences), or over all where none has",
@@ -305,7 +322,7 @@ def _by_position(groups: Groups) -> Figure | None:
                 title=title,
                 x=RATIO,
                 y=axis,
-                series=tuple(ratio_series(p, ones, measure) for p, ones in good.items()),
+                series=tuple(ratio_series(_NAMES[p], ones, measure) for p, ones in good.items()),
             )
             for title, measure, axis in shown
         ],
@@ -341,6 +358,7 @@ def _literature(groups: Groups) -> tuple[Published, ...]:
             if not ones:
                 return None
             text = f"{_NAMES[position]} {shares([_next(one) for one in ones])}"
+            text += " (one seed)" if len(ones) == 1 else ""
             said.append(
                 f"{text}, interpolated {shares([one.moved[one.longer[0]] for one in ones])}"
                 if moved
@@ -376,6 +394,12 @@ def _notes(groups: Groups, others: int) -> list[str]:
         notes.append(
             "learned positions beyond the trained length have their initial random vectors;"
             " interpolated ones lie between trained vectors"
+        )
+    if len({one.steps for ones in groups.values() for one in ones}) > 1:
+        listed = ", ".join(f"{_NAMES[p]} {_steps_text(ones)}" for p, ones in groups.items())
+        notes.append(
+            f"the encodings are not trained equally long (steps: {listed}), so that a difference"
+            " between them may be one of training"
         )
     if others:
         notes.append(f"runs left out, of another task or without answers: {others}")

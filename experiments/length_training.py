@@ -246,14 +246,20 @@ def _words(claims: Sequence[Claim]) -> str:
         f" ({claims[0].because})"
     )
     ways = {
-        "rising_lengths_go_further": ("lengths that rise in training", "carry", "fall short"),
-        "reverse_goes_further": ("giving back in reverse", "goes", "falls short"),
+        "rising_lengths_go_further": (
+            "training on lengths that rise leaves more of the longer sequences right",
+            "training on lengths that rise leaves fewer of the longer sequences right",
+        ),
+        "reverse_goes_further": (
+            "more of the longer sequences are right in reverse than copied",
+            "fewer of the longer sequences are right in reverse than copied",
+        ),
     }
-    for name, (subject, goes, falls) in ways.items():
+    for name, (holds, fails) in ways.items():
         if (known := standing[name]) is None:
-            words += f"; whether {subject} {goes} further is not established"
+            words += f"; whether {holds} is not established"
         else:
-            words += f"; {subject} {f'{goes} further' if known else falls}"
+            words += f"; {holds if known else fails}"
     return f"{words}."
 
 

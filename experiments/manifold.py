@@ -168,7 +168,8 @@ def _fitted(
         assert isinstance(law, PowerLaw)
         need(
             law.misfit <= STRAIGHT or not straight,
-            f"the errors of {family.name} lie {law.misfit:.0%} off a power law",
+            f"the errors of the {family.kind} at d = {family.dimension} lie {law.misfit:.0%} off a"
+            " power law",
             f"at most {STRAIGHT:.0%}: more steps for the large sizes, or sizes closer together",
         )
         whole[family] = law

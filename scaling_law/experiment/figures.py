@@ -24,11 +24,18 @@ def number(value: float) -> str:
 
 
 def mean_series(
-    label: str, values: Mapping[float, Sequence[float]], *, geometric: bool = False, **looks: Any
+    label: str,
+    values: Mapping[float, Sequence[float]],
+    *,
+    geometric: bool = False,
+    low: float = -math.inf,
+    high: float = math.inf,
+    **looks: Any,
 ) -> Series:
     """Return the mean over seeds at each x, with its interval, which one seed does not have.
 
-    ``geometric`` takes the mean of logarithms. An x without values has no point.
+    ``geometric`` takes the mean of logarithms. ``low`` and ``high`` are what a value can be at
+    least and at most, where the intervals end. An x without values has no point.
     """
     points, intervals = [], []
     for x, group in values.items():
@@ -36,9 +43,9 @@ def mean_series(
         if mean is None:
             continue
         three = (mean.value, *(mean.interval or (mean.value, mean.value)))
-        middle, low, high = (math.exp(value) for value in three) if geometric else three
+        middle, *ends = (math.exp(value) for value in three) if geometric else three
         points.append((x, middle))
-        intervals.append((low, high))
+        intervals.append((max(ends[0], low), min(ends[1], high)))
     return Series(label=label, points=tuple(points), intervals=tuple(intervals), **looks)
 
 

@@ -7,6 +7,7 @@ length says nothing about longer ones.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +30,14 @@ class Scored:
     """What one run does at the end of training, by length.
 
     ``trained`` is the longest length of training;
+    ``steps`` is the steps that it was trained for;
     ``exact`` is the share of answers without a mistake, at the trained length and longer ones;
     ``loss`` is the nats per target, at the same lengths;
     ``moved`` is ``exact`` at interpolated positions, at longer lengths.
     """
 
     trained: int
+    steps: int
     exact: Mapping[int, float]
     loss: Mapping[int, float]
     moved: Mapping[int, float]
@@ -61,6 +64,7 @@ def scored(run: Run, trained: int) -> Scored | None:
         return None
     return Scored(
         trained=trained,
+        steps=run.spec.total_steps,
         exact={trained: first} | {n: metrics[f"answers.{s}.exact"] for n, s in splits.items()},
         loss={trained: loss} | {n: metrics[f"loss.{s}"] for n, s in splits.items()},
         moved={
@@ -104,7 +108,8 @@ def means_by_ratio(ones: Sequence[Scored], measure: str) -> dict[float, float]:
 
 def ratio_series(label: str, ones: Sequence[Scored], measure: str) -> Series:
     """The mean over runs against length over trained length, with its interval."""
-    return mean_series(label, by_ratio(ones, measure))
+    highest = math.inf if measure == "loss" else 1.0
+    return mean_series(label, by_ratio(ones, measure), low=0.0, high=highest)
 
 
 def measures_of(name: str, ones: Sequence[Scored]) -> dict[str, float | None]:

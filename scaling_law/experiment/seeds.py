@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import NormalDist, fmean, median
 
 from scaling_law.experiment.evidence import Run
 
@@ -90,6 +90,16 @@ def pooled_noise(groups: Iterable[Sequence[float]], known: SeedNoise | None = No
     return SeedNoise(squares=squares, freedom=freedom)
 
 
+def chi_squared_chance(value: float, free: int) -> float:
+    """Return the probability of a larger chi-squared with ``free`` degrees of freedom.
+
+    Its cube root counts as normal (Wilson and Hilferty 1931).
+    """
+    spread = 2 / (9 * free)
+    root = (value / free) ** (1 / 3)
+    return NormalDist().cdf((1 - spread - root) / math.sqrt(spread))
+
+
 def median_over(values: Sequence[float | None]) -> float | None:
     """Return the median over seeds, of which None comes after all others; None for none."""
     if not values:
@@ -158,3 +168,19 @@ def shares(values: Sequence[float]) -> str:
     """``0.93``, or ``0.86 to 0.97``: the lowest and the highest share."""
     low, high = f"{min(values):.2f}", f"{max(values):.2f}"
     return low if low == high else f"{low} to {high}"
+
+
+def beyond_error(values: Sequence[float]) -> bool | None:
+    """Return whether one value a seed is above 0: in every seed, or on average.
+
+    None where seeds lie on both sides of 0 and their mean is no further from it than the mean's own
+    interval at ``LEVEL``.
+    """
+    if min(values) > 0:
+        return True
+    if max(values) <= 0:
+        return False
+    mean = mean_over(values)
+    if mean is None or mean.interval is None or mean.interval[0] <= 0 <= mean.interval[1]:
+        return None
+    return mean.value > 0

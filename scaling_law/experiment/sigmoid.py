@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
-from scaling_law.experiment.seeds import LEVEL
+from scaling_law.experiment.seeds import LEVEL, chi_squared_chance
 
 _SLOPES = (0.05, 200.0)  # the range of slopes that are tried
 _MISFIT = 0.05  # probability below which a sigmoid does not describe the outcomes
@@ -125,8 +124,7 @@ def _likelihood(outcomes: Mapping[float, Sequence[bool]], middles: Any, slopes: 
 def _deviance_chance(outcomes: Mapping[float, Sequence[bool]], best: float) -> float:
     """The probability of a worse fit, had the outcomes come from the best sigmoid.
 
-    The deviance counts as chi-squared, by the cube root that is close to normal (Wilson and
-    Hilferty 1931). The probability is 1 with no more sizes than parameters.
+    The deviance counts as chi-squared. The probability is 1 with no more sizes than parameters.
     """
     free = len(outcomes) - 2
     if free < 1:
@@ -136,9 +134,7 @@ def _deviance_chance(outcomes: Mapping[float, Sequence[bool]], best: float) -> f
         count = len(group)
         for part in (sum(group), count - sum(group)):
             each += part * math.log(part / count) if part else 0.0
-    spread = 2 / (9 * free)
-    root = (max(0.0, 2 * (each - best)) / free) ** (1 / 3)
-    return NormalDist().cdf((1 - spread - root) / math.sqrt(spread))
+    return chi_squared_chance(max(0.0, 2 * (each - best)), free)
 
 
 def _ends(inside: Any) -> tuple[int, int]:

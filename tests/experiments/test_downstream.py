@@ -73,3 +73,38 @@ def test_one_size_or_horizon_is_too_few(planted):
     some = tuple(run for run in planted.runs if run.record.params_matmul == size)
     for established, because in claims_of(dataclasses.replace(planted, runs=some)).values():
         assert established is None and because
+
+
+def test_a_first_step_that_misses_the_loss_leaves_claims_about_two_steps_open(planted):
+    largest = max(run.record.params_matmul for run in planted.ended)
+    worse = changed(
+        planted,
+        lambda record: (
+            {f"{CHOICE}.nats": 2 * record.metrics[f"{CHOICE}.nats"]}
+            if record.params_matmul == largest
+            else {}
+        ),
+    )
+    claims = claims_of(worse)
+    for name in ("two_steps_are_close", "two_steps_beat_compute", "two_steps_beat_error_law"):
+        established, because = claims[name]
+        assert established is None and "the first step misses the loss by" in because, name
+
+
+def test_accuracies_that_scatter_more_than_the_questions_are_not_decided_by_the_loss(planted):
+    def scattered(record):
+        return {
+            f"{CHOICE}.accuracy": record.metrics[f"{CHOICE}.accuracy"]
+            + (-1) ** record.spec.seed * 0.03
+        }
+
+    established, because = claims_of(changed(planted, scattered))["loss_decides"]
+    assert established is False and "chi-squared" in because
+    few = changed(planted, lambda record: {**scattered(record), f"{CHOICE}.questions": 200.0})
+    assert claims_of(few)["loss_decides"][0] is True
+
+
+def test_a_step_that_other_questions_would_undo_is_not_established(planted):
+    few = changed(planted, lambda record: {f"{CHOICE}.questions": 400.0})
+    established, because = claims_of(few)["scores_degrade"]
+    assert established is None and "a step is within that" in because

@@ -73,3 +73,31 @@ def test_runs_that_do_not_memorise_decide_nothing(planted):
     claims = claims_of(dataclasses.replace(planted, runs=runs))
     assert {established for established, _ in claims.values()} == {None}
     assert "not memorised" in claims["generalises_late"][1]
+
+
+def test_a_config_of_one_setting_makes_no_claims_that_compare_settings(planted):
+    one = tuple(
+        run
+        for run in planted.runs
+        if (run.spec.optim.weight_decay, run.spec.optim.lr) == (1, 0.01)
+        and run.arm.get("data.train_frac") in (None, "0.4")
+    )
+    alone = dataclasses.replace(planted, runs=one, config={"grid": [{"seeds": [0, 1, 2]}]})
+    findings = experiment_of("grokking").analyse(alone)
+    assert [claim.name for claim in findings.claims] == ["generalises_late"]
+    assert "this config compares no settings" in findings.notes
+    unfinished = experiment_of("grokking").analyse(dataclasses.replace(planted, runs=one))
+    assert len(unfinished.claims) > 1
+
+
+def test_accuracy_that_falls_after_it_was_reached_is_noted(planted):
+    def fall(run: Run) -> Run:
+        last = dataclasses.replace(
+            run.curve[-1], metrics={"accuracy.train": 1, "accuracy.val": 0.1}
+        )
+        return dataclasses.replace(run, curve=(*run.curve[:-1], last))
+
+    fallen = dataclasses.replace(planted, runs=tuple(map(fall, planted.runs)))
+    notes = experiment_of("grokking").analyse(fallen).notes
+    assert any("falls below 0.5 again after it first reached 95%" in note for note in notes)
+    assert not any("falls below" in n for n in experiment_of("grokking").analyse(planted).notes)

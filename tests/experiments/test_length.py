@@ -48,7 +48,7 @@ def test_one_encoding_that_is_not_learned_leaves_the_claims_about_the_others():
 
     claims = claims_of("length", changed("length", change))
     assert claims["alibi_goes_further"][0] is None
-    assert claims["fails_beyond"][0] and "alibi" not in claims["fails_beyond"][1]
+    assert claims["fails_beyond"][0] and "ALiBi" not in claims["fails_beyond"][1]
 
 
 def test_answers_that_hold_beyond_the_trained_length_contradict_the_claims():
@@ -108,3 +108,11 @@ def test_a_run_without_longer_splits_is_not_scored():
     bare = {"answers.val.exact": 1.0}
     record = dataclasses.replace(run.record, metrics=bare)
     assert scored(dataclasses.replace(run, record=record), 6) is None
+
+
+def test_encodings_that_train_for_longer_are_named_with_their_steps():
+    findings = experiment_of("length").analyse(planted_evidence("length"))
+    claims = {claim.name: claim.because for claim in findings.claims}
+    assert "after 2,700 steps against" in claims["alibi_goes_further"]
+    assert "after 900" in claims["alibi_goes_further"]
+    assert any("not trained equally long" in note for note in findings.notes)

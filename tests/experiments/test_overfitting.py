@@ -52,6 +52,17 @@ def test_a_model_that_never_overfits_decides_no_power():
         assert established is None and "0 settings of 0 sizes overfit by 1% or more" in because
 
 
+def test_an_excess_that_does_not_rise_with_size_decides_no_power():
+    def losses(params, tokens):
+        low = 2 + 60 * max(params, 4000) ** 0.4 / tokens
+        return (low + 0.1, low, low + 1)
+
+    claims = claims_of(with_losses(planted_evidence("overfitting"), losses))
+    for name in ("one_ratio", "kaplans_power"):
+        established, because = claims[name]
+        assert established is None and "does not rise with size by more than seeds" in because
+
+
 def test_runs_that_still_improve_decide_no_power():
     def losses(params, tokens):
         low = 2 + 15 * params**0.74 / tokens

@@ -32,22 +32,16 @@ NAMES = (
 )
 # What the records do not establish: the claim, and its standing.
 OPEN = {
-    "best_of_n": {"own_log_probability_beats_majority": False},
+    "best_of_n": {"own_log_probability_beats_majority": None},
     "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
     "downstream": {
         "loss_decides": False,
+        "scores_degrade": None,
         "two_steps_beat_compute": None,
         "two_steps_beat_params_tokens": None,
     },
-    "emergence": {"digits_first": False, "likelier_with_size": None},
+    "emergence": {"digits_first": None, "likelier_with_size": None},
     "grokking": {"inverse_decay": False},
-    "grokking_transformer": {
-        "faster_with_data": None,
-        "faster_with_decay": None,
-        "faster_with_rate": None,
-        "inverse_decay": None,
-        "needs_weight_decay": None,
-    },
     "grokking_progress": {"frequencies_first": False, "norm_falls": False},
     "length_training": {
         "ratio_decides": False,
@@ -56,7 +50,7 @@ OPEN = {
         "reverse_goes_further": False,
     },
     "manifold": {"four_over_d": None},
-    "overfitting": {"kaplans_power": False},
+    "overfitting": {"kaplans_power": None, "one_ratio": None},
 }
 
 

@@ -20,6 +20,7 @@ from scaling_law.experiment.findings import Panel
 from scaling_law.experiment.seeds import (
     SeedNoise,
     Time,
+    beyond_error,
     first_time,
     mean_over,
     median_over,
@@ -142,3 +143,17 @@ def test_figures_leave_out_missing_values():
 
 def test_the_comparison_with_the_literature_marks_missing_measurements():
     assert beside("x", theirs="1", ours="", source="y").ours == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("values", "standing"),
+    [
+        ((0.1, 0.2), True),
+        ((-0.1, -0.2), False),
+        ((-0.1, 0.2, 0.1), None),
+        ((-0.01, 0.2, 0.21, 0.19), True),
+        ((0.01, -0.2, -0.21, -0.19), False),
+    ],
+)
+def test_seeds_on_both_sides_decide_only_where_their_mean_exceeds_its_error(values, standing):
+    assert beyond_error(values) is standing
