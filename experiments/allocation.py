@@ -22,6 +22,7 @@ from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis, number
 from scaling_law.experiment.findings import (
+    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -267,7 +268,7 @@ def _claim(rows: Sequence[Row], rule: str, budgets: Sequence[float], *, wins: bo
             len(compared) == len(budgets),
             f"at {len(compared)} of these {len(budgets)} budgets there are finished runs of this"
             " rule and of another",
-            "it needs them at each: slaw run allocation trains those that are missing",
+            "it needs them at each: " + AGAIN,
         )
         holds = all(row.sure < 2 for row in mine) if wins else all(row.sure > 3 for row in mine)
         return holds, ", ".join(f"{100 * row.excess:+.2f} ±{100 * row.error:.2f}%" for row in mine)

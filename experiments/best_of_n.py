@@ -31,6 +31,7 @@ from scaling_law.experiment.attempts import (
 from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.figures import figure, log_axis, mean_series
 from scaling_law.experiment.findings import (
+    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -241,7 +242,7 @@ def _training(groups: Groups, served: int) -> Claim:
         need(
             len(groups) > 2,
             f"runs of {len(groups)} lengths of training have finished",
-            "it needs 3: slaw run best_of_n trains those that are missing",
+            "it needs 3: " + AGAIN,
         )
         last = fmean(one.greedy for one in groups[max(groups)])
         need(

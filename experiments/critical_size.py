@@ -25,6 +25,7 @@ from scaling_law.experiment.critical import Critical, fit_critical
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis, time_series
 from scaling_law.experiment.findings import (
+    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -225,7 +226,7 @@ def _need_search(search: Search | None) -> Search:
     need(
         search is not None,
         "the two ends of the range have not finished",
-        "slaw run critical_size trains them",
+        AGAIN,
     )
     assert search is not None
     if search.fault:

@@ -23,7 +23,16 @@ from scaling_law.experiment import Experiment, Outcome, Planted
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis, number
-from scaling_law.experiment.findings import Claim, Figure, Findings, Panel, Published, Series, Table
+from scaling_law.experiment.findings import (
+    AGAIN,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
 from scaling_law.experiment.seeds import range_text
 from scaling_law.files.record import CurvePoint
 from scaling_law.spec.architectures.random_features import Settings as Features
@@ -38,7 +47,6 @@ TWICE = 2.0  # the peak over the lowest errors on both sides, at least
 FITTED = 1e-3  # training error of a model that fits its examples; that of targets is about 1
 NEVER_RISES = 1.05  # largest factor from one width to the next that counts as noise
 RISE, FALL = 0.2, 0.35  # of the error by epochs, to its peak and from it
-AGAIN = "slaw run double_descent trains those that are missing"
 
 Draw = tuple[int, int]  # the seed of the data, and that of the model
 

@@ -27,6 +27,7 @@ from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis
 from scaling_law.experiment.findings import (
+    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -286,7 +287,7 @@ def _need_task(held: Held | None) -> Held:
     need(
         held is not None and sizes >= LEAST_SIZES and horizons > 1,
         f"{sizes} sizes below the largest have finished, and {horizons} numbers of tokens of it",
-        f"it needs {LEAST_SIZES} and 2: slaw run downstream trains those that are missing",
+        f"it needs {LEAST_SIZES} and 2: " + AGAIN,
     )
     assert held is not None
     best = max(one.accuracy for one in held.fitted)

@@ -24,6 +24,7 @@ from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, time_series
 from scaling_law.experiment.findings import (
+    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -271,7 +272,7 @@ def _need_seeds(ones: Sequence[Seen], setting: str) -> None:
     need(
         len(ones) > 1,
         f"{count_of(len(ones), 'seed')} {setting} finished",
-        "it needs at least 2: slaw run grokking trains those that are missing",
+        "it needs at least 2: " + AGAIN,
     )
 
 
@@ -324,7 +325,7 @@ def _falls(name: str, runs: Group, axis: str, more: str) -> Claim:
         need(
             len(groups) > 1,
             f"finished runs have {count_of(len(groups), 'value')} of the {AXES[axis]}",
-            "it needs at least two: slaw run grokking trains those that are missing",
+            "it needs at least two: " + AGAIN,
         )
         _need_memorised([one for group in groups.values() for one in group])
         times = [_median(group, "generalised") for group in groups.values()]

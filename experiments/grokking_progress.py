@@ -20,6 +20,7 @@ from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis
 from scaling_law.experiment.findings import (
+    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -187,7 +188,7 @@ def _need_plain(plain: Sequence[Seen]) -> None:
     need(
         len(plain) > 1,
         f"{count_of(len(plain), 'seed')} without weight decay finished",
-        "it needs at least 2: slaw run grokking_progress trains them",
+        "it needs at least 2: " + AGAIN,
     )
 
 

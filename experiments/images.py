@@ -20,7 +20,16 @@ from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, PreconditionError, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
-from scaling_law.experiment.findings import Claim, Figure, Findings, Panel, Published, Series, Table
+from scaling_law.experiment.findings import (
+    AGAIN,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law_with_floor
 from scaling_law.experiment.seeds import mean_over, range_text
 from scaling_law.spec.counts import count_params
@@ -34,7 +43,6 @@ SYMBOLS = {"examples": "n", "params": "N"}
 MISFIT = 0.05  # largest misfit of a law that describes the errors
 TRAINED = 1.1  # largest error after half of the steps over that after all of them
 SMALLER = 0.85  # error of the largest network over that of the smallest, at most
-AGAIN = "slaw run images trains those that are missing"
 
 
 @dataclass(frozen=True, order=True)

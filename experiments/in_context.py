@@ -22,6 +22,7 @@ from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
 from scaling_law.experiment.findings import (
+    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -131,7 +132,7 @@ def _need_sizes(groups: Group) -> None:
         f"one seed has finished at {', '.join(few)} parameters"
         if few
         else f"{len(groups)} sizes have finished",
-        "it needs 3 sizes with 2 seeds each: slaw run in_context trains those that are missing",
+        "it needs 3 sizes with 2 seeds each: " + AGAIN,
     )
 
 

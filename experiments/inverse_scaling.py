@@ -23,6 +23,7 @@ from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
 from scaling_law.experiment.findings import (
+    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -122,13 +123,13 @@ def _need_sizes(groups: Group) -> None:
     need(
         len(groups) >= 3,
         f"{len(groups)} sizes have finished",
-        "it needs 3: slaw run inverse_scaling trains those that are missing",
+        "it needs 3: " + AGAIN,
     )
     few = [f"{size:,}" for size, ones in groups.items() if len(ones) < 2]
     need(
         not few,
         f"one seed has finished at {', '.join(few)} parameters",
-        "it needs 2 at each size: slaw run inverse_scaling trains those that are missing",
+        "it needs 2 at each size: " + AGAIN,
     )
 
 

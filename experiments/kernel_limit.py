@@ -20,7 +20,7 @@ from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, PreconditionError, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
-from scaling_law.experiment.findings import Claim, Figure, Findings, Panel, Published, Table
+from scaling_law.experiment.findings import AGAIN, Claim, Figure, Findings, Panel, Published, Table
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.spec.architectures.dense import Shape
 from scaling_law.spec.run import RunSpec
@@ -28,7 +28,6 @@ from scaling_law.spec.run import RunSpec
 NEAR = 0.15  # an exponent agrees with theory within this distance
 LEARNT = 0.5  # training error at the end, over that at the first point, at most
 ALIKE = 1.5  # largest training error at the end of a width over the smallest
-AGAIN = "slaw run kernel_limit trains those that are missing"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure
 from scaling_law.experiment.findings import (
+    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -144,7 +145,7 @@ def _ratio(groups: Groups) -> Claim:
         need(
             len(plain) > 1,
             f"runs of {len(plain)} trained lengths have finished",
-            "it needs two: slaw run length_training trains those that are missing",
+            "it needs two: " + AGAIN,
         )
         curves = {trained: means_by_ratio(ones, "exact") for trained, ones in plain.items()}
         ratios = set.intersection(*(set(curve) for curve in curves.values())) - {1.0}
@@ -169,7 +170,7 @@ def _against(groups: Groups, way: str) -> tuple[list[Seen], list[Seen]]:
     need(
         bool(settings),
         f"no run of this way of training ({way}) has finished",
-        "slaw run length_training trains those that are missing",
+        AGAIN,
     )
     pair = settings[0], Setting(settings[0].trained)
     for setting in pair:

@@ -23,6 +23,7 @@ from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
 from scaling_law.experiment.findings import (
+    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -45,7 +46,6 @@ NEAR_DIMENSION = 0.15  # and an estimated dimension with the true one
 CONVERGED = 0.15  # an exponent changes by at most this share after half of the steps
 STRAIGHT = 0.25  # largest misfit of a power law to errors
 PROBE = "intrinsic_dimension"
-AGAIN = "slaw run manifold trains those that are missing"
 
 
 @dataclass(frozen=True, order=True)

@@ -23,6 +23,7 @@ from scaling_law.experiment.answer import Decision, PreconditionError, answer, b
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
 from scaling_law.experiment.findings import (
+    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -42,7 +43,6 @@ KAPLAN = 0.74
 SHOWN = 0.01  # smallest overfitting that is told from the noise of the validation text
 MISFIT = 0.25  # largest misfit of one power of N^s / D to all overfitting
 _POWERS = (-2.0, 3.0)  # the range of s that is tried
-AGAIN = "slaw run overfitting trains those that are missing"
 
 
 @dataclass(frozen=True, order=True)

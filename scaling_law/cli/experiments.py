@@ -59,6 +59,8 @@ def _run_all(options: argparse.Namespace) -> int:
 
     folder = Path(options.out or RESULTS)
     budget = None if options.budget is None else parse_seconds(options.budget)
+    if budget is None and not options.dry_run:
+        say("it can be stopped at any time (Ctrl-C); the same command resumes")
     choice = chosen_here(folder, budget, say)
     if options.dry_run:
         show(choice.text)

@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scaling_law.cli.options import Commands, add_fit_options, given, picture
 from scaling_law.console import say, show
-from scaling_law.errors import EXIT_OK, ConfigError
+from scaling_law.errors import EXIT_OK, ConfigError, FitError
+
+
+@contextlib.contextmanager
+def _pointing_to_experiments(sources: Sequence[str]) -> Iterator[None]:
+    """Add to a refused fit which experiments the runs belong to, and how to read those."""
+    try:
+        yield
+    except FitError as problem:
+        raise FitError(*problem.lines, *_experiment_lines(sources)) from None
+
+
+def _experiment_lines(sources: Sequence[str]) -> list[str]:
+    from scaling_law.experiment.analysis import named_by, report_command
+    from scaling_law.files.record import find_sweeps
+
+    lines = []
+    for folder in (Path(source) for source in sources if Path(source).is_dir()):
+        # a config that cannot be read names no experiment
+        with contextlib.suppress(ConfigError):
+            for sweep in find_sweeps(folder):
+                if (named := named_by(sweep)) is not None:
+                    name = Path(named.text).stem
+                    lines.append(f"these runs belong to experiment {name}: {report_command(sweep)}")
+    return lines
 
 
 def _fit(options: argparse.Namespace) -> int:
+    with _pointing_to_experiments(options.sources):
+        return _fit_one(options)
+
+
+def _fit_one(options: argparse.Namespace) -> int:
     from scaling_law.fit import session
     from scaling_law.fit.approaches.compare import compare, format_comparison
 

@@ -82,7 +82,8 @@ def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignor
 
     name = config_of(options)
     if hides_shipped(name):
-        say(f"{name}: taking what is here by that name, not the shipped config or experiment")
+        kind = "folder" if Path(name).is_dir() else "file"
+        say(f"{name}: taking the {kind} ./{name}, not the shipped config or experiment")
     overrides = list(options.set or [])
     if options.memory is not None:
         overrides.append(f"limits.memory={options.memory}")

@@ -12,7 +12,7 @@ from scaling_law import parts
 from scaling_law.config.part_settings import Refused, part_settings
 from scaling_law.errors import ConfigError, listed, quoted
 from scaling_law.experiment import Experiment
-from scaling_law.experiment.evidence import Evidence, gather, written_config
+from scaling_law.experiment.evidence import Evidence, gather, train_command, written_config
 from scaling_law.experiment.findings import Findings
 from scaling_law.files.layout import SweepDir
 from scaling_law.parts import Reference
@@ -39,8 +39,11 @@ class Analysed:
 
     @property
     def left_out(self) -> str:
-        """A sentence on the runs that the findings do not rest on; "" where there are none."""
-        missing = self.evidence.missing
+        """A sentence on the runs that the findings do not rest on; "" where there are none.
+
+        It gives the command that trains them, where some can still be trained.
+        """
+        missing, sweep = self.evidence.missing, self.evidence.sweep
         if not missing:
             return ""
         count = f"{len(missing)} {'run is' if len(missing) == 1 else 'runs are'}"
@@ -48,7 +51,10 @@ class Analysed:
         for label, why in missing:
             labels[why].append(label)
         named = "; ".join(f"{listed(of_reason)} ({why})" for why, of_reason in labels.items())
-        return f"{count} not among these findings: {named}"
+        said = f"{count} not among these findings: {named}"
+        if sweep is None or not self.evidence.unfinished:
+            return said
+        return f"{said}; to train them: {train_command(sweep)}"
 
     @property
     def document(self) -> dict[str, Any]:
@@ -154,5 +160,8 @@ def analyse(
             f"experiment {reference.name}: analyse returned {quoted(findings)}, expected Findings"
         )
     return Analysed(
-        name=reference.name, experiment=experiment, evidence=evidence, findings=findings
+        name=reference.name,
+        experiment=experiment,
+        evidence=evidence,
+        findings=findings.with_remedy(evidence.remedy),
     )

@@ -4,10 +4,12 @@ A claim is stated only where its precondition is met. Where it is not, the claim
 would meet it: an experiment that has shown nothing must not read as one that has shown something.
 
     def decide() -> Decision:
-        need(len(losses) > 1, "one seed has finished", "finish the sweep")
+        need(len(losses) > 1, "one seed has finished", AGAIN)
         return losses[0] < losses[1], f"{losses[0]:.3f} against {losses[1]:.3f}"
 
     claims = (claim("wider_is_better", "the wider model has the lower loss", decide),)
+
+``findings.AGAIN`` stands for the command that trains the missing runs, which depends on the folder.
 """
 
 from __future__ import annotations

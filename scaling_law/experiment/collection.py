@@ -9,24 +9,19 @@ from typing import Any
 
 from scaling_law.errors import ConfigError, SlawError, listed
 from scaling_law.experiment.analysis import Analysed, analysed, named_by, report_command
-from scaling_law.experiment.evidence import unfinished
+from scaling_law.experiment.evidence import train_command
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import find_sweeps
 from scaling_law.fit.session import KnownLaws, stored_laws
-from scaling_law.plan.plan import read_plan
 from scaling_law.units import count_of, format_ratio
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """An experiment with finished runs, and its findings.
-
-    ``unfinished`` counts its runs that can still be trained.
-    """
+    """An experiment with finished runs, and its findings."""
 
     sweep: SweepDir
     analysed: Analysed
-    unfinished: int
 
     @property
     def name(self) -> str:
@@ -37,12 +32,6 @@ class Shown:
     def report(self) -> str:
         """The command that writes its own page."""
         return report_command(self.sweep)
-
-    @property
-    def left_out(self) -> str:
-        """A sentence on the runs without a result, with the command that trains them; or ""."""
-        said = self.analysed.left_out
-        return f"{said}; to train them: slaw run {self.sweep.path}" if self.unfinished else said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,11 +133,9 @@ def collect(folder: Path) -> Collection:
             continue
         assert result is not None, "the config names an experiment of slaw's"
         if result.evidence.runs:
-            plan = read_plan(sweep.plan) if sweep.plan.is_file() else None
-            left = len(unfinished(sweep, plan))
-            shown.append(Shown(sweep=sweep, analysed=result, unfinished=left))
+            shown.append(Shown(sweep=sweep, analysed=result))
             continue
-        why = f"no run has finished; to train them: slaw run {sweep.path}"
+        why = f"no run has finished; to train them: {train_command(sweep)}"
         not_shown.append(NotShown(sweep=sweep, why=why, damaged=False))
     if not shown:
         reasons = [f"{one.sweep.path}: {one.why}" for one in not_shown]
@@ -196,7 +183,7 @@ def collection_text(collection: Collection) -> str:
             for claim in findings.claims
             if claim.established is None
         ]
-        lines += [f"  {one.left_out}"] if one.left_out else []
+        lines += [f"  {one.analysed.left_out}"] if one.analysed.left_out else []
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 

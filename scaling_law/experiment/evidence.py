@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,13 +63,17 @@ class Evidence:
     ``config`` is the sweep's config as plain values, every key written;
     ``settings`` are the experiment's own, as the config sets them;
     ``missing`` are the labels of runs without a record or without a loss, and of points that the
-    plan left out, each with the reason.
+    plan left out, each with the reason;
+    ``sweep`` is their folder, None for invented runs;
+    ``unfinished`` counts the runs that ``slaw run`` can still train there.
     """
 
     runs: tuple[Run, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
     settings: Any = field(default_factory=NoSettings)
     missing: tuple[tuple[str, str], ...] = ()
+    sweep: SweepDir | None = None
+    unfinished: int = 0
 
     @property
     def ended(self) -> tuple[Run, ...]:
@@ -76,9 +81,23 @@ class Evidence:
         return tuple(run for run in self.runs if run.record.kind != "trunk" and not run.lost)
 
     @property
+    def remedy(self) -> str:
+        """How to train the runs that an analysis lacks, as a sentence."""
+        if self.sweep is None:
+            return "slaw run trains those that are missing"
+        if self.unfinished:
+            return f"{train_command(self.sweep)} trains those that are missing"
+        return f"all runs of {self.sweep.path} have finished, so its config must plan more"
+
+    @property
     def stage(self) -> int:
         """The latest stage that has a finished run; 0 for none."""
         return max((run.stage for run in self.runs), default=0)
+
+
+def train_command(sweep: SweepDir) -> str:
+    """The command that trains the runs of a sweep's folder that have not finished."""
+    return f"slaw run {shlex.quote(str(sweep.path))}"
 
 
 def gather(sweep: SweepDir, settings: Any) -> Evidence:
@@ -94,11 +113,17 @@ def gather(sweep: SweepDir, settings: Any) -> Evidence:
         if record is not None
     )
     labels = {run.run_id: run.spec.label for run in plan.runs} if plan else {}
-    missing = [(labels.get(run_id, run_id), why) for run_id, why in unfinished(sweep, plan)]
+    left = unfinished(sweep, plan)
+    missing = [(labels.get(run_id, run_id), why) for run_id, why in left]
     missing += [(run.spec.label, f"no loss: {run.record.status}") for run in runs if run.lost]
     missing += [(point.label, point.reason) for point in plan.left_out] if plan else []
     return Evidence(
-        runs=runs, config=written_config(sweep), settings=settings, missing=tuple(missing)
+        runs=runs,
+        config=written_config(sweep),
+        settings=settings,
+        missing=tuple(missing),
+        sweep=sweep,
+        unfinished=len(left),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections import Counter
@@ -26,6 +27,9 @@ _UNITS = {
     "frac": "share",
     "share": "share",
 }
+# Stands for the sentence that says how to train the missing runs. An analysis does not know the
+# folder of its runs; ``Findings.with_remedy`` writes the sentence in.
+AGAIN = "{missing runs}"
 
 
 def _check_name(what: str, name: str) -> None:
@@ -209,6 +213,19 @@ class Findings:
         for names in ([c.name for c in self.claims], [f.name for f in self.figures]):
             if len(set(names)) < len(names):
                 raise ValueError(f"two of one name among {', '.join(names)}")
+
+    def with_remedy(self, remedy: str) -> Findings:
+        """These findings with ``remedy`` in place of ``AGAIN`` in every sentence."""
+        claims = (
+            dataclasses.replace(claim, because=claim.because.replace(AGAIN, remedy))
+            for claim in self.claims
+        )
+        return dataclasses.replace(
+            self,
+            verdict=self.verdict.replace(AGAIN, remedy),
+            claims=tuple(claims),
+            notes=tuple(words.replace(AGAIN, remedy) for words in self.notes),
+        )
 
     def unit(self, measure: str) -> str:
         """The unit of a measure; "" for a plain number, or one whose unit is not given."""

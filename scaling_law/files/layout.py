@@ -302,7 +302,7 @@ def hides_shipped(name: str) -> bool:
 def shipped(name: str) -> Path:
     """The config ``name`` of ``configs/``, or of the experiment of that name.
 
-    Raises ``ConfigError`` with the names that are there.
+    Raises ``ConfigError`` with the name that is near, or else with all that are there.
     """
     configs, experiments = (
         {path.stem: path for path in shipped_files(folder, "*.yaml")}
@@ -311,11 +311,12 @@ def shipped(name: str) -> Path:
     known = {**experiments, **configs}
     if name in known:
         return known[name]
-    raise ConfigError(
-        f"{name}: neither a file nor a shipped config{did_you_mean(name, sorted(known))}; shipped"
-        f" are {', '.join(configs) or 'none'}, and the experiments"
+    shipped_are = (
+        f"; shipped are {', '.join(configs) or 'none'}, and the experiments"
         f" {', '.join(experiments) or 'none'}"
     )
+    hint = did_you_mean(name, sorted(known)) or shipped_are
+    raise ConfigError(f"{name}: neither a file nor a shipped config{hint}")
 
 
 def temporary_folder(path: Path, mark: str = "") -> Path:

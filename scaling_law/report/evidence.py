@@ -15,7 +15,7 @@ from scaling_law.experiment.evidence import unfinished, written_config
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import CurvePoint, RunRecord, load_records, read_curve
-from scaling_law.fit.approaches.isoflop import IsoflopCell
+from scaling_law.fit.approaches.isoflop import IsoflopCell, refused_below_zero
 from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.approaches.power_line import PowerLine
 from scaling_law.fit.laws import joint_laws
@@ -82,8 +82,12 @@ class Fitted:
 
     @property
     def cells(self) -> list[IsoflopCell]:
-        """The IsoFLOP cells, refused ones included."""
-        return [IsoflopCell(**cell) for cell in self.summary["isoflop"]["cells"]]
+        """The IsoFLOP cells, refused ones included.
+
+        A fit saved by an earlier version may have accepted a minimum below 0.
+        """
+        cells = self.summary["isoflop"]["cells"]
+        return [refused_below_zero(IsoflopCell(**cell)) for cell in cells]
 
     def line(self, approach: str) -> PowerLine | None:
         """params ~ FLOPs by ``isoflop`` or ``envelope``; None where it was refused."""

@@ -54,11 +54,11 @@ def section(analysed: Analysed, drawn: str, why_no_law: str = "") -> Section:
 
 
 def summary_section(
-    analysed: Analysed, drawn: str, *, heading: str, anchor: str, left_out: str, report: str
+    analysed: Analysed, drawn: str, *, heading: str, anchor: str, report: str
 ) -> Section:
     """One of several experiments on a page: verdict, claims, a figure, literature, numbers.
 
-    ``left_out`` says which runs are missing; ``report`` is the command for all the rest.
+    ``report`` is the command for all the rest.
     """
     findings = analysed.findings
     body = answer(analysed)
@@ -67,7 +67,7 @@ def summary_section(
     for claim in findings.claims:
         if claim.established is None:
             body += note(_claim(claim))
-    body += note(sentence(left_out)) if left_out else ""
+    body += note(sentence(analysed.left_out)) if analysed.left_out else ""
     body += f'<div class="figures">{drawn}</div>\n' if drawn else ""
     body += literature(findings, f"{heading}: beside the literature")
     body += measures(findings)

@@ -62,7 +62,6 @@ def _page(collection: Collection, anchors: Sequence[str], drawn: Sequence[str]) 
                 figure,
                 heading=_heading(one),
                 anchor=anchor,
-                left_out=one.left_out,
                 report=one.report,
             )
             for one, anchor, figure in zip(collection.shown, anchors, figures, strict=True)

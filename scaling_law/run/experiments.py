@@ -14,6 +14,7 @@ from scaling_law.parts import shipped_files
 from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed, shared_by
 from scaling_law.plan.packing import makespan_seconds
 from scaling_law.plan.plan import Plan, tasks_of
+from scaling_law.plan.time_limit import WORKER_START_SECONDS
 from scaling_law.run.planning import planned
 
 _NOT_MEASURED = (
@@ -84,9 +85,11 @@ def _listed(path: Path, profile: DeviceProfile | None, folder: Path | None) -> L
 
 
 def _seconds_left(plan: Plan, sweep: SweepDir) -> float:
-    """The planned time of the runs that have no record in the sweep's folder."""
+    """The planned time of the runs that have no record in the sweep's folder; 0 for none."""
+    if all(sweep.run(run.run_id).record.is_file() for run in plan.runs):
+        return 0.0
     left = [
         dataclasses.replace(run, seconds=0.0) if sweep.run(run.run_id).record.is_file() else run
         for run in plan.runs
     ]
-    return makespan_seconds(tasks_of(left)[0], plan.slots)
+    return WORKER_START_SECONDS + makespan_seconds(tasks_of(left)[0], plan.slots)

@@ -23,7 +23,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("run-config-and-mode", ("run", "s.yaml", "--mode", "dev"), "s.yaml and --mode dev: expected one of them, a file of your own or a shipped config"),
     ("plan-params", ("plan", "--params", "1e9"), "unrecognized arguments: --params (--params is --target here); see `slaw plan --help`"),
     ("run-no-file", ("run", "gone.yaml"), "gone.yaml: no such file"),
-    ("run-no-mode", ("run", "--mode", "quik"), "quik: neither a file nor a shipped config (did you mean quick?); shipped are dev, full, quick, and the experiments"),
+    ("run-no-mode", ("run", "--mode", "quik"), "quik: neither a file nor a shipped config (did you mean quick?)"),
     ("run-mode-goes-up", ("run", "--mode", "../../etc/passwd"), "../../etc/passwd: no such file"),
     ("run-mode-is-empty", ("run", "--mode", ""), "argument --mode: expected a name or value (not empty, no NUL), found ''; see `slaw run --help`"),
     ("run-a-folder", ("run", "."), ".: holds no run records; expected <sweep>/runs/<run_id>/record.json, made by `slaw run`"),

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from scaling_law.cli.main import main
-from scaling_law.errors import EXIT_OK, EXIT_USAGE
-from scaling_law.experiment.analysis import report_command
+from scaling_law.errors import EXIT_FIT, EXIT_OK, EXIT_USAGE
+from scaling_law.experiment.analysis import analysed, report_command
 from scaling_law.experiment.findings import Axis, Claim, Figure, Findings, Series, Table
 from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "allocation-cpu"
+GROKKING = REFERENCE.parent / "grokking_transformer"
 OWN = """
 from pathlib import Path
 from scaling_law.experiment import Experiment, Outcome, Planted
@@ -117,7 +118,7 @@ def test_a_local_file_takes_precedence_over_a_shipped_name_and_a_line_says_so(
     Path("allocation").write_text("name: other\n")
     assert main(["run", "allocation", "--dry-run"]) == EXIT_USAGE
     err = capsys.readouterr().err
-    assert "allocation: taking what is here by that name, not the shipped" in err
+    assert "allocation: taking the file ./allocation, not the shipped" in err
     assert "allocation:1: data: missing" in err
 
 
@@ -155,4 +156,31 @@ def test_runs_that_the_findings_leave_out_are_named_with_the_reason(sweep, capsy
     (line,) = [row for row in capsys.readouterr().err.splitlines() if "not among" in row]
     assert line.startswith("23 runs are not among these findings: ")
     assert f"{run_dir.name.rpartition('-')[0]} (not finished)" in line
-    assert "and 18 more (planned, not finished)" in line
+    assert line.endswith(f"and 18 more (planned, not finished); to train them: slaw run {sweep}")
+    assert f"to train them: slaw run {sweep}" in (sweep / "report.html").read_text()
+
+
+def test_the_remedy_names_the_folder_of_the_runs(sweep):
+    name_in(sweep, "allocation")
+    result = analysed(SweepDir(sweep))
+    assert result is not None
+    open_claims = [one.because for one in result.findings.claims if one.established is None]
+    trains = f"it needs them at each: slaw run {sweep} trains those that are missing"
+    assert open_claims and all(because.endswith(trains) for because in open_claims)
+
+
+def test_the_remedy_is_another_config_where_all_runs_have_finished():
+    result = analysed(SweepDir(GROKKING))
+    assert result is not None
+    (claim,) = [one for one in result.findings.claims if one.name == "needs_weight_decay"]
+    plans_more = f"all runs of {GROKKING} have finished, so its config must plan more"
+    assert claim.because.endswith(plans_more) and "slaw run" not in claim.because
+
+
+def test_fit_points_to_the_report_of_an_experiments_runs(sweep, capsys):
+    assert main(["fit", str(sweep)]) == EXIT_FIT
+    assert "belong to experiment" not in capsys.readouterr().err
+    name_in(sweep, "allocation")
+    assert main(["fit", str(sweep)]) == EXIT_FIT
+    err = capsys.readouterr().err
+    assert f"these runs belong to experiment allocation: slaw report {sweep}" in err

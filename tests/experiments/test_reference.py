@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from scaling_law.experiment.analysis import analysed
+from scaling_law.experiment.findings import AGAIN
 from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
@@ -81,3 +83,4 @@ def test_the_reference_establishes_its_claims(reference):
     standing = {claim["name"]: claim["established"] for claim in document["claims"]}
     assert {key: value for key, value in standing.items() if not value} == OPEN.get(name, {})
     assert document["verdict"] in " ".join(readme.split())
+    assert AGAIN not in json.dumps(document)

@@ -167,6 +167,17 @@ def test_a_minimum_at_an_end_is_refused(losses, reason):
     assert result.lines == {} and result.exponents == {}
 
 
+@pytest.mark.parametrize("lowest", [0.05, 0.3])
+def test_a_minimum_below_0_is_refused(lowest):
+    result = fit_isoflop(three_cells([3.0, lowest, lowest, 3.0]), curve="parabola")
+    assert result.status == "refused"
+    for cell in result.cells:
+        assert not cell.usable and "curve's minimum not above 0" in cell.reason
+        assert cell.params_optimal is None and cell.loss_min_nats is None
+    above = fit_isoflop(three_cells([3.0, 0.5, 0.5, 3.0]), curve="parabola")
+    assert above.status == "fitted" and all(cell.usable for cell in above.cells)
+
+
 def test_two_cells_are_too_few():
     result = fit_isoflop(centred(PLANTED, [1e18, 1e19], 2.0, 5))
     assert result.status == "refused" and "2 of 2" in result.reason

@@ -30,7 +30,7 @@ from scaling_law.report.evidence import gather_evidence, rows_by_size
 from scaling_law.report.explore import predicted
 from scaling_law.report.held_out import held_out_figure, sizes_left_out
 from scaling_law.report.html import write_report
-from scaling_law.report.optimum import allocation, forecast_figure
+from scaling_law.report.optimum import allocation, forecast_figure, isoflop_cells
 from scaling_law.report.style import RESIDUAL, applied
 from scaling_law.units import format_count
 from tests.fakes import cpu_profile, ladder_config, planted_sweep, record_of, small_config
@@ -264,6 +264,19 @@ def test_the_forecast_figure_ends_at_the_forecast(sweep):
     figure = forecast_figure(fitted, 175e9)
     assert figure is not None
     assert figure.axes[0].get_xlim()[1] > 175e9
+
+
+def test_a_minimum_below_0_in_a_saved_fit_is_drawn_as_refused(sweep):
+    fitted = gather_evidence(sweep, 175e9).fitted
+    assert fitted
+    before = [cell.usable for cell in fitted.cells]
+    saved = fitted.summary["isoflop"]["cells"][before.index(True)]
+    saved["loss_min_nats"] = -0.08
+    figure = isoflop_cells(fitted)
+    assert figure is not None and figure.axes[0].get_ylim()[0] > 0
+    assert figure.axes[0].get_title().startswith(f"{sum(before) - 1} of {len(before)} ")
+    labels = [entry.get_text() for entry in figure.legends[0].get_texts()]
+    assert sum("refused, curve's minimum not above 0" in label for label in labels) == 1
 
 
 def test_a_page_in_another_folder_has_its_figures_beside_it(sweep, tmp_path):

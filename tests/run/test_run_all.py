@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import scaling_law.run.run_all as run_all_module
 from scaling_law.cli.main import main
 from scaling_law.errors import (
     EXIT_OK,
@@ -83,6 +84,7 @@ def test_finished_runs_cost_nothing(here):
         return one.seconds
 
     whole = cost()
+    assert whole == pytest.approx(next(o.seconds for o in listed() if o.name == "double_descent"))
     runs = sorted((REFERENCE / "double_descent" / "runs").iterdir())
     assert len(runs) == 147
     for number, run in enumerate(runs):
@@ -152,6 +154,15 @@ def test_a_dry_run_lists_every_config_and_writes_nothing(here, capsys):
     for file in shipped_files("experiments", "*.yaml"):
         assert f"{file.stem} " in out
     assert not (here / "results").exists()
+
+
+def test_without_a_budget_the_first_line_says_that_it_can_be_stopped(here, capsys, monkeypatch):
+    monkeypatch.setattr(run_all_module, "run_all", lambda *_: EXIT_OK)
+    assert main(["experiments", "--run-all"]) == EXIT_OK
+    first = capsys.readouterr().err.splitlines()[0]
+    assert "can be stopped at any time" in first and "the same command resumes" in first
+    assert main(["experiments", "--run-all", "--budget", "10h"]) == EXIT_OK
+    assert "can be stopped" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -286,13 +286,34 @@ def _cell(
         return None, dataclasses.replace(cell, reason=reason)
     vertex, least = curve.minimum(runs.losses[:, None])
     exact = runs.n_sizes == LEAST_SIZES
-    return curve, dataclasses.replace(
+    cell = dataclasses.replace(
         cell,
         status="exact" if exact else "accepted",
         reason="three sizes: the parabola is exact, its error unknown" if exact else "",
         params_optimal=math.exp(vertex[0]),
         tokens_optimal=math.exp(runs.tokens_at(vertex)[0]),
         loss_min_nats=float(least[0]),
+    )
+    cell = refused_below_zero(cell)
+    return curve if cell.usable else None, cell
+
+
+def refused_below_zero(cell: IsoflopCell) -> IsoflopCell:
+    """The cell, refused where the minimum of its curve is not above 0, as every loss is."""
+    least = cell.loss_min_nats
+    if least is None or least > 0:
+        return cell
+    reason = (
+        f"curve's minimum not above 0: {least:.3g} nats, with losses from {min(cell.loss_nats):.3g}"
+        f" to {max(cell.loss_nats):.3g}; add sizes near the minimum"
+    )
+    return dataclasses.replace(
+        cell,
+        status="refused",
+        reason=reason,
+        params_optimal=None,
+        tokens_optimal=None,
+        loss_min_nats=None,
     )
 
 
