@@ -14,10 +14,14 @@ from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 NAMES = (
+    "allocation-cpu",
     "best_of_n",
     "critical_size",
+    "critical_size_grid",
     "double_descent",
+    "double_descent_net",
     "downstream",
+    "downstream_addition",
     "emergence",
     "grokking",
     "grokking_progress",
@@ -36,12 +40,24 @@ NAMES = (
 OPEN = {
     "best_of_n": {"own_log_probability_beats_majority": None},
     "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
+    "critical_size_grid": {"cheaper_than_a_grid": None, "critical_exponent": None},
+    "double_descent_net": {"network_two_descents_by_epochs": False},
     "downstream": {
         "loss_decides": False,
         "scores_degrade": None,
         "two_steps_beat_compute": None,
         "two_steps_beat_params_tokens": None,
     },
+    "downstream_addition": dict.fromkeys(
+        (
+            "loss_decides",
+            "scores_degrade",
+            "two_steps_are_close",
+            "two_steps_beat_compute",
+            "two_steps_beat_error_law",
+            "two_steps_beat_params_tokens",
+        )
+    ),
     "emergence": {"digits_first": None, "likelier_with_size": None},
     "grokking": {"inverse_decay": False},
     "grokking_progress": {"frequencies_first": False, "norm_falls": False},
