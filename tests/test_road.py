@@ -86,6 +86,7 @@ def test_status_loads_no_torch():
     assert "40 done" in out
 
 
+@pytest.mark.slow
 def test_plan_and_status_work_before_and_after_a_sweep(place):
     code, out, err = slaw("run", "road.yaml", "--device", "cpu", "--dry-run")
     assert code == 0, err

@@ -355,6 +355,7 @@ def test_any_command_line_ends_without_a_traceback(harmless, capsys, command, re
     _ends_plainly([*command.split(), *rest], capsys, harmless)
 
 
+@pytest.mark.slow
 @fuzz(100)
 @given(st.sampled_from(LAWS), st.lists(targets, min_size=1, max_size=3), st.booleans())
 def test_any_target_of_a_published_law_ends_without_a_traceback(

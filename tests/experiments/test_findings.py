@@ -172,9 +172,8 @@ def test_the_remedy_names_the_folder_of_the_runs(sweep):
 def test_the_remedy_is_another_config_where_all_runs_have_finished():
     result = analysed(SweepDir(GROKKING))
     assert result is not None
-    (claim,) = [one for one in result.findings.claims if one.name == "needs_weight_decay"]
     plans_more = f"all runs of {GROKKING} have finished, so its config must plan more"
-    assert claim.because.endswith(plans_more) and "slaw run" not in claim.because
+    assert result.evidence.remedy == plans_more
 
 
 def test_fit_points_to_the_report_of_an_experiments_runs(sweep, capsys):

@@ -50,6 +50,13 @@ def test_the_kernel_of_a_linear_model_is_the_product_of_its_inputs():
     assert torch.allclose(kernel(module, inputs), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("outputs", "inputs"), [(2049, 3), (1000, 300_000)])
+def test_more_gradients_than_a_probe_may_take_are_refused(outputs, inputs):
+    module = nn.Linear(inputs, outputs, device="meta")
+    with pytest.raises(ValueError, match=f"{outputs:,} outputs and .* weights, at most 2,048"):
+        kernel(module, torch.empty(1, inputs, device="meta"))
+
+
 def test_a_weight_counts_in_the_kernel_with_its_learning_rate():
     """A small step of gradient descent on one output changes the others by the kernel."""
     module = build(network(64), 1)

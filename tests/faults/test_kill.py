@@ -30,6 +30,7 @@ FEW = [
 ]
 
 
+@pytest.mark.slow
 def test_six_kills_lose_nothing(world, undisturbed):
     done = kill_again_and_again(world, "killed", list(FEW))
     assert done.total() >= 5, done

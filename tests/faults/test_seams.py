@@ -138,7 +138,8 @@ def _files(run_dir: RunDir) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in paths if p not in apart}
 
 
-@pytest.mark.parametrize("fits", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fits", [False, True])
 def test_status_and_fit_read_a_running_sweep_without_changing_it(world, undisturbed, capsys, fits):
     out = f"read-{fits}"
     process, folder = world.start(out), str(world.path / out)

@@ -279,6 +279,7 @@ def test_a_minimum_below_0_in_a_saved_fit_is_drawn_as_refused(sweep):
     assert sum("refused, curve's minimum not above 0" in label for label in labels) == 1
 
 
+@pytest.mark.slow
 def test_a_page_in_another_folder_has_its_figures_beside_it(sweep, tmp_path):
     page = write_report(sweep, out=tmp_path / "sent.html", target_params=1e6)
     assert page == tmp_path / "sent.html"

@@ -140,6 +140,7 @@ def test_without_its_plan_the_records_say_what_a_sweep_began_with(tmp_path, bega
     assert kernels_of(with_begun_kernels(now, sweep)) == [began_with, goes_on]
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_and_verified_with_its_own_kernels(tmp_path, monkeypatch):
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
     data = DataSpec(

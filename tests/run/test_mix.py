@@ -31,6 +31,7 @@ precision: fp32
 KEY = "data.phases.1.mix"
 
 
+@pytest.mark.slow
 def test_arms_with_one_trunk_are_fitted_each_on_its_own(tmp_path):
     sweep = SweepDir(tmp_path / "planted")
     for record in planted_arms(PLANTED_SWEEP, lambda spec: (KEY, "natural") in arm_of(spec)):

@@ -171,6 +171,7 @@ def test_a_stage_starts_from_an_earlier_runs_weights(here, capsys):
     assert alone.spec.start_from is None
 
 
+@pytest.mark.slow
 def test_a_stage_learns_from_samples_of_an_earlier_run(here, capsys):
     assert main(begin(here, SAMPLING)) == EXIT_OK
     by_stage = {stage_of(record): record for record in records_of().values()}

@@ -75,6 +75,7 @@ def contents(sweep: SweepDir) -> dict[str, str]:
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
+@pytest.mark.slow
 def test_a_branch_and_its_trunk_are_equal_and_the_sweep_is_unchanged(trained):
     sweep, _, _ = trained
     before = contents(sweep)

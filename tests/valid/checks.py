@@ -96,8 +96,14 @@ def _check_flops(spec: RunSpec, data: Dataset) -> None:
     module = build(model)
     with FlopCounterMode(display=False) as counter:
         outputs = module(inputs)
-    by_operator = counter.get_flop_counts()["Global"]
-    matrices = sum(n for op, n in by_operator.items() if str(op) in ("aten.mm", "aten.addmm"))
+    by_operator = {str(op): flops for op, flops in counter.get_flop_counts()["Global"].items()}
+    if "aten.convolution" in by_operator:
+        # a kernel is used at many places, and the first passes no gradient to the images;
+        # tests/experiments/test_images.py counts each
+        whole = 3 * counter.get_total_flops()
+        assert whole * 2 / 3 <= flops_per_token(model) * len(inputs) * model.n_ctx <= whole
+        return
+    matrices = sum(n for op, n in by_operator.items() if op in ("aten.mm", "aten.addmm"))
     others = 3 * (counter.get_total_flops() - matrices)
     positions = outputs.shape[0] * outputs.shape[1]
     assert 3 * matrices == 6 * count_params(model).matmul * positions

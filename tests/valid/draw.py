@@ -675,6 +675,7 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
         for part in ("*", "<key>")
         for key, values in (
             ("questions", _number_of(1, 20)),
+            ("examples", _number_of(1, 2)),
             ("samples", _number_of(1, 8)),
             ("labels", lambda drawing: drawing.rng.sample((8, 12, 16), drawing.rng.randint(0, 2))),
         )

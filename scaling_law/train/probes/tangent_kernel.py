@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from scaling_law.train.subject import Subject
 
 
+# A gradient takes a backward pass, and a model of text has an output for each token of its
+# vocabulary at each position.
+_MOST_OUTPUTS = 2048
+_MOST_NUMBERS = 250_000_000  # 2 GB
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Settings of the kernel.
@@ -46,7 +52,10 @@ def measure(subject: Subject, settings: Settings) -> dict[str, float]:
 
 
 def kernel(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The tangent kernel [n, n] of the n outputs that a model gives for ``inputs``, in float64."""
+    """The tangent kernel [n, n] of the n outputs that a model gives for ``inputs``, in float64.
+
+    Raises ``ValueError`` for outputs or gradients beyond what a probe may take.
+    """
     import torch
 
     from scaling_law.train.architectures import weights_of
@@ -54,6 +63,13 @@ def kernel(model: nn.Module, inputs: Tensor) -> Tensor:
     weights = [w for w in weights_of(model) if w.parameter.requires_grad]
     with torch.enable_grad():
         outputs = model(inputs).flatten()
+    count = sum(w.parameter.numel() for w in weights)
+    if len(outputs) > _MOST_OUTPUTS or len(outputs) * count > _MOST_NUMBERS:
+        raise ValueError(
+            f"tangent_kernel takes the gradient of each output by each weight: {len(outputs):,}"
+            f" outputs and {count:,} weights, at most {_MOST_OUTPUTS:,} outputs and"
+            f" {_MOST_NUMBERS:,} numbers; take fewer examples, or a model with fewer outputs"
+        )
     rows = []
     for output in outputs:
         gradients = torch.autograd.grad(
