@@ -229,7 +229,8 @@ def _as_trained(spec: RunSpec) -> tuple[RunSpec, tuple[float, ...]]:
     account, such as its cooldown.
     """
     last = spec.total_steps - 1
-    steps = sorted({round(last * i / _COMPARED_STEPS) for i in range(_COMPARED_STEPS + 1)})
+    # whole numbers: a quotient of floats can round past the last step of an absurdly long run
+    steps = sorted({last * i // _COMPARED_STEPS for i in range(_COMPARED_STEPS + 1)})
     rates = tuple(lr_factor(spec.schedule, step, spec.total_steps) for step in steps)
     schedule = dataclasses.replace(
         spec.schedule,

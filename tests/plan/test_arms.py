@@ -168,6 +168,12 @@ def test_schedules_that_differ_in_their_rates_are_arms():
     assert len(plan_of(SWEEP + "axes: {schedule.cooldown: [linear, cosine]}\n").arms) == 2
 
 
+def test_arms_of_more_steps_than_a_float_counts_are_compared():
+    text = SWEEP + "axes: {optim.weight_decay: [0, .1]}\nlimits: {time: 1e30h, memory: 1TB}\n"
+    plan = plan_of(text, "grid.0.tokens=[1e30]", "schedule.shape=constant")
+    assert len(plan.arms) == 2
+
+
 def test_axes_from_the_command_line_that_vary_nothing_are_refused():
     key = "axes={model.gradient_checkpointing: [true, false]}"
     with pytest.raises(PlanError, match="are the same runs"):

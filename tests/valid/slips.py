@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from typing import Any
 
@@ -24,12 +25,17 @@ def changed(config: Node, rng: random.Random) -> Node:
         elif kind == 1 and isinstance(place, dict):
             place[_misspelled(str(key), rng)] = place.pop(key)
         elif kind == 2 and isinstance(place, dict):
-            place[str(rng.choice(("nmae", "sizes", "tokens", "lr", "x")))] = rng.choice(WRONG)
+            place[str(rng.choice(("nmae", "sizes", "tokens", "lr", "x")))] = _wrong(rng)
         else:
-            place[key] = rng.choice(WRONG)
+            place[key] = _wrong(rng)
         if not config:
             config["name"] = 1
     return config
+
+
+def _wrong(rng: random.Random) -> Any:
+    """A wrong value of its own: the second change may be made inside the first one's mapping."""
+    return copy.deepcopy(rng.choice(WRONG))
 
 
 def _places(at: Any) -> Any:
