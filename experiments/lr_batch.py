@@ -1,8 +1,8 @@
 """The best learning rate and batch, and how they move with size, tokens and batch.
 
-    slaw run lr_batch              # three sizes, three horizons, three batches; later stages close in
-    slaw report results/lr_batch   # the best rates, their law, published rules at the same cells
-    slaw tune CONFIG               # the same for a config of your own; writes the law as a rule
+    slaw run lr_batch             # three sizes, horizons and batches; later stages close in
+    slaw report results/lr_batch  # the best rates, their law, published rules at the same cells
+    slaw tune CONFIG              # the same for a config of your own; writes the law as a rule
 
 Every size, horizon and batch is a cell: several learning rates, and a parabola through the losses.
 The horizons of a size branch from one trunk, so that they share its learning rate; what that costs
@@ -581,7 +581,8 @@ def _planted_rate(spec: RunSpec) -> float:
         "tokens": spec.tokens / 262144,
         "batch_tokens": spec.batch_tokens / 1024,
     }
-    return _RATE * math.prod(values[name] ** power for name, power in _EXPONENTS.items())
+    powers = (values[name] ** power for name, power in _EXPONENTS.items())
+    return float(_RATE * math.prod(powers))
 
 
 def _planted(spec: RunSpec) -> Outcome:
