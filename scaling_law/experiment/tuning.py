@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +126,7 @@ class Optimum:
     ``interval`` is its (low, high) at ``LEVEL``, None where the losses do not bound it;
     ``loss`` is the loss at the minimum, and ``error`` its standard error, in the unit of the
     losses, the noise of seeds included;
+    ``levels`` are the log losses at the minimum, by seed, for comparisons in pairs;
     ``curvature`` is that of log loss in the logarithm of the rate;
     ``why`` says why there is no minimum, or no interval; "" where there are both.
     """
@@ -138,8 +139,9 @@ class Optimum:
     interval: tuple[float, float] | None = None
     loss: float | None = None
     error: float | None = None
-    why: str = ""
+    levels: Mapping[int, float] = field(default_factory=dict)
     curvature: float = 0.0
+    why: str = ""
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -211,11 +213,11 @@ class _Parabola:
     """Least squares of y = level of the seed + slope x + curvature x^2.
 
     ``x`` counts from ``centre``; ``covariance`` is that of (level, slope, curvature) for noise of
-    1, with the mean over seeds as the level; ``levels`` are the seeds' own.
+    1, with the mean over seeds as the level; ``levels`` are the seeds' own, at ``centre``.
     """
 
     centre: float
-    levels: tuple[float, ...]
+    levels: Mapping[int, float]
     slope: float
     curvature: float
     covariance: NDArray[Any]
@@ -234,7 +236,14 @@ class _Parabola:
         x = self.vertex - self.centre
         at = np.array([1.0, x, x * x])
         error = deviation * math.sqrt(float(at @ self.covariance @ at))
-        return fmean(self.levels) + self.slope * x + self.curvature * x * x, error
+        return fmean(self.at_vertex.values()), error
+
+    @property
+    def at_vertex(self) -> dict[int, float]:
+        """The level at the vertex, by seed."""
+        x = self.vertex - self.centre
+        down = self.slope * x + self.curvature * x * x
+        return {seed: level + down for seed, level in self.levels.items()}
 
     def interval(self, deviation: float, reach: float) -> tuple[float, float] | None:
         """Every vertex that the noise allows (Fieller 1954); None where they have no bounds."""
@@ -270,7 +279,7 @@ def _parabola(x: Sequence[float], y: Sequence[float], seeds: Sequence[int]) -> _
     mean[1, -2] = mean[2, -1] = 1
     return _Parabola(
         centre=centre,
-        levels=tuple(map(float, solved[: len(names)])),
+        levels=dict(zip(names, map(float, solved[: len(names)]), strict=True)),
         slope=float(solved[-2]),
         curvature=float(solved[-1]),
         covariance=mean @ inverse @ mean.T,
@@ -290,7 +299,7 @@ def tuned(trials: Iterable[Trial]) -> Tuning:
     fits = [fit for _, fit in read.values() if fit is not None]
     scatter = SeedNoise(squares=sum(f.squares for f in fits), freedom=sum(f.freedom for f in fits))
     measured = scatter.freedom >= _LEAST_FREEDOM
-    levels = pooled_noise(fit.levels for fit in fits)
+    levels = pooled_noise(tuple(fit.levels.values()) for fit in fits)
     seed_noise = levels if levels.freedom else None
     tuning = Tuning(
         optima=(),
@@ -390,6 +399,7 @@ def _placed(best: Optimum, fit: _Parabola | None, tuning: Tuning) -> Optimum:
         interval=None if reached is None else (math.exp(reached[0]), math.exp(reached[1])),
         loss=math.exp(level),
         error=math.exp(level) * error,
+        levels=fit.at_vertex,
         curvature=fit.curvature,
         why="" if reached else "the noise is too large to bound its best learning rate; add seeds",
     )

@@ -41,10 +41,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class _More:
-    """What a trunk lacks: multiples of the rule's rate, each with one seed."""
+    """What a trunk lacks: multiples of the rule's rate, each with these seeds."""
 
     multiples: tuple[float, ...]
-    seed: int
+    seeds: tuple[int, ...]
 
 
 def arm_of_rates(run: Run) -> tuple[tuple[str, str], ...]:
@@ -78,7 +78,7 @@ def next_stage(runs: Iterable[Run], settings: Settings, stage: int) -> dict[str,
         axes = {key: [read_value(value)] for key, value in arm}
         entry = {
             "tokens": sorted({run.spec.tokens for run in own}),
-            "seeds": [more.seed],
+            "seeds": list(more.seeds),
             "axes": {MULTIPLE: list(more.multiples), **axes},
         }
         same = entries.setdefault(json.dumps(entry), {"sizes": [], **entry})
@@ -104,10 +104,10 @@ def _lacking(runs: Sequence[Run], settings: Settings, stage: int) -> _More | Non
         narrow = narrow and best.factor <= settings.within
     if rates:
         multiples = (_multiple(rate, multiple_of) for rate in rates)
-        return _More(tuple(sorted({*multiples} - {*multiple_of.values()})), seeds[0])
+        return _More(tuple(sorted({*multiples} - {*multiple_of.values()})), tuple(seeds))
     if narrow or len(seeds) >= settings.seeds:
         return None
-    return _More(_nearest(tuning, multiple_of), seeds[-1] + 1)
+    return _More(_nearest(tuning, multiple_of), (seeds[-1] + 1,))
 
 
 def _multiple(rate: float, known: Mapping[float, float]) -> float:
