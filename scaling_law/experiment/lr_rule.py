@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from scaling_law.experiment.lr_law import LrLaw
@@ -34,19 +35,22 @@ def rule_source(law: LrLaw, batch_tokens: int, measured_by: str) -> str:
     ``measured_by`` says which runs it rests on.
     """
     centre = {name: law.centre.get(name, sum(law.ranges[name]) / 2) for name in _VARIABLES}
-    checks = [f"{check.text}." for check in law.held_out] or ["Nothing could be held out."]
+    checks = "; ".join(check.text for check in law.held_out) or "nothing could be"
     ranges = {name: law.ranges[name] for name in _VARIABLES}
     params, tokens = law.trusted("params"), law.trusted("tokens")
+    words = (
+        f"{measured_by}: {law.cells} cells of {law.trunks} trunks.",
+        f"{law.text}, with N non-embedding parameters, D the geometric mean of the horizons, B the"
+        " batch.",
+        f"Held out: {checks}.",
+        f"It refuses sizes outside {format_count(params[0])} to {format_count(params[1])}"
+        f" parameters, and horizons outside {format_count(tokens[0])} to"
+        f" {format_count(tokens[1])} tokens.",
+    )
     lines = [
         f"{MARK}.",
         "",
-        f"{measured_by}: {law.cells} cells of {law.trunks} trunks.",
-        f"{law.text},",
-        "with N non-embedding parameters, D the geometric mean of the horizons, B the batch.",
-        f"Held out: {' '.join(checks)}",
-        f"It refuses sizes outside {format_count(params[0])} to {format_count(params[1])}",
-        f"parameters and horizons outside {format_count(tokens[0])} to {format_count(tokens[1])}"
-        " tokens.",
+        *(line for sentence in words for line in textwrap.wrap(sentence, 98)),
         '"""',
         "",
         "from scaling_law.spec.hyperparams._power_law import power_law_rule",

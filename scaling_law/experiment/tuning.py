@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from scaling_law.experiment.evidence import Run
 from scaling_law.experiment.seeds import LEVEL, SeedNoise, pooled_noise
@@ -34,6 +34,9 @@ WINDOW = 4.0  # the parabola is fitted to rates within this factor of the one of
 STATED = SeedNoise(squares=8 * 0.0021**2, freedom=8)
 _LEAST_FREEDOM = 3  # degrees of freedom from which on the scatter counts as measured
 _SAME = 1.05  # horizons within this factor are one: they differ by whole steps of the batch
+
+# What horizons that share a trunk have in common: size, batch, weight decay and recipe.
+Trunk: TypeAlias = tuple[str, int, float, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class Cell:
         return count_params(self.model).non_embedding
 
     @property
-    def trunk(self) -> tuple[str, int, float, str]:
+    def trunk(self) -> Trunk:
         """What horizons that share a trunk have in common."""
         return self.size, self.batch_tokens, self.weight_decay, self.recipe
 

@@ -14,9 +14,8 @@ from typing import Annotated, Any
 
 from scaling_law.config.strict_yaml import read_value
 from scaling_law.experiment.evidence import Run
-from scaling_law.experiment.tuning import FEWEST, Optimum, Trial, Tuning, trials_of, tuned
+from scaling_law.experiment.tuning import FEWEST, Optimum, Trial, Trunk, trials_of, tuned
 from scaling_law.spec.architectures import architecture_of
-from scaling_law.spec.model import Model
 from scaling_law.spec.values import Number
 
 MULTIPLE = "optim.lr_mult"
@@ -66,48 +65,51 @@ def next_stage(runs: Iterable[Run], settings: Settings, stage: int) -> dict[str,
     """
     if stage >= settings.most:
         return None
-    groups: dict[tuple[Model, tuple[tuple[str, str], ...]], list[Run]] = {}
+    own: dict[Trunk, list[Run]] = {}
     for run in runs:
-        if run.record.kind != "trunk":
-            groups.setdefault((run.spec.model, arm_of_rates(run)), []).append(run)
+        for trial in trials_of([run], other_axes):
+            own.setdefault(trial.cell.trunk, []).append(run)
+    tuning = tuned(trials_of((run for several in own.values() for run in several), other_axes))
+    optima: dict[Trunk, list[Optimum]] = {}
+    for best in tuning.optima:
+        optima.setdefault(best.cell.trunk, []).append(best)
     entries: dict[str, dict[str, Any]] = {}
-    for (model, arm), own in groups.items():
-        more = _lacking(own, settings, stage)
+    for trunk, several in own.items():
+        more = _lacking(optima[trunk], several, settings, stage)
         if more is None:
             continue
-        axes = {key: [read_value(value)] for key, value in arm}
+        axes = {key: [read_value(value)] for key, value in arm_of_rates(several[0])}
         entry = {
-            "tokens": sorted({run.spec.tokens for run in own}),
+            "tokens": sorted({run.spec.tokens for run in several}),
             "seeds": list(more.seeds),
             "axes": {MULTIPLE: list(more.multiples), **axes},
         }
         same = entries.setdefault(json.dumps(entry), {"sizes": [], **entry})
-        same["sizes"].append(_spelled(own[0], model))
+        same["sizes"].append(_spelled(several[0]))
     return {"axes": {}, "grid": list(entries.values())} if entries else None
 
 
-def _spelled(run: Run, model: Model) -> Any:
+def _spelled(run: Run) -> Any:
     """A size as a config gives it: the name of a scale, or the keys of its shape."""
     name = dict(run.spec.tags).get("size", "")
+    model = run.spec.model
     return name if name in architecture_of(model).scales else model.dimensions
 
 
-def _lacking(runs: Sequence[Run], settings: Settings, stage: int) -> _More | None:
-    """What the horizons of one trunk lack, the horizon that lacks most rates first."""
+def _lacking(
+    optima: Sequence[Optimum], runs: Sequence[Run], settings: Settings, stage: int
+) -> _More | None:
+    """What the horizons of one trunk lack: rates first, then a seed near their minima."""
     multiple_of = {run.spec.optim.lr: run.spec.optim.overrides.lr_mult or 1.0 for run in runs}
-    tuning = tuned(trials_of(runs))
     seeds = sorted({run.spec.seed for run in runs})
-    rates: set[float] = set()
-    narrow = True
-    for best in tuning.optima:
-        rates |= _further(best, settings, stage)
-        narrow = narrow and best.factor <= settings.within
+    rates = {rate for best in optima for rate in _further(best, settings, stage)}
     if rates:
         multiples = (_multiple(rate, multiple_of) for rate in rates)
         return _More(tuple(sorted({*multiples} - {*multiple_of.values()})), tuple(seeds))
-    if narrow or len(seeds) >= settings.seeds:
+    wide = [best for best in optima if not best.edge and best.factor > settings.within]
+    if not wide or len(seeds) >= settings.seeds:
         return None
-    return _More(_nearest(tuning, multiple_of), (seeds[-1] + 1,))
+    return _More(_nearest(optima, multiple_of), (seeds[-1] + 1,))
 
 
 def _multiple(rate: float, known: Mapping[float, float]) -> float:
@@ -139,10 +141,10 @@ def _ended(trials: Iterable[Trial]) -> set[float]:
     return {trial.lr for trial in trials if trial.loss is not None}
 
 
-def _nearest(tuning: Tuning, multiple_of: Mapping[float, float]) -> tuple[float, ...]:
+def _nearest(optima: Sequence[Optimum], multiple_of: Mapping[float, float]) -> tuple[float, ...]:
     """The multiples nearest to the minima of all horizons: those that a further seed trains."""
     chosen = set()
-    for best in tuning.optima:
+    for best in optima:
         middle = best.lr or best.lowest
         if middle is None:
             continue
