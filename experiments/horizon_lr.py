@@ -110,9 +110,8 @@ def power_of(spec: RunSpec) -> float:
 
 def read(evidence: Evidence) -> Seen:
     """Return what the runs show."""
-    every = [run for run in evidence.runs if run.record.kind != "trunk"]
-    first = [(run.spec.model, run.spec.batch_tokens) for run in every[:1]]
-    runs = [run for run in every if [(run.spec.model, run.spec.batch_tokens)] == first]
+    first = [(run.spec.model, run.spec.batch_tokens) for run in evidence.runs[:1]]
+    runs = [run for run in evidence.runs if [(run.spec.model, run.spec.batch_tokens)] == first]
     tuning = tuned(trials_of(runs, recipe=other_axes))
     powers = {other_axes(run): power_of(run.spec) for run in runs}
     groups: dict[tuple[object, ...], list[Optimum]] = {}
@@ -130,15 +129,16 @@ def read(evidence: Evidence) -> Seen:
         tuning=tuning,
         trunks=tuple(sorted(trunks, key=lambda trunk: trunk.power)),
         open_=tuple(open_),
-        flops=_flops_apart(every, evidence.runs),
-        left_out=len(every) - len(runs),
+        flops=_flops_apart(runs),
+        left_out=len(evidence.runs) - len(runs),
     )
 
 
-def _flops_apart(points: Sequence[Run], every: Sequence[Run]) -> float | None:
+def _flops_apart(runs: Sequence[Run]) -> float | None:
     """The FLOPs of the points trained from scratch, over those that were spent."""
-    spent = sum(run.record.flops_spent for run in every)
-    return sum(run.record.flops_exact for run in points) / spent if points and spent else None
+    spent = sum(run.record.flops_spent for run in runs)
+    alone = sum(run.record.flops_exact for run in runs if run.record.kind != "trunk")
+    return alone / spent if spent else None
 
 
 def propose(evidence: Evidence) -> Mapping[str, Any] | None:

@@ -86,8 +86,7 @@ class Seen:
 
 def read(evidence: Evidence) -> Seen:
     """Return what the runs show."""
-    runs = [run for run in evidence.runs if run.record.kind != "trunk"]
-    same = [run for run in runs if not _others(run)]
+    same = [run for run in evidence.runs if not _others(run)]
     tuning = tuned(trials_of(same))
     hot = all(run.spec.schedule.part.shares_trunk for run in same[:1])
     cells = [best.cell for best in tuning.optima]
@@ -99,7 +98,7 @@ def read(evidence: Evidence) -> Seen:
         published=published_rates(cells, shares_trunk=hot),
         rule_rates=_rule_rates(same),
         settings=settings if isinstance(settings, Settings) else Settings(),
-        left_out=len(runs) - len(same),
+        left_out=len(evidence.runs) - len(same),
     )
 
 
@@ -113,8 +112,7 @@ def _rule_rates(runs: Iterable[Run]) -> dict[Cell, float]:
     """The learning rates that the rule gives, by cell."""
     rates = {}
     for run in runs:
-        (trial,) = trials_of([run]) or (None,)
-        if trial is not None:
+        for trial in trials_of([run]):
             rates[trial.cell] = trial.lr / (run.spec.optim.overrides.lr_mult or 1.0)
     return rates
 

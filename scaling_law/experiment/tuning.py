@@ -97,25 +97,45 @@ def no_recipe(run: Run) -> str:
 def trials_of(runs: Iterable[Run], recipe: Callable[[Run], str] = no_recipe) -> list[Trial]:
     """Return what the finished runs are as trials; ``recipe`` names what else sets them apart.
 
-    Trunks, and runs that were stopped early, are none.
+    Trunks, and runs that were stopped early, are none. A trunk that diverged has no branches: its
+    horizons are those of the other trunks of its size and batch, and diverged.
     """
-    return [
-        Trial(
-            cell=Cell(
-                size=dict(run.spec.tags).get("size", run.spec.label),
-                model=run.spec.model,
-                tokens=run.spec.tokens,
-                batch_tokens=run.spec.batch_tokens,
-                weight_decay=run.spec.optim.weight_decay,
-                recipe=recipe(run),
-            ),
-            lr=run.spec.optim.lr,
-            seed=run.spec.seed,
-            loss=run.record.val_loss_nats,
-        )
-        for run in runs
+    every = list(runs)
+    trials = [
+        _trial(run, run.spec.tokens, run.record.val_loss_nats, recipe)
+        for run in every
         if run.record.kind != "trunk" and run.record.status != "stopped_early"
     ]
+    branched = {(run.spec.branch.trunk_id, run.spec.tokens) for run in every if run.spec.branch}
+    horizons: dict[Trunk, set[int]] = {}
+    for trial in trials:
+        horizons.setdefault(trial.cell.trunk, set()).add(trial.cell.tokens)
+    for run in every:
+        if run.record.kind == "trunk" and run.record.status == "diverged":
+            alone = _trial(run, run.spec.tokens, None, recipe)
+            trials += [
+                dataclasses.replace(alone, cell=dataclasses.replace(alone.cell, tokens=tokens))
+                for tokens in sorted(horizons.get(alone.cell.trunk, {alone.cell.tokens}))
+                if (run.record.run_id, tokens) not in branched
+            ]
+    return trials
+
+
+def trunk_of(run: Run, recipe: Callable[[Run], str] = no_recipe) -> Trunk:
+    """Return what a run has in common with those on its trunk at other learning rates."""
+    return _trial(run, run.spec.tokens, None, recipe).cell.trunk
+
+
+def _trial(run: Run, tokens: int, loss: float | None, recipe: Callable[[Run], str]) -> Trial:
+    cell = Cell(
+        size=dict(run.spec.tags).get("size", run.spec.label),
+        model=run.spec.model,
+        tokens=tokens,
+        batch_tokens=run.spec.batch_tokens,
+        weight_decay=run.spec.optim.weight_decay,
+        recipe=recipe(run),
+    )
+    return Trial(cell=cell, lr=run.spec.optim.lr, seed=run.spec.seed, loss=loss)
 
 
 @dataclass(frozen=True, kw_only=True)
