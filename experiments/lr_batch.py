@@ -49,6 +49,7 @@ from scaling_law.units import format_count
 
 LITTLE = 0.4  # units of seed noise that sharing a learning rate may cost a horizon
 CLOSE = 0.2  # scatter of log rates about the law up to which it describes them
+MOST = 0.75  # share of the cells that must have a bounded best rate
 _WORDS = {"params": "size", "tokens": "tokens", "batch_tokens": "batch"}
 
 
@@ -138,7 +139,7 @@ def analyse(evidence: Evidence) -> Findings:
     )
     optima = seen.tuning.optima
     notes = [seen.tuning.noise_text] if optima else []
-    notes += [f"{best.cell.text}: {best.why}" for best in optima if best.why]
+    notes += [seen.tuning.open_text] if seen.tuning.open_text else []
     if seen.left_out:
         notes.append(
             f"{seen.left_out} runs left out: they differ in more than rate, batch and decay"
@@ -158,10 +159,15 @@ def analyse(evidence: Evidence) -> Findings:
 def _need_law(seen: Seen) -> LrLaw:
     """The precondition: enough cells for a law."""
     need(bool(seen.tuning.optima), "no run has finished", AGAIN)
-    law = seen.law
+    law, open_ = seen.law, seen.tuning.open_text
     if isinstance(law, str):
-        open_ = [f"{best.cell.text}: {best.why}" for best in seen.tuning.optima if best.why]
-        need(False, law, f"e.g. {open_[0]}" if open_ else "more sizes and horizons")
+        need(False, law, open_ or "more sizes and horizons")
+    need(
+        len(seen.bounded) >= MOST * len(seen.tuning.optima),
+        open_,
+        f"a law of the others alone would be biased; it needs {MOST:.0%} of the cells: more stages"
+        " (experiment.most)",
+    )
     assert isinstance(law, LrLaw)
     return law
 

@@ -215,6 +215,21 @@ class Tuning:
         return tuple(best for best in self.optima if best.interval is not None)
 
     @property
+    def open_text(self) -> str:
+        """How many cells have no bounded best rate, with the first one's reason; "" for none."""
+        unbounded = [best for best in self.optima if best.why]
+        if not unbounded:
+            return ""
+        edges = [f"{sum(b.edge == edge for b in unbounded)} at the {edge} edge of their rates"
+                 for edge in ("low", "high")]  # fmt: skip
+        words = "; ".join(edge for edge in edges if not edge.startswith("0 "))
+        first = f"the first, {unbounded[0].cell.text}: {unbounded[0].why}"
+        return (
+            f"{len(unbounded)} of {len(self.optima)} cells have no bounded best learning rate"
+            f"{f' ({words})' if words else ''}; {first}"
+        )
+
+    @property
     def noise(self) -> SeedNoise:
         """The spread of a loss from seed to seed, as a share of it: measured, or else stated."""
         return self.seed_noise or STATED
@@ -340,10 +355,9 @@ def _read(cell: Cell, trials: Sequence[Trial]) -> tuple[Optimum, _Parabola | Non
     ended = _losses(trials)
     rates = sorted(ended)
     if not rates:
-        runs = count_of(len(trials), "run")
-        return dataclasses.replace(
-            bare, why=f"all of its {runs} diverged; try lower learning rates"
-        ), None
+        runs = "its only run" if len(trials) == 1 else f"all of its {len(trials)} runs"
+        why = f"{runs} diverged; try lower learning rates"
+        return dataclasses.replace(bare, why=why), None
     levels = _levels(ended)
     lowest = min(rates, key=lambda rate: levels[rate])
     edge = "low" if lowest == rates[0] else "high" if lowest == rates[-1] else ""
