@@ -170,8 +170,8 @@ def _need_constant(seen: Seen) -> Trunk:
     need(bool(seen.tuning.optima), "no run has finished", AGAIN)
     need(
         seen.constant is not None,
-        f"the horizons at a constant rate have no best rate each ({'; '.join(seen.open_[:1])})",
-        "more stages (experiment.most), or rates in axes",
+        f"not every horizon has a best constant rate ({'; '.join(seen.open_[:1])})",
+        "it takes more stages (experiment.most), or other rates in axes",
     )
     assert seen.constant is not None
     return seen.constant

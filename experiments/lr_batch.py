@@ -156,24 +156,32 @@ def analyse(evidence: Evidence) -> Findings:
     )
 
 
-def _need_law(seen: Seen) -> LrLaw:
-    """The precondition: enough cells for a law."""
-    need(bool(seen.tuning.optima), "no run has finished", AGAIN)
+def _no_law(seen: Seen) -> tuple[str, str] | None:
+    """Why there is no law, and what it takes; None where there is one."""
     law, open_ = seen.law, seen.tuning.open_text
+    if not seen.tuning.optima:
+        return "no run has finished", AGAIN
     if isinstance(law, str):
-        need(False, law, open_ or "more sizes and horizons")
-    need(
-        len(seen.bounded) >= MOST * len(seen.tuning.optima),
-        open_,
-        f"a law of the others alone would be biased; it needs {MOST:.0%} of the cells: more stages"
-        " (experiment.most)",
-    )
-    assert isinstance(law, LrLaw)
-    return law
+        return law, open_ or "it takes more sizes and horizons"
+    if len(seen.bounded) < MOST * len(seen.tuning.optima):
+        return open_, (
+            f"a law of the others alone would be biased; it needs {MOST:.0%} of the cells: more"
+            " stages (experiment.most)"
+        )
+    return None
+
+
+def _need_law(seen: Seen) -> LrLaw:
+    """The precondition of the claims about the law."""
+    need(_no_law(seen) is None, "the best rates give no law", "it takes what the first claim says")
+    assert isinstance(seen.law, LrLaw)
+    return seen.law
 
 
 def _law_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
+        if why := _no_law(seen):
+            need(False, *why)
         law = _need_law(seen)
         words = (
             f"{law.text}; {law.cells} cells scatter by a factor of {math.exp(law.scatter):.2f}"

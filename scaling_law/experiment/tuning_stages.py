@@ -120,8 +120,8 @@ def _multiple(rate: float, known: Mapping[float, float]) -> float:
 
 
 def _further(best: Optimum, settings: Settings, stage: int) -> set[float]:
-    """The rates that a horizon lacks on the way to a minimum; each stage goes one step further."""
-    steps = [settings.step**count for count in range(1, stage + 1)]
+    """The rates that a horizon lacks on the way to a minimum, more of them in later stages."""
+    steps = [settings.step**count for count in range(1, (stage + 1) // 2 + 1)]
     tried = best.rates
     if best.lowest is None:
         return {tried[0] / step for step in steps}

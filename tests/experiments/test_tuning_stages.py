@@ -64,7 +64,7 @@ def test_bounded_cells_need_nothing():
 
 @pytest.mark.parametrize(
     ("best", "number", "expected"),
-    [(0.1, 1, [0.25]), (9, 1, [4]), (9, 2, [4, 8])],
+    [(0.1, 1, [0.25]), (9, 1, [4]), (9, 3, [4, 8])],
 )
 def test_the_search_goes_on_beyond_an_edge_in_growing_steps(best, number, expected):
     changes = stage([run_at(m, best) for m in (0.5, 1, 2)], number)
