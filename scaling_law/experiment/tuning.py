@@ -201,13 +201,16 @@ class Tuning:
     ``optima`` are they, by recipe, weight decay, size, batch and tokens;
     ``scatter`` is the spread of log losses about the parabolas;
     ``measured`` is whether the runs measure it: else it is ``STATED``;
-    ``seed_noise`` is the spread of log losses from seed to seed, None where no cell has two seeds.
+    ``noise`` is the spread of log losses from seed to seed, as ``repeats`` measure it; with
+    few of them it is pooled with ``STATED``;
+    ``repeats`` are how many differences from a first seed it rests on, one for each trunk.
     """
 
     optima: tuple[Optimum, ...]
     scatter: SeedNoise
     measured: bool
-    seed_noise: SeedNoise | None
+    noise: SeedNoise
+    repeats: int
 
     @property
     def bounded(self) -> tuple[Optimum, ...]:
@@ -230,11 +233,6 @@ class Tuning:
         )
 
     @property
-    def noise(self) -> SeedNoise:
-        """The spread of a loss from seed to seed, as a share of it: measured, or else stated."""
-        return self.seed_noise or STATED
-
-    @property
     def noise_text(self) -> str:
         """How large the noise is, and where that is known from."""
         scatter = f"{100 * self.scatter.deviation:.2f}% of loss"
@@ -242,7 +240,9 @@ class Tuning:
             " about the parabolas" if self.measured else ", stated: too few rates to measure it"
         )
         seeds = f"{100 * self.noise.deviation:.2f}%"
-        seeds += "" if self.seed_noise else ", stated: no cell has two seeds"
+        if self.repeats < STATED.freedom:
+            few = f"with {count_of(self.repeats, 'repeat')} here" if self.repeats else "no repeats"
+            seeds += f", stated ({few})"
         return f"noise {scatter}; from seed to seed {seeds}"
 
 
@@ -337,16 +337,23 @@ def tuned(trials: Iterable[Trial]) -> Tuning:
     fits = [fit for _, fit in read.values() if fit is not None]
     scatter = SeedNoise(squares=sum(f.squares for f in fits), freedom=sum(f.freedom for f in fits))
     measured = scatter.freedom >= _LEAST_FREEDOM
-    levels = pooled_noise(tuple(fit.levels.values()) for fit in fits)
-    seed_noise = levels if levels.freedom else None
+    # of horizons that share a trunk, and so its noise, the longest
+    trunks = {cell.trunk: fit for cell, (_, fit) in read.items() if fit is not None}
+    repeats = pooled_noise(tuple(fit.levels.values()) for fit in trunks.values())
+    few = repeats.freedom < STATED.freedom
     tuning = Tuning(
         optima=(),
         scatter=scatter if measured else STATED,
         measured=measured,
-        seed_noise=seed_noise,
+        noise=_pooled(repeats, STATED) if few else repeats,
+        repeats=repeats.freedom,
     )
     optima = tuple(_placed(best, fit, tuning) for best, fit in read.values())
-    return Tuning(optima=optima, scatter=tuning.scatter, measured=measured, seed_noise=seed_noise)
+    return dataclasses.replace(tuning, optima=optima)
+
+
+def _pooled(one: SeedNoise, other: SeedNoise) -> SeedNoise:
+    return SeedNoise(squares=one.squares + other.squares, freedom=one.freedom + other.freedom)
 
 
 def _read(cell: Cell, trials: Sequence[Trial]) -> tuple[Optimum, _Parabola | None]:
