@@ -390,7 +390,7 @@ def _table(seen: Seen) -> Table | None:
                     f"{low:.2g} to {high:.2g}" if best.interval else "-",
                     f"{trunk.lr:.3g}",
                     f"{best.loss:.3f}",
-                    lost.text,
+                    lost.text if trunk.power else f"{lost.value:.3g} (by its parabola)",
                 )
             )
     return Table(
@@ -419,7 +419,9 @@ def _figure(seen: Seen) -> Figure | None:
             Series(
                 label=label,
                 points=tuple((x, mean.value) for (x, _), mean in zip(points, lost, strict=True)),
-                intervals=tuple(mean.interval or (mean.value, mean.value) for mean in lost),
+                intervals=tuple(mean.interval or (mean.value, mean.value) for mean in lost)
+                if trunk.power
+                else (),
             )
         )
     axis = log_axis("tokens", ticks)
