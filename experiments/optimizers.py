@@ -30,6 +30,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.seeds import range_text
 from scaling_law.experiment.speedup import (
     AtSize,
     Level,
@@ -42,7 +43,7 @@ from scaling_law.experiment.tuning import Optimum, Trial, Tuning, trials_of, tun
 from scaling_law.experiment.tuning_stages import Settings, next_stage, other_axes
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import RunSpec
-from scaling_law.units import format_count
+from scaling_law.units import count_of, format_count
 
 REFERENCE = "name=adamw"
 MISLED = 1.3  # apparent over true multiplier from which on a baseline misleads
@@ -168,11 +169,17 @@ def _need_speedups(seen: Seen) -> tuple[Speedup, ...]:
 
 def _best_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
-        best = _need_speedups(seen)[0]
-        largest = best.at[-1]
-        words = f"{says(best.name)} {largest.text} at {format_count(largest.params)} parameters"
-        low, high = largest.interval
+        _need_speedups(seen)
+        largest = float(max(best.cell.params for best in seen.optima))
+        there = [(one, at) for one in seen.good for at in one.at if at.params == largest]
+        size = f"{format_count(largest)} parameters"
+        need(bool(there), f"no optimizer has a multiplier at {size}", AGAIN)
+        best, at = max(there, key=lambda pair: pair[1].log)
+        words = f"{says(best.name)} {at.text} at {size}"
+        low, high = at.interval
         need(not low <= 1 <= high, f"{words}: on both sides of 1", "more seeds, or longer horizons")
+        lacking = [says(one.name) for one in seen.speedups if largest not in one.sizes]
+        need(low > 1 or not lacking, f"{words}; {', '.join(lacking)} without one there", AGAIN)
         return low > 1, words
 
     return claim(
@@ -183,7 +190,11 @@ def _best_claim(seen: Seen) -> Claim:
 def _falls_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
         best = _need_speedups(seen)[0]
-        need(best.trend is not None, f"{says(best.name)} has {len(best.at)} sizes", "it takes 3")
+        need(
+            best.trend is not None,
+            f"{says(best.name)} has {count_of(len(best.at), 'size')}",
+            "it takes 3",
+        )
         assert best.trend is not None
         low, high = best.trend.interval
         words = f"{says(best.name)}: size to the {best.trend.text}"
@@ -263,7 +274,7 @@ def _words(seen: Seen) -> str:
     if seeming:
         words += (
             f". Against AdamW at {seen.multiple:g} of its rule's rate {says(best.name)} would"
-            f" appear {min(seeming):.2g} to {max(seeming):.2g} times as fast"
+            f" appear {range_text(seeming, 'times')} as fast"
         )
     return words + "."
 

@@ -72,8 +72,13 @@ class Gap:
     by_size: Mapping[float, tuple[float, tuple[float, float]]]
 
     @property
+    def sizes(self) -> str:
+        """``3.52K and 13.9K parameters``: the sizes at which both have a best rate."""
+        return f"{' and '.join(map(format_count, self.by_size))} parameters"
+
+    @property
     def text(self) -> str:
-        """``+0.31% (0.12% to 0.5%)``."""
+        """``+0.31% (+0.12 to +0.50)``."""
         low, high = (100 * end for end in self.interval)
         return f"{100 * self.value:+.2f}% ({low:+.2f} to {high:+.2f})"
 
@@ -221,7 +226,7 @@ def _higher(seen: Seen, name: str, says: str, higher: str, lower: str = COSINE) 
     def decide() -> Decision:
         gap = _need_gap(seen, higher, lower)
         low, high = gap.interval
-        words = f"{gap.text} of loss"
+        words = f"{gap.text} of loss at {gap.sizes}"
         need(low > 0 or high < 0, f"{words}: on both sides of 0", "more seeds")
         return low > 0, words
 
@@ -232,7 +237,7 @@ def _close_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
         gap = _need_gap(seen, WSD)
         low, high = gap.interval
-        words = f"{gap.text} of loss"
+        words = f"{gap.text} of loss at {gap.sizes}"
         need(high < CLOSE or low > CLOSE, f"{words}: on both sides of it", "more seeds")
         return high < CLOSE, words
 
@@ -260,7 +265,8 @@ def _tuned_claim(seen: Seen) -> Claim:
 def _words(seen: Seen) -> str:
     gaps = seen.gaps
     listed = ", ".join(f"{name} {gap.text}" for name, gap in gaps.items())
-    return f"Loss at the best rate over that of the cosine: {listed}."
+    sizes = next(iter(gaps.values())).sizes
+    return f"Loss over that of the cosine, each at its own best rate, at {sizes}: {listed}."
 
 
 def _measures(seen: Seen) -> dict[str, float | None]:

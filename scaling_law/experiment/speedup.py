@@ -20,6 +20,7 @@ from typing import TypeAlias
 
 from scaling_law.experiment.seeds import LEVEL, SeedNoise, pooled_noise
 from scaling_law.experiment.tuning import Optimum, Tuning
+from scaling_law.units import format_count
 
 _NEAREST = 3  # horizons of the reference that its curve is interpolated by
 
@@ -112,6 +113,11 @@ class Speedup:
     trend: SizeTrend | None
     open: tuple[str, ...]
 
+    @property
+    def sizes(self) -> tuple[float, ...]:
+        """The sizes with a multiplier, rising."""
+        return tuple(one.params for one in self.at)
+
 
 def read_speedup(name: str, reference: Levels, other: Levels) -> Speedup:
     """Return the multiplier of a recipe at each size that both were trained at.
@@ -132,7 +138,7 @@ def read_speedup(name: str, reference: Levels, other: Levels) -> Speedup:
               for tokens, by in read.items()}  # fmt: skip
     tokens = max(horizons, key=lambda horizon: (counts[horizon], horizon))
     good = {params: m for params, m in read[tokens].items() if not isinstance(m, str)}
-    open_ = tuple(f"{params:.3g} parameters: {m}" for params, m in read[tokens].items()
+    open_ = tuple(f"{format_count(params)} parameters: {m}" for params, m in read[tokens].items()
                   if isinstance(m, str))  # fmt: skip
     noise = pooled_noise(list(logs.values()) for logs, _ in good.values())
     if not noise.freedom:
