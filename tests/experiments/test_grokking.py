@@ -7,8 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
+from scaling_law.config.load import load_config
+from scaling_law.data.tasks.modular_addition import Settings as Task
+from scaling_law.experiment import Outcome, planted_point
 from scaling_law.experiment.evidence import Evidence, Run
-from tests.experiments.test_contract import experiment_of, planted_evidence
+from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.run import RunSpec
+from tests.experiments.test_contract import experiment_of, plan_of, planted_evidence
+from tests.fakes import planted_runs
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +107,65 @@ def test_accuracy_that_falls_after_it_was_reached_is_noted(planted):
     notes = experiment_of("grokking").analyse(fallen).notes
     assert any("falls below 0.5 again after it first reached 95%" in note for note in notes)
     assert not any("falls below" in n for n in experiment_of("grokking").analyse(planted).notes)
+
+
+def transformer(*, known: float, steps: int) -> Evidence:
+    """Runs of the transformer, which generalise at 300 steps where swapped pairs are together.
+
+    Where they fall apart, the runs predict ``known`` of the other pairs on memorising and
+    generalise at ``steps``.
+    """
+
+    def outcome(spec: RunSpec) -> Outcome:
+        assert isinstance(spec.data, TaskSpec)
+        together = spec.data.source.settings_as(Task).swapped_together
+        low, late = (0.0, 300) if together else (known, steps)
+        late += spec.seed
+        curve = tuple(
+            planted_point(
+                spec,
+                step,
+                {"accuracy.train": float(step > 40), "accuracy.val": 1.0 if step > late else low},
+            )
+            for step in range(20, 600, 20)
+        )
+        return Outcome(curve=curve, metrics=curve[-1].metrics)
+
+    name, experiment = "grokking_transformer", experiment_of("grokking")
+    planted = dataclasses.replace(experiment.planted, outcome=outcome)
+    runs = planted_runs(
+        dataclasses.replace(experiment, planted=planted), [run.spec for run in plan_of(name).runs]
+    )
+    settings = load_config(name, device_kind="cpu").choice("experiment").settings
+    return Evidence(runs=runs, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("known", "steps", "knows", "decide"),
+    [(0.55, 340, True, True), (0.55, 80, True, False), (0.03, 340, False, True)],
+)
+def test_swapped_pairs_and_distinct_pairs_are_told_apart(known, steps, knows, decide):
+    claims = claims_of(transformer(known=known, steps=steps))
+    assert claims["knows_swapped_pairs"][0] is knows, claims["knows_swapped_pairs"]
+    assert claims["distinct_pairs_decide"][0] is decide, claims["distinct_pairs_decide"]
+    assert claims["generalises_late"][0] is True
+
+
+def test_swapped_pairs_need_runs_of_both_ways(planted):
+    evidence = transformer(known=0.55, steps=340)
+    one_seed = tuple(
+        run
+        for run in evidence.runs
+        if run.arm["data.swapped_together"] == "true" or run.spec.seed == 0
+    )
+    claims = claims_of(dataclasses.replace(evidence, runs=one_seed))
+    assert claims["knows_swapped_pairs"][0] is None
+    assert "1 seed with swapped pairs apart finished" in claims["knows_swapped_pairs"][1]
+    assert "knows_swapped_pairs" not in claims_of(planted)
+
+
+def test_a_config_sets_the_values_that_axes_are_varied_from():
+    findings = experiment_of("grokking").analyse(transformer(known=0.55, steps=340))
+    claims = {claim.name: claim for claim in findings.claims}
+    assert "80% of the pairs" in claims["generalises_late"].says
+    assert findings.measures["generalise_steps.gpt.wd1.share0.8.lr0.01.together"] == 320
