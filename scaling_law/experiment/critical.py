@@ -20,6 +20,7 @@ FEWEST = 5  # sizes, for three parameters and a scatter
 # of the size.
 _THRESHOLDS = (0.02, 0.995)
 _EXPONENTS = (0.02, 8.0)
+SIMULATED = 20  # sets of runs of a simulation
 _WIDE = 4.0  # upper end over lower end of an exponent's interval that determines nothing
 
 
@@ -95,3 +96,26 @@ def fit_critical(values: Mapping[float, Sequence[float]]) -> Critical | str:
         exponent_interval=exponent_interval,
         factor=float(np.exp(shifts[best])),
     )
+
+
+def identified_share(
+    sizes: Sequence[float], *, threshold: float, exponent: float, noise: float, seeds: int
+) -> float:
+    """Return how often runs at these sizes would determine a critical size and exponent.
+
+    The runs are simulated: each seed's number lies on the curve of this threshold and exponent,
+    times a factor whose logarithm has the standard deviation ``noise``. As in an analysis, each
+    size counts with the median of its seeds. The random numbers are always the same.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    above = np.array([size for size in sizes if size > threshold])
+    curve = (above / threshold - 1) ** exponent
+    held = 0
+    for _ in range(SIMULATED):
+        factors = np.exp(noise * rng.standard_normal((seeds, len(above))))
+        middles = np.median(factors, axis=0) * curve
+        values = {float(size): [float(y)] for size, y in zip(above, middles, strict=True)}
+        held += isinstance(fit_critical(values), Critical)
+    return held / SIMULATED
