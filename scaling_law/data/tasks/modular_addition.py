@@ -1,8 +1,8 @@
 """Arithmetic modulo a number (Power 2022, arXiv 2201.02177): two numbers give one.
 
-Every pair of numbers is one example, and in exactly one split. Where the operation does not care
-about the order, a network whose hidden layer does not either answers a held-out pair whose swapped
-one it was trained on; ``swapped_together`` leaves no such pair.
+Every pair of numbers is one example, and in exactly one split. (a, b) and (b, a) have one sum and
+one product: a network that ignores the order predicts a held-out pair as soon as it has memorised
+the swapped one. ``swapped_together`` leaves no such pair.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Settings:
 
     @property
     def train_doubles(self) -> int:
-        """Pairs of a number with itself to train on, where swapped pairs stay together.
+        """Pairs of a number with itself to train on, where swapped pairs are together.
 
-        As near to their share as makes the other pairs even in number.
+        Their number is close to their share, and leaves an even number of other pairs.
         """
         doubles = round(self.train_frac * self.modulus)
         if (self.train_pairs - doubles) % 2:
@@ -96,7 +96,7 @@ def _pairs(settings: Settings) -> NDArray[np.int64]:
 
 
 def _swapped_together(settings: Settings, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The same pairs, with those of training first, of which each swapped pair is one as well."""
+    """The same pairs, those of training first: with each pair its swapped one is among them."""
     import numpy as np
 
     a, b = np.divmod(order, settings.modulus)
