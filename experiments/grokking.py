@@ -582,30 +582,33 @@ def _step(time: Time) -> str:
 
 
 def _accuracies(groups: Runs, base: Setting) -> Figure | None:
-    """Accuracy against steps at three weight decays: training dashed, validation solid."""
-    panels = []
+    """Accuracy against steps: training dashed, validation solid.
+
+    At three weight decays, and of runs whose swapped pairs fall apart where the others' do not.
+    """
     mine = [s for s in groups if replace(s, decay=base.decay) == base]
     shown = {0.0, min((s.decay for s in mine if s.decay), default=base.decay), base.decay}
-    for setting in mine:
-        if setting.decay not in shown:
-            continue
-        group = groups[setting]
-        series = [
-            curve_series(label, run, f"accuracy.{split}", dashed=split == "train")
-            for run in group
-            for split, label in (
-                ("train", "training pairs"),
-                ("val", "all other pairs (validation)"),
-            )
-        ]
-        panels.append(
-            Panel(
-                title=f"weight decay {setting.decay:g}",
-                x=log_axis("steps"),
-                y=Axis(label="accuracy", low=-0.02, high=1.02),
-                series=tuple(series),
-            )
+    titles = {s: f"weight decay {s.decay:g}" for s in mine if s.decay in shown}
+    if base.together:
+        titles |= {
+            s: f"swapped pairs apart, {s.share:.0%} of the pairs" for s in groups if not s.together
+        }
+    panels = [
+        Panel(
+            title=title,
+            x=log_axis("steps"),
+            y=Axis(label="accuracy", low=-0.02, high=1.02),
+            series=tuple(
+                curve_series(label, run, f"accuracy.{split}", dashed=split == "train")
+                for run in groups[setting]
+                for split, label in (
+                    ("train", "training pairs"),
+                    ("val", "all other pairs (validation)"),
+                )
+            ),
         )
+        for setting, title in titles.items()
+    ]
     return figure(
         "grokking_accuracy",
         "Accuracy on the training pairs and on all others",
