@@ -47,6 +47,7 @@ ENDS = 2  # sizes of the first stage of a search: more are a grid
 # What a simulation looks for: the smallest of these designs that determines a small exponent
 SMALL = 0.25
 REACH = (1.04, 3.0)  # widths over the critical one
+NEAR = 1.25  # widths over the critical one, up to which seeds differ more than beyond
 DESIGNS = ((7, 3), (7, 6), (12, 6), (12, 12), (20, 12), (20, 24))  # widths, seeds of each
 SURE = 0.9  # share of the simulated sets of runs
 # The last stage's sizes, as multiples of the critical one.
@@ -350,33 +351,40 @@ def _critical(ones: Sequence[Seen]) -> Critical | str:
 def _needed(ones: Sequence[Seen], search: Search | None) -> str:
     """What runs would determine a critical exponent, by a simulation of the same analysis.
 
-    They scatter as the seeds of these runs do. "" where the runs do not tell how they scatter, or
-    where the critical width is.
+    They scatter as the seeds of these runs do, near the critical width and beyond. "" where the
+    runs do not tell how they scatter, or where the critical width is.
     """
-    groups = [
-        [math.log(one.learned.step) for one in group if one.learned.step]
-        for group in _by_width(ones).values()
-        if all(one.has for one in group)
-    ]
-    if search is None or search.fault or not any(len(group) > 1 for group in groups):
+    if search is None or search.fault:
         return ""
-    noise = pooled_noise(groups).deviation
     width, (low, high) = search.known.value, REACH
-    shown = f"of exponent {SMALL:g} with the scatter of these seeds ({noise:.0%} in steps)"
-    where = f"from {low:g} to {high:g} times the critical width"
+    steps = {
+        place: [math.log(one.learned.step) for one in group if one.learned.step]
+        for place, group in _by_width(ones).items()
+        if place <= high * width
+    }
+    near, far = (
+        [group for place, group in steps.items() if group and (place <= NEAR * width) is close]
+        for close in (True, False)
+    )
+    if not all(any(len(group) > 1 for group in groups) for groups in (near, far)):
+        return ""
+    spread, beyond = (pooled_noise(groups).deviation for groups in (near, far))
+    shown = (
+        f"of exponent {SMALL:g} with the scatter of these seeds ({spread:.0%} in steps up to"
+        f" {NEAR:g} times that width, {beyond:.0%} beyond)"
+    )
     for count, seeds in DESIGNS:
         ratios = (low * (high / low) ** (place / (count - 1)) for place in range(count))
-        widths = sorted({round(width * one) for one in ratios})
-        share = identified_share(widths, threshold=width, exponent=SMALL, noise=noise, seeds=seeds)
+        widths = sorted({float(round(width * one)) for one in ratios})
+        noise = {place: spread if place <= NEAR * width else beyond for place in widths}
+        share = identified_share(noise, threshold=width, exponent=SMALL, seeds=seeds)
+        words = (
+            f"{len(widths)} widths from {low:g} to {high:g} times the critical width with {seeds}"
+            f" seeds each determine it in {share:.0%} of the simulated sets of runs {shown}"
+        )
         if share >= SURE:
-            return (
-                f"{len(widths)} widths {where} with {seeds} seeds each determine it in"
-                f" {share:.0%} of the simulated sets of runs {shown}"
-            )
-    return (
-        f"{len(widths)} widths {where} with {seeds} seeds each determine it in only {share:.0%} of"
-        f" the simulated sets of runs {shown}"
-    )
+            return words
+    return f"even {words}"
 
 
 def _exponent(ones: Sequence[Seen], search: Search | None) -> Claim:

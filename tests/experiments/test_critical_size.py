@@ -180,8 +180,8 @@ def test_a_grid_gives_the_size_and_no_saving(planted):
 
 def test_more_sizes_and_seeds_determine_an_exponent_more_often():
     def share(sizes: int, seeds: int, noise: float) -> float:
-        widths = list(np.geomspace(31, 90, sizes))
-        return identified_share(widths, threshold=30, exponent=0.25, noise=noise, seeds=seeds)
+        spreads = {float(width): noise for width in np.geomspace(31, 90, sizes)}
+        return identified_share(spreads, threshold=30, exponent=0.25, seeds=seeds)
 
     assert share(12, 12, 0.15) > share(6, 2, 0.15) and share(12, 6, 0.01) == 1
     assert share(6, 2, 3.0) < 0.2
