@@ -145,7 +145,9 @@ def transformer(*, known: float, steps: int) -> Evidence:
     [(0.55, 340, True, True), (0.55, 80, True, False), (0.03, 340, False, True)],
 )
 def test_swapped_pairs_and_distinct_pairs_are_told_apart(known, steps, knows, decide):
-    claims = claims_of(transformer(known=known, steps=steps))
+    evidence = transformer(known=known, steps=steps)
+    claims, verdict = claims_of(evidence), experiment_of("grokking").analyse(evidence).verdict
+    assert ("predicts 0.55 of the others as soon as it has memorised" in verdict) is knows
     assert claims["knows_swapped_pairs"][0] is knows, claims["knows_swapped_pairs"]
     assert claims["distinct_pairs_decide"][0] is decide, claims["distinct_pairs_decide"]
     assert claims["generalises_late"][0] is True
