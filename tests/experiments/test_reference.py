@@ -61,6 +61,7 @@ OPEN = {
     "emergence": {"digits_first": None, "likelier_with_size": None},
     "grokking": {"inverse_decay": False},
     "grokking_progress": {"frequencies_first": False, "norm_falls": False},
+    "grokking_transformer": {"faster_with_decay": False, "inverse_decay": None},
     "length_training": {
         "ratio_decides": False,
         "rising_lengths_go_further": False,
