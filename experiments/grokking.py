@@ -10,9 +10,8 @@ Power 2022 (arXiv 2201.02177) saw it in a transformer, Gromov 2023 (arXiv 2301.0
 two-layer MLP with quadratic activation that is trained here. A run has memorised once it predicts
 99% of its training pairs, and generalises once it predicts 95% of all others.
 
-A network that takes a + b for b + a predicts a held-out pair as soon as it has memorised the
-swapped one. The transformer does, the MLP does not: the transformer's swapped pairs are held out
-together (``data.swapped_together``), and runs in which they fall apart show the difference.
+A transformer predicts a held-out pair as soon as it has memorised the swapped one
+(``swapped_pairs``), so that its swapped pairs are held out together. The MLP does not.
 """
 
 from __future__ import annotations
@@ -45,6 +44,7 @@ from scaling_law.experiment.seeds import (
     first_time,
     median_over,
     median_time,
+    metric_at,
     range_text,
     ratio,
     shares,
@@ -59,10 +59,6 @@ MEMORISED, GENERALISED = 0.99, 0.95
 NOT_GENERALISED = 0.2
 FALLEN = 0.5  # accuracy on validation below which a run that had generalised has fallen back
 LATE = 4.0  # times the steps to memorise, from which on generalising comes late
-SWAPPED = 0.5  # of the held-out pairs whose swapped pair was trained on: most of them
-SILENT = 0.1  # accuracy on validation below which a run has only memorised
-ALIKE = 2.0  # times the steps to generalise, up to which two settings take as long
-SAME = 0.01  # shares of pairs that differ by less count as one
 AXES = {"decay": "weight decay", "share": "share of pairs trained on", "rate": "learning rate"}
 
 
@@ -102,11 +98,6 @@ class Setting:
         """The name in measures: ``mlp.wd1.share0.4.lr0.01``."""
         name = f"{self.model}.wd{self.decay:g}.share{self.share:g}.lr{self.rate:g}"
         return f"{name}.together" if self.together else name
-
-    @property
-    def distinct(self) -> float:
-        """The share of pairs trained on, of those whose order does not count."""
-        return self.share if self.together else 1 - (1 - self.share) ** 2
 
 
 @dataclass(frozen=True)
@@ -212,7 +203,6 @@ def seen(run: Run) -> Seen | None:
         for name in ("accuracy.train", "accuracy.val")
     )
     points = [(p.step, p.metrics["accuracy.val"]) for p in run.curve if "accuracy.val" in p.metrics]
-    start = math.inf if memorised.step is None else memorised.step
     late = math.inf if generalised.step is None else generalised.step
     after = [accuracy for step, accuracy in points if step > late]
     return Seen(
@@ -220,7 +210,7 @@ def seen(run: Run) -> Seen | None:
         generalised=generalised,
         train=train,
         val=val,
-        on_memorising=next((accuracy for step, accuracy in points if step >= start), None),
+        on_memorising=metric_at(run, "accuracy.val", memorised),
         fallen=sum(accuracy < FALLEN for accuracy in after),
         lowest=min(after, default=None),
     )
@@ -281,9 +271,6 @@ def _comparisons(runs: Group, planned: Mapping[str, set[object]]) -> tuple[Claim
         claims.append(_falls("faster_with_rate", runs, "rate", "the larger the learning rate"))
     if decays:
         claims.append(_power(runs))
-    ways = planned.get("data.swapped_together", set()) | {s.together for s in runs.seen}
-    if len(ways) > 1:
-        claims += [_swapped(runs), _distinct(runs)]
     return tuple(claims)
 
 
@@ -350,8 +337,7 @@ def _late(runs: Group) -> Claim:
     return claim(
         "generalises_late",
         f"with weight decay {runs.base.decay:g} and {runs.base.share:.0%} of the pairs, every seed"
-        f" generalises after"
-        f" at least {LATE:g} times the steps it takes to memorise",
+        f" generalises after at least {LATE:g} times the steps it takes to memorise",
         decide,
     )
 
@@ -436,77 +422,6 @@ def _power(runs: Group) -> Claim:
     )
 
 
-def _apart(runs: Group) -> tuple[Setting, Sequence[Seen]]:
-    """The runs whose swapped pairs fall apart, and which have as many distinct pairs as the base.
-
-    They are the precondition of claims about swapped pairs, as are the seeds of both.
-    """
-    others = [
-        setting
-        for setting in runs.seen
-        if abs(setting.distinct - runs.base.distinct) < SAME
-        and replace(setting, together=True, share=runs.base.share) == runs.base
-        and not setting.together
-    ]
-    need(
-        bool(others) and runs.base.together,
-        "no run with swapped pairs apart is trained on"
-        f" {runs.base.distinct:.0%} of the pairs whose order does not count",
-        AGAIN,
-    )
-    ones = runs.seen[others[0]]
-    _need_seeds(ones, "with swapped pairs apart")
-    _need_seeds(runs.middle, "with swapped pairs together")
-    _need_memorised([*ones, *runs.middle])
-    return others[0], ones
-
-
-def _swapped(runs: Group) -> Claim:
-    def decide() -> Decision:
-        setting, ones = _apart(runs)
-        apart = [one.on_memorising or 0.0 for one in ones]
-        together = [one.on_memorising or 0.0 for one in runs.middle]
-        known = min(apart) >= SWAPPED * setting.share and max(together) < SILENT
-        return known, (
-            f"on memorising {_known(ones)} of all other pairs, of which about {setting.share:.2f}"
-            f" have their swapped pair among those of training; {_known(runs.middle)} where none"
-            " has"
-        )
-
-    return claim(
-        "knows_swapped_pairs",
-        "a network that has memorised a pair predicts the swapped one, and nothing else that it was"
-        " not trained on",
-        decide,
-    )
-
-
-def _distinct(runs: Group) -> Claim:
-    def decide() -> Decision:
-        setting, ones = _apart(runs)
-        apart, together = (_median(group, "generalised") for group in (ones, runs.middle))
-        times = ratio(together, apart)
-        need(
-            times is not None,
-            "half of the seeds of one of them have not generalised",
-            "train for longer",
-        )
-        assert times is not None
-        return 1 / ALIKE <= times <= ALIKE, (
-            f"{apart.text} steps with {setting.share:.0%} of the pairs and swapped ones apart,"
-            f" {together.text} with {runs.base.share:.0%} and swapped ones together:"
-            f" {setting.distinct:.0%} and {runs.base.distinct:.0%} of the pairs whose order does"
-            " not count"
-        )
-
-    return claim(
-        "distinct_pairs_decide",
-        f"with as many pairs whose order does not count, it takes as long to generalise (within"
-        f" {ALIKE:g} times) whether swapped pairs fall apart or not",
-        decide,
-    )
-
-
 def _median(group: Sequence[Seen], what: str) -> Time:
     """The median over seeds of when they ``memorised`` or ``generalised``."""
     middle = median_time([getattr(one, what) for one in group])
@@ -526,18 +441,7 @@ def _words(claims: Sequence[Claim], runs: Group) -> str:
         words += "; without weight decay it does not generalise at all"
     if standing.get("inverse_decay") is not None and isinstance(law := _law(runs), PowerLaw):
         words += f"; the steps to generalise are a power of the weight decay, {law.text}"
-    if standing.get("knows_swapped_pairs"):
-        setting, ones = _apart(runs)
-        words += (
-            f"; with swapped pairs apart and {setting.share:.0%} of the pairs it predicts"
-            f" {_known(ones)} of the others as soon as it has memorised"
-        )
     return f"{words}."
-
-
-def _known(ones: Sequence[Seen]) -> str:
-    """The share of other pairs that runs predict on memorising: ``0.52 to 0.54``."""
-    return shares([one.on_memorising or 0.0 for one in ones])
 
 
 def _measures(runs: Group) -> dict[str, float | None]:
@@ -594,20 +498,12 @@ def _step(time: Time) -> str:
 
 
 def _accuracies(groups: Runs, base: Setting) -> Figure | None:
-    """Accuracy against steps: training dashed, validation solid.
-
-    At three weight decays, and of runs whose swapped pairs fall apart where the others' do not.
-    """
+    """Accuracy against steps at three weight decays: training dashed, validation solid."""
     mine = [s for s in groups if replace(s, decay=base.decay) == base]
     shown = {0.0, min((s.decay for s in mine if s.decay), default=base.decay), base.decay}
-    titles = {s: f"weight decay {s.decay:g}" for s in mine if s.decay in shown}
-    if base.together:
-        titles |= {
-            s: f"swapped pairs apart, {s.share:.0%} of the pairs" for s in groups if not s.together
-        }
     panels = [
         Panel(
-            title=title,
+            title=f"weight decay {setting.decay:g}",
             x=log_axis("steps"),
             y=Axis(label="accuracy", low=-0.02, high=1.02),
             series=tuple(
@@ -619,7 +515,8 @@ def _accuracies(groups: Runs, base: Setting) -> Figure | None:
                 )
             ),
         )
-        for setting, title in titles.items()
+        for setting in mine
+        if setting.decay in shown
     ]
     return figure(
         "grokking_accuracy",
@@ -667,7 +564,6 @@ def _literature(runs: Group) -> tuple[Published, ...]:
     measured = range_text(one.ratio for one in ones)
     law = _law(runs)
     where = f", by seed and share of pairs ({runs.base.model}, weight decay {runs.base.decay:g})"
-    apart = [s for s in runs.seen if s.model == "gpt" and not s.together]
     return (
         beside(
             "steps to generalise over steps to memorise",
@@ -689,15 +585,6 @@ def _literature(runs: Group) -> tuple[Published, ...]:
             if measured and runs.base.model == "mlp"
             else None,
             source="Gromov 2023, arXiv 2301.02679",
-        ),
-        beside(
-            "a transformer ignores the order of two numbers that are added",
-            theirs="symmetric operations need less data, perhaps because it easily does",
-            ours=f"on memorising it predicts {_known(runs.seen[apart[0]])} of all other pairs, of"
-            f" which about {apart[0].share:.2f} have their swapped pair among those of training"
-            if apart
-            else None,
-            source="Power 2022, arXiv 2201.02177",
         ),
     )
 
