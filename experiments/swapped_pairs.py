@@ -151,7 +151,7 @@ def analyse(evidence: Evidence) -> Findings:
 
 
 def _of(groups: Groups, model: str, *, together: bool) -> dict[Setting, Sequence[Seen]]:
-    """The runs of one model and one way, of which claims need seeds that have memorised."""
+    """The runs of one model and one way. Claims need two seeds of each that have memorised."""
     chosen = {s: ones for s, ones in groups.items() if (s.model, s.together) == (model, together)}
     what = f"{NETWORKS[model]} with swapped pairs {'together' if together else 'apart'}"
     need(bool(chosen), f"no run of a {what} finished", AGAIN)
@@ -282,7 +282,10 @@ def _same_share(groups: Groups) -> Claim:
 
 def _words(claims: Sequence[Claim], groups: Groups) -> str:
     if not claims[0].established:
-        return f"The transformer does not know swapped pairs alone: {claims[0].because}."
+        return (
+            "A transformer that has memorised its pairs knows more or less than the swapped pairs:"
+            f" {claims[0].because}."
+        )
     setting, ones = _apart(groups)
     words = (
         f"A transformer that has memorised {setting.share:.0%} of the pairs predicts"

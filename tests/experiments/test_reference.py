@@ -34,6 +34,7 @@ NAMES = (
     "length_training",
     "manifold",
     "overfitting",
+    "swapped_pairs",
     "verifier",
 )
 # What the records do not establish: the claim, and its standing.
