@@ -63,7 +63,8 @@ def test_a_transformer_that_knows_nothing_on_memorising_contradicts_the_claim(pl
     evidence = with_accuracy(planted, silent, "gpt", together=False)
     established, because = claims_of(evidence)["transformer_knows_swapped_pairs"]
     assert established is False and "predicts 0.02 of all other pairs" in because
-    assert "knows more or less than the swapped pairs" in experiment_of(NAME).analyse(evidence).verdict
+    verdict = experiment_of(NAME).analyse(evidence).verdict
+    assert "knows more or less than the swapped pairs" in verdict
 
 
 def test_a_transformer_that_generalises_at_once_knows_more_than_swapped_pairs(planted):
