@@ -3,6 +3,8 @@
     slaw run verifier                 # 3-digit sums; outcome labels and labels for each step
     slaw report results/verifier      # how well each judges, and how often its best of n is right
 
+All claims are about runs that are learning: some of their answers are right and some are wrong. The
+config's seeds and steps are chosen for that.
 A small network reads the model's state before each token of an answer, and the token. It learns
 from answers that the model drew to training questions: from whether an answer is right (Cobbe 2021,
 arXiv 2110.14168), or from where it goes wrong (Lightman 2023, arXiv 2305.20050). It then chooses
@@ -180,9 +182,9 @@ def _words(claims: Sequence[Claim], learning: Sequence[Drawn]) -> str:
     }
     listed = " and ".join(f"{share:.2f} from {labels:,}" for labels, share in best.items())
     words = (
-        f"The best of {CHOSEN_OF} answers by a verifier with labels for each step is right for"
-        f" a share of {listed} labelled answers, the one that the model itself finds likeliest for"
-        f" {own:.2f}"
+        f"In runs that are learning the best of {CHOSEN_OF} answers by a verifier with labels for"
+        f" each step is right for a share of {listed} labelled answers, the one that the model"
+        f" itself finds likeliest for {own:.2f}"
     )
     standing = {one.name: one.established for one in claims}
     if (better := standing["step_labels_judge_better"]) is not None:

@@ -74,6 +74,7 @@ class Experiment:
     so far recorded; None from it ends the experiment, None in its place makes it one stage. With
     ``samples: {run: ID, count: 100, tokens: 64}`` among them the next stage's corpus is texts drawn
     from that run's final weights;
+    ``may_propose`` says of a config, as plain values, whether ``propose`` may give further stages;
     ``settings`` is a dataclass: what a config may set beside the experiment's name.
     """
 
@@ -83,4 +84,5 @@ class Experiment:
     reproduces: str = ""
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     propose: Callable[[Evidence], Mapping[str, Any] | None] | None = None
+    may_propose: Callable[[Mapping[str, Any]], bool] = lambda config: True
     settings: type = NoSettings

@@ -140,7 +140,7 @@ def draw(figure: Figure, *, narrow: bool = False) -> Drawing:
         title = textwrap.fill(title, _NARROW_TITLE)
     else:
         rows, columns = 1, count
-        size = 0.75 * style.WIDE * max(count, 2), style.TALL  # the width of the page
+        size = 0.75 * style.WIDE * max(0.8 * count, 2), style.TALL  # the width of the page
     layout = ConstrainedLayoutEngine(hspace=0.05)
     drawing = Drawing(figsize=size, layout=layout)
     drawing.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
