@@ -32,6 +32,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import left_out
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of
 
@@ -44,7 +45,6 @@ def analyse(evidence: Evidence) -> Findings:
     ones = [one for run in evidence.ended if (one := drawn(run)) is not None and _counts(one)]
     learning = [one for one in ones if one.learning]
     claims = (_beats(ones), _more_labels(ones), _steps_judge(ones), _few_labels(ones))
-    others = len(evidence.ended) - len(ones)
     return answer(
         claims,
         lambda: _words(claims, learning),
@@ -52,7 +52,10 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(learning),) if learning else (),
         figures=(_drawn(learning),),
         literature=_literature(learning),
-        notes=_notes(len(ones) - len(learning), others),
+        notes=[
+            *_settled(len(ones) - len(learning)),
+            *left_out(evidence, len(ones), "without verifiers"),
+        ],
     )
 
 
@@ -306,13 +309,8 @@ def _literature(learning: Sequence[Drawn]) -> tuple[Published, ...]:
     )
 
 
-def _notes(settled: int, others: int) -> list[str]:
-    notes = []
-    if settled:
-        notes.append(f"runs left out, with next to all or no answers right: {settled}")
-    if others:
-        notes.append(f"runs left out, without verifiers: {others}")
-    return notes
+def _settled(count: int) -> list[str]:
+    return [f"runs left out, with next to all or no answers right: {count}"] if count else []
 
 
 def _planted(spec: RunSpec) -> Outcome:
