@@ -33,6 +33,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.humps import Hump, hump_of
 from scaling_law.experiment.seeds import range_text
 from scaling_law.files.record import CurvePoint
 from scaling_law.spec.architectures.random_features import Settings as Features
@@ -92,35 +93,13 @@ class Family:
         return point.x if self.grows == "width" else 1 / point.x
 
 
-@dataclass(frozen=True)
-class Hump:
-    """A fall, a rise and a fall.
-
-    ``before`` and ``after`` are the lowest errors before and after the highest one, ``peak``, which
-    is at ``x``.
-    """
-
-    before: float
-    peak: float
-    after: float
-    x: float
-
-
 Curves = Mapping[Draw, Sequence[Point]]
 Families = Mapping[Family, Curves]
 
 
 def hump(points: Sequence[Point]) -> Hump | None:
-    """Return the highest error after the first rise, with the lowest on both sides.
-
-    None where the error never rises.
-    """
-    errors = [point.error for point in points]
-    rises = (i for i, (now, then) in enumerate(itertools.pairwise(errors)) if then > now)
-    if (start := next(rises, None)) is None:
-        return None
-    top = max(range(start, len(errors)), key=errors.__getitem__)
-    return Hump(min(errors[: top + 1]), errors[top], min(errors[top:]), points[top].x)
+    """The fall, rise and fall of the errors; None where they never rise."""
+    return hump_of([(point.x, point.error) for point in points])
 
 
 def families_of(evidence: Evidence) -> Families:
