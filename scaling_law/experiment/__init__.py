@@ -32,13 +32,15 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def planted_point(spec: RunSpec, step: int, metrics: dict[str, float]) -> CurvePoint:
-    """An invented point of a run's curve: these metrics at a step, and losses of 1."""
+def planted_point(
+    spec: RunSpec, step: int, metrics: dict[str, float], *, train: float = 1.0, val: float = 1.0
+) -> CurvePoint:
+    """An invented point of a run's curve: metrics and losses at a step."""
     return CurvePoint(
         step=step,
         tokens=step * spec.batch_tokens,
-        train_loss_nats=1.0,
-        val_loss_nats=1.0,
+        train_loss_nats=train,
+        val_loss_nats=val,
         lr=spec.optim.lr,
         grad_norm=1.0,
         seconds=0.1 * step,

@@ -90,8 +90,9 @@ def render(figure: Figure) -> tuple[bytes, bytes]:
 
 def rendered_svg(figure: Figure) -> bytes:
     """The figure as SVG, equal byte for byte for equal figures."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)  # laid out now: each file would do it twice more
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)
+        figure.set_layout_engine(None)  # laid out now: each file would do it twice more
     return _file(figure, "svg", {"Date": None, "Creator": None})
 
 
