@@ -182,6 +182,11 @@ def _search(ones: Sequence[Seen]) -> Search | None:
     )
 
 
+def may_propose(config: Mapping[str, Any]) -> bool:
+    """Say whether a config's sizes are the ends of a range to search, not a grid."""
+    return all(len(entry["sizes"]) <= ENDS for entry in config["grid"])
+
+
 def propose(evidence: Evidence) -> Mapping[str, Any] | None:
     """Give the width to try next, then widths above the critical one, then nothing."""
     settings = evidence.settings
@@ -609,6 +614,7 @@ EXPERIMENT = Experiment(
     },
     analyse=analyse,
     propose=propose,
+    may_propose=may_propose,
     settings=Settings,
     planted=Planted(
         outcome=_planted,

@@ -384,6 +384,8 @@ ARCHITECTURE = Architecture(
     ),
     stack_gain=stack_gain,
     measured_as=measured_as,
+    # 6.7 ms at 404 parameters, where the calibration's smallest step takes 11 ms (AMD EPYC)
+    dispatch_frac=0.6,
     compiles=True,
     why_not_grown=why_not_grown,
 )
