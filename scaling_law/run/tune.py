@@ -188,11 +188,17 @@ def tuned_request(request: Request, seconds: float, say: Say) -> Request:
     A sweep's folder, and a config that names the experiment, are taken as they are. Raises
     ``ConfigError`` for a config with too few sizes or horizons, or whose least tuning takes longer.
     """
-    request = resumed(request)
-    named = config_of(request, "cpu" if request.device == "auto" else request.device)
+    known = resumed(request)
+    named = config_of(known, "cpu" if known.device == "auto" else known.device)
     if [choice.reference.name for choice in named.choices.get("experiment", ())] == [EXPERIMENT]:
-        return request
+        return known
+    request = dataclasses.replace(known, out=request.out)  # not into the folder of another sweep
     config, profile = config_and_profile(request, say)
+    if config.solves:
+        raise ConfigError(
+            f"{config.where('model', 'architecture')}: {config.choice('architecture').spelled} is"
+            " solved in closed form and has no learning rate to tune"
+        )
     choices = sorted(_choices(config), key=lambda one: one.flops, reverse=True)
     least = 0.0
     for choice in choices:
