@@ -383,6 +383,7 @@ ARCHITECTURE = Architecture(
         " causality not halved",
     ),
     stack_gain=stack_gain,
+    width=lambda model: model.d_model,
     measured_as=measured_as,
     compiles=True,
     why_not_grown=why_not_grown,
