@@ -1,0 +1,464 @@
+"""Find the best learning rate of each cell: of a size, a horizon and a batch.
+
+    tuning = tuned(trials_of(evidence.runs))
+    for best in tuning.optima: ...           # its rate, interval, interpolated loss and error
+
+The logarithm of the loss is a parabola in the logarithm of the rate, fitted to the rates within
+``WINDOW`` of the lowest loss. Seeds have levels of their own, so that a seed trained at a few rates
+tilts nothing. The interval of the minimum is Fieller's, with the scatter of all cells' losses about
+their parabolas as noise. The lowest rate or the highest one is no minimum: it is an edge.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from scaling_law.experiment.evidence import Run
+from scaling_law.experiment.seeds import LEVEL, SeedNoise, pooled_noise
+from scaling_law.spec.counts import count_params
+from scaling_law.spec.model import Model
+from scaling_law.units import count_of, format_count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEWEST = 3  # rates that a parabola needs
+WINDOW = 4.0  # the parabola is fitted to rates within this factor of the one of lowest loss
+# Standard deviation of a loss, as a share of it, where the runs do not measure it: that of seeds
+# in the quick sweep (results/reference/quick-cpu), with its degrees of freedom.
+STATED = SeedNoise(squares=8 * 0.0021**2, freedom=8)
+_LEAST_FREEDOM = 3  # degrees of freedom from which on the scatter counts as measured
+_SAME = 1.05  # horizons within this factor are one: they differ by whole steps of the batch
+
+# What horizons that share a trunk have in common: size, batch, weight decay and recipe.
+Trunk: TypeAlias = tuple[str, int, float, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What runs at several learning rates have in common.
+
+    ``size`` is the name of the size, and ``model`` the model;
+    ``tokens`` are those of the horizon;
+    ``batch_tokens`` are the tokens of a step;
+    ``weight_decay`` is the optimizer's;
+    ``recipe`` names what else sets runs apart, such as the optimizer; "" for nothing.
+    """
+
+    size: str
+    model: Model
+    tokens: int
+    batch_tokens: int
+    weight_decay: float
+    recipe: str = ""
+
+    @property
+    def params(self) -> int:
+        """Non-embedding parameters."""
+        return count_params(self.model).non_embedding
+
+    @property
+    def trunk(self) -> Trunk:
+        """What horizons that share a trunk have in common."""
+        return self.size, self.batch_tokens, self.weight_decay, self.recipe
+
+    @property
+    def text(self) -> str:
+        """``nano55k, 262K tokens, batch 512``."""
+        words = f"{self.size}, {format_count(self.tokens)} tokens, batch {self.batch_tokens}"
+        return f"{self.recipe}, {words}" if self.recipe else words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One run of a cell.
+
+    ``lr`` is its peak learning rate;
+    ``seed`` is its seed;
+    ``loss`` is its loss in the objective's unit, None where it diverged.
+    """
+
+    cell: Cell
+    lr: float
+    seed: int
+    loss: float | None
+
+
+def no_recipe(run: Run) -> str:
+    """The recipe of runs that differ in nothing but what a cell holds."""
+    return ""
+
+
+def trials_of(runs: Iterable[Run], recipe: Callable[[Run], str] = no_recipe) -> list[Trial]:
+    """Return what the finished runs are as trials; ``recipe`` names what else sets them apart.
+
+    Trunks, and runs that were stopped early, are none.
+    """
+    return [
+        Trial(
+            cell=Cell(
+                size=dict(run.spec.tags).get("size", run.spec.label),
+                model=run.spec.model,
+                tokens=run.spec.tokens,
+                batch_tokens=run.spec.batch_tokens,
+                weight_decay=run.spec.optim.weight_decay,
+                recipe=recipe(run),
+            ),
+            lr=run.spec.optim.lr,
+            seed=run.spec.seed,
+            loss=run.record.val_loss_nats,
+        )
+        for run in runs
+        if run.record.kind != "trunk" and run.record.status != "stopped_early"
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimum:
+    """The best learning rate of a cell.
+
+    ``trials`` are its runs;
+    ``lowest`` is the rate of lowest loss that was tried, None where every run diverged;
+    ``edge`` is ``low`` or ``high`` where that is the lowest or the highest rate that gives a loss;
+    ``lr`` is the rate at the minimum of the parabola, None where there is none between the rates;
+    ``interval`` is its (low, high) at ``LEVEL``, None where the losses do not bound it;
+    ``loss`` is the loss at the minimum, and ``error`` its standard error, in the unit of the
+    losses, the noise of seeds included;
+    ``levels`` are the log losses at the minimum, by seed, for comparisons in pairs;
+    ``curvature`` is that of log loss in the logarithm of the rate;
+    ``why`` says why there is no minimum, or no interval; "" where there are both.
+    """
+
+    cell: Cell
+    trials: tuple[Trial, ...]
+    lowest: float | None = None
+    edge: str = ""
+    lr: float | None = None
+    interval: tuple[float, float] | None = None
+    loss: float | None = None
+    error: float | None = None
+    levels: Mapping[int, float] = field(default_factory=dict)
+    curvature: float = 0.0
+    why: str = ""
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates that were tried, rising."""
+        return tuple(sorted({trial.lr for trial in self.trials}))
+
+    @property
+    def diverged(self) -> tuple[float, ...]:
+        """The learning rates at which a seed diverged, rising."""
+        return tuple(sorted({trial.lr for trial in self.trials if trial.loss is None}))
+
+    @property
+    def factor(self) -> float:
+        """The interval's upper end over its lower one; infinite where there is none."""
+        return self.interval[1] / self.interval[0] if self.interval else math.inf
+
+    @property
+    def log_error(self) -> float:
+        """The standard error of the rate's logarithm, by its interval."""
+        from scaling_law.fit.solver.student import normal_reach
+
+        return math.log(self.factor) / 2 / normal_reach(LEVEL)
+
+    def excess(self, lr: float) -> float:
+        """The share of loss that another rate costs, by the parabola; needs a minimum."""
+        assert self.lr is not None, "asked only of a cell with a minimum"
+        return math.expm1(self.curvature * math.log(lr / self.lr) ** 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """The cells with their best learning rates.
+
+    ``optima`` are they, by recipe, weight decay, size, batch and tokens;
+    ``scatter`` is the spread of log losses about the parabolas;
+    ``measured`` is whether the runs measure it: else it is ``STATED``;
+    ``seed_noise`` is the spread of log losses from seed to seed, None where no cell has two seeds.
+    """
+
+    optima: tuple[Optimum, ...]
+    scatter: SeedNoise
+    measured: bool
+    seed_noise: SeedNoise | None
+
+    @property
+    def bounded(self) -> tuple[Optimum, ...]:
+        """The cells whose best learning rate has an interval."""
+        return tuple(best for best in self.optima if best.interval is not None)
+
+    @property
+    def noise(self) -> SeedNoise:
+        """The spread of a loss from seed to seed, as a share of it: measured, or else stated."""
+        return self.seed_noise or STATED
+
+    @property
+    def noise_text(self) -> str:
+        """How large the noise is, and where that is known from."""
+        scatter = f"{100 * self.scatter.deviation:.2f}% of loss"
+        scatter += (
+            " about the parabolas" if self.measured else ", stated: too few rates to measure it"
+        )
+        seeds = f"{100 * self.noise.deviation:.2f}%"
+        seeds += "" if self.seed_noise else ", stated: no cell has two seeds"
+        return f"noise {scatter}; from seed to seed {seeds}"
+
+
+@dataclass(frozen=True)
+class _Parabola:
+    """Least squares of y = level of the seed + slope x + curvature x^2.
+
+    ``x`` counts from ``centre``; ``covariance`` is that of (level, slope, curvature) for noise of
+    1, with the mean over seeds as the level; ``levels`` are the seeds' own, at ``centre``.
+    """
+
+    centre: float
+    levels: Mapping[int, float]
+    slope: float
+    curvature: float
+    covariance: NDArray[Any]
+    squares: float
+    freedom: int
+
+    @property
+    def vertex(self) -> float:
+        """Where it is lowest, if it opens upward."""
+        return self.centre - self.slope / (2 * self.curvature)
+
+    def lowest(self, deviation: float) -> tuple[float, float]:
+        """The mean level at the vertex, and its standard error for this noise."""
+        import numpy as np
+
+        x = self.vertex - self.centre
+        at = np.array([1.0, x, x * x])
+        error = deviation * math.sqrt(float(at @ self.covariance @ at))
+        return fmean(self.at_vertex.values()), error
+
+    @property
+    def at_vertex(self) -> dict[int, float]:
+        """The level at the vertex, by seed."""
+        x = self.vertex - self.centre
+        down = self.slope * x + self.curvature * x * x
+        return {seed: level + down for seed, level in self.levels.items()}
+
+    def interval(self, deviation: float, reach: float) -> tuple[float, float] | None:
+        """Every vertex that the noise allows (Fieller 1954); None where they have no bounds."""
+        noise = (reach * deviation) ** 2 * self.covariance
+        # (slope + 2 v curvature)^2 <= noise of it, a quadratic in v
+        square = 4 * (self.curvature**2 - noise[2, 2])
+        linear = 4 * (self.slope * self.curvature - noise[1, 2])
+        constant = self.slope**2 - noise[1, 1]
+        inside = linear**2 - 4 * square * constant
+        if square <= 0 or self.curvature <= 0 or inside < 0:
+            return None
+        half = math.sqrt(inside) / (2 * square)
+        middle = self.centre - linear / (2 * square)
+        return middle - half, middle + half
+
+
+def _parabola(x: Sequence[float], y: Sequence[float], seeds: Sequence[int]) -> _Parabola | None:
+    """Return the parabola through points, seeds apart; None where they determine none."""
+    import numpy as np
+
+    names = sorted(set(seeds))
+    centre = fmean(x)
+    away = np.array(x) - centre
+    columns = [np.array([seed == name for seed in seeds], float) for name in names]
+    design = np.stack([*columns, away, away**2], axis=1)
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        return None
+    inverse = np.linalg.inv(design.T @ design)
+    solved = inverse @ design.T @ np.array(y)
+    rest = np.array(y) - design @ solved
+    mean = np.zeros((3, design.shape[1]))
+    mean[0, : len(names)] = 1 / len(names)
+    mean[1, -2] = mean[2, -1] = 1
+    return _Parabola(
+        centre=centre,
+        levels=dict(zip(names, map(float, solved[: len(names)]), strict=True)),
+        slope=float(solved[-2]),
+        curvature=float(solved[-1]),
+        covariance=mean @ inverse @ mean.T,
+        squares=float(rest @ rest),
+        freedom=len(y) - design.shape[1],
+    )
+
+
+def tuned(trials: Iterable[Trial]) -> Tuning:
+    """Return the best learning rate of every cell, or why it has none."""
+    groups: dict[Cell, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.cell, []).append(trial)
+    cells = sorted(groups, key=lambda c: (c.recipe, c.weight_decay, c.params, c.size,
+                                          c.batch_tokens, c.tokens))  # fmt: skip
+    read = {cell: _read(cell, groups[cell]) for cell in cells}
+    fits = [fit for _, fit in read.values() if fit is not None]
+    scatter = SeedNoise(squares=sum(f.squares for f in fits), freedom=sum(f.freedom for f in fits))
+    measured = scatter.freedom >= _LEAST_FREEDOM
+    levels = pooled_noise(tuple(fit.levels.values()) for fit in fits)
+    seed_noise = levels if levels.freedom else None
+    tuning = Tuning(
+        optima=(),
+        scatter=scatter if measured else STATED,
+        measured=measured,
+        seed_noise=seed_noise,
+    )
+    optima = tuple(_placed(best, fit, tuning) for best, fit in read.values())
+    return Tuning(optima=optima, scatter=tuning.scatter, measured=measured, seed_noise=seed_noise)
+
+
+def _read(cell: Cell, trials: Sequence[Trial]) -> tuple[Optimum, _Parabola | None]:
+    """Return a cell's lowest rate and edge, and the parabola through the rates about it."""
+    bare = Optimum(cell=cell, trials=tuple(trials))
+    ended = _losses(trials)
+    rates = sorted(ended)
+    if not rates:
+        runs = count_of(len(trials), "run")
+        return dataclasses.replace(
+            bare, why=f"all of its {runs} diverged; try lower learning rates"
+        ), None
+    levels = _levels(ended)
+    lowest = min(rates, key=lambda rate: levels[rate])
+    edge = "low" if lowest == rates[0] else "high" if lowest == rates[-1] else ""
+    seen = dataclasses.replace(bare, lowest=lowest, edge=edge)
+    if len(rates) < FEWEST:
+        count = count_of(len(rates), "learning rate")
+        return dataclasses.replace(
+            seen, why=f"{count} with a loss, and a parabola needs {FEWEST}"
+        ), None
+    if edge:
+        beyond = "lower" if edge == "low" else "higher"
+        why = f"the lowest loss is at the {edge} edge, {lowest:.3g}; try {beyond} learning rates"
+        if edge == "high" and bare.diverged and bare.diverged[0] > lowest:
+            why = (
+                f"the lowest loss is at {lowest:.3g}, the highest learning rate that does not"
+                f" diverge ({bare.diverged[0]:.3g} does); try rates between the two"
+            )
+        return dataclasses.replace(seen, why=why), None
+    near = [rate for rate in rates if 1 / WINDOW <= rate / lowest * (1 + 1e-9) <= WINDOW * 1.001]
+    if len(near) < FEWEST or lowest in (near[0], near[-1]):
+        at = rates.index(lowest)
+        near = rates[at - 1 : at + 2]
+    points = [(math.log(rate), math.log(loss), seed) for rate in near
+              for seed, loss in ended[rate].items()]  # fmt: skip
+    fit = _parabola(*zip(*points, strict=True))
+    if fit is None:
+        why = "its seeds have too few learning rates in common for a parabola"
+        return dataclasses.replace(seen, why=why), None
+    return seen, fit
+
+
+def _losses(trials: Sequence[Trial]) -> dict[float, dict[int, float]]:
+    """The losses by rate and seed; a rate at which a seed diverged has none."""
+    diverged = {trial.lr for trial in trials if trial.loss is None}
+    losses: dict[float, dict[int, float]] = {}
+    for trial in trials:
+        if trial.loss is not None and trial.lr not in diverged:
+            losses.setdefault(trial.lr, {})[trial.seed] = trial.loss
+    return losses
+
+
+def _levels(losses: dict[float, dict[int, float]]) -> dict[float, float]:
+    """The mean log loss of each rate, as if every seed had been trained at every rate."""
+    import numpy as np
+
+    rates, seeds = sorted(losses), sorted({seed for by in losses.values() for seed in by})
+    rows, values = [], []
+    for place, rate in enumerate(rates):
+        for seed, loss in losses[rate].items():
+            row = np.zeros(len(rates) + len(seeds))
+            row[place] = row[len(rates) + seeds.index(seed)] = 1
+            rows.append(row)
+            values.append(math.log(loss))
+    solved = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)[0]
+    return dict(zip(rates, map(float, solved[: len(rates)]), strict=True))
+
+
+def _placed(best: Optimum, fit: _Parabola | None, tuning: Tuning) -> Optimum:
+    """Return a cell with the minimum of its parabola."""
+    if fit is None:
+        return best
+    from scaling_law.fit.solver.student import t_reach
+
+    low, high = (math.log(rate) for rate in (min(_losses(best.trials)), max(_losses(best.trials))))
+    if fit.curvature <= 0 or not low <= fit.vertex <= high:
+        return dataclasses.replace(
+            best, why="its losses do not lie on a parabola with a minimum; add seeds"
+        )
+    deviation = tuning.scatter.deviation
+    level, fit_error = fit.lowest(deviation)
+    error = math.hypot(fit_error, tuning.noise.error(len(fit.levels)))
+    reached = fit.interval(deviation, t_reach(tuning.scatter.freedom, LEVEL))
+    return dataclasses.replace(
+        best,
+        lr=math.exp(fit.vertex),
+        interval=None if reached is None else (math.exp(reached[0]), math.exp(reached[1])),
+        loss=math.exp(level),
+        error=math.exp(level) * error,
+        levels=fit.at_vertex,
+        curvature=fit.curvature,
+        why="" if reached else "the noise is too large to bound its best learning rate; add seeds",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestBatch:
+    """The best batch of a size and horizon, each batch with its own best learning rate.
+
+    ``cells`` are the batches' optima, rising;
+    ``batch_tokens`` is the batch at the minimum of a parabola through them, or of lowest loss;
+    ``edge`` is ``low`` or ``high`` where the lowest loss is at the smallest or the largest batch;
+    ``loss`` is the lowest loss of a batch that was trained.
+    """
+
+    cells: tuple[Optimum, ...]
+    batch_tokens: float
+    edge: str
+    loss: float
+
+    def excess(self, batch_tokens: int) -> float | None:
+        """The share of loss that a batch costs above the best; None where it was not tuned."""
+        for best in self.cells:
+            if best.cell.batch_tokens == batch_tokens and best.loss is not None:
+                return best.loss / self.loss - 1
+        return None
+
+
+def best_batches(optima: Iterable[Optimum]) -> list[BestBatch]:
+    """Return the best batch of each size and horizon at which several batches are tuned."""
+    groups: list[list[Optimum]] = []
+    for best in sorted(optima, key=lambda b: (b.cell.params, b.cell.tokens)):
+        if best.loss is None:
+            continue
+        for group in groups:
+            first = group[0].cell
+            same = (first.size, first.weight_decay, first.recipe)
+            own = (best.cell.size, best.cell.weight_decay, best.cell.recipe)
+            if same == own and best.cell.tokens / first.tokens < _SAME:
+                group.append(best)
+                break
+        else:
+            groups.append([best])
+    return [_best_batch(group) for group in groups if len(group) > 1]
+
+
+def _best_batch(group: Sequence[Optimum]) -> BestBatch:
+    cells = tuple(sorted(group, key=lambda best: best.cell.batch_tokens))
+    losses = [best.loss for best in cells if best.loss is not None]
+    batches = [best.cell.batch_tokens for best in cells]
+    place = losses.index(min(losses))
+    edge = "low" if place == 0 else "high" if place == len(cells) - 1 else ""
+    batch = float(batches[place])
+    if not edge:
+        near = slice(place - 1, place + 2)
+        fit = _parabola([math.log(b) for b in batches[near]],
+                        [math.log(loss) for loss in losses[near]], [0, 0, 0])  # fmt: skip
+        batch = math.exp(fit.vertex) if fit is not None else batch
+    return BestBatch(cells=cells, batch_tokens=batch, edge=edge, loss=min(losses))
