@@ -62,6 +62,10 @@ class Settings:
     lowest: Annotated[float, Number("nats per token", above=0, high=100)] = 2.5
     targets: Annotated[int, Number("losses", low=2, high=20)] = 4
 
+    def __post_init__(self) -> None:
+        if self.lowest >= self.highest:
+            raise ValueError(f"lowest {self.lowest:g} is not below highest {self.highest:g}")
+
     @property
     def losses(self) -> tuple[float, ...]:
         """The target losses, falling."""
@@ -384,12 +388,14 @@ def _kaplan(targets: Sequence[Target], law: PowerLaw | str) -> Claim:
 class Ramp:
     """What a batch that grows along training would save, by the steps that each batch took.
 
-    ``fixed`` is the batch it is compared with, in tokens; ``batches`` are those from target to
-    target; ``saved`` is the share of tokens saved at no more steps.
+    ``batches`` are those from target to target, in tokens; ``steps`` are what they take in all;
+    ``fixed`` is the one batch that takes as many steps, by the hyperbola; ``saved`` is the share of
+    its tokens that the ramp saves.
     """
 
-    fixed: int
     batches: tuple[int, ...]
+    steps: float
+    fixed: float
     saved: float
 
     @property
@@ -397,37 +403,37 @@ class Ramp:
         """What is predicted, and that it is no training."""
         listed = ", ".join(f"{batch:,}" for batch in self.batches)
         return (
-            "no run ramps its batch, because the config has no batch schedule; if progress depended"
-            " on the loss alone, batches of"
-            f" {listed} tokens from target to target would take {self.saved:.0%} fewer tokens than"
-            f" {self.fixed:,} throughout, in no more steps"
+            "no run ramps its batch, because a config has no batch schedule; if progress depended"
+            f" on the loss alone, batches of {listed} tokens from target to target would take"
+            f" {self.saved:.0%} fewer tokens than batches of {self.fixed:,.0f} throughout, which"
+            f" take as many steps ({self.steps:.0f})"
         )
 
 
 def ramp_of(targets: Sequence[Target]) -> Ramp | None:
-    """The batches from target to target that take the fewest tokens in no more steps than one.
+    """The rising batches from target to target that save the most tokens at equal steps.
 
-    That one is the batch nearest to the critical one of the last target. None where the targets
-    have too few batches in common.
+    None where the targets have too few batches in common.
     """
     common = sorted(set.intersection(*(set(t.steps) for t in targets)))
-    last = targets[-1].fit
-    if len(common) < FEWEST or isinstance(last, str):
-        return None
     spans = [
         {batch: after[batch] - before[batch] for batch in common}
         for before, after in itertools.pairwise(t.mean_steps for t in targets)
     ]
-    fixed = min(common, key=lambda batch: abs(math.log(batch / last.batch)))
-    most = sum(span[fixed] for span in spans)
-    tokens = {
-        batches: sum(span[b] * b for span, b in zip(spans, batches, strict=True))
-        for batches in itertools.product(common, repeat=len(spans))
-        if sum(span[b] for span, b in zip(spans, batches, strict=True)) <= most * (1 + 1e-9)
-        and list(batches) == sorted(batches)
-    }
-    best = min(tokens, key=lambda batches: tokens[batches])
-    return Ramp(fixed=fixed, batches=best, saved=1 - tokens[best] / (most * fixed))
+    whole = {batch: sum(span[batch] for span in spans) for batch in common}
+    if any(steps <= 0 for steps in whole.values()):
+        return None
+    fixed = fit_tradeoff(whole)
+    if isinstance(fixed, str):
+        return None
+    ramps = []
+    for batches in itertools.combinations_with_replacement(common, len(spans)):
+        steps = sum(span[b] for span, b in zip(spans, batches, strict=True))
+        tokens = sum(span[b] * b for span, b in zip(spans, batches, strict=True))
+        if steps > fixed.steps and min(whole.values()) <= steps <= max(whole.values()):
+            same = fixed.batch / (steps / fixed.steps - 1)
+            ramps.append(Ramp(batches, steps, same, 1 - tokens / (steps * same)))
+    return max(ramps, key=lambda ramp: ramp.saved, default=None)
 
 
 def _words(claims: Sequence[Claim], targets: Sequence[Target], law: PowerLaw | str) -> str:
