@@ -612,9 +612,7 @@ def _literature(along: Along, laws: Laws, rates: Mapping[str, Rates]) -> tuple[P
         ),
         beside(
             f"the same, {plain}",
-            theirs="activations blow up with the width"
-            if along.name == "width"
-            else "1: each of the blocks moves it in one direction",
+            theirs=f"grows with the {along.name}",
             ours=exponent(along.plain),
             source=source,
         ),
@@ -626,9 +624,7 @@ def _literature(along: Along, laws: Laws, rates: Mapping[str, Rates]) -> tuple[P
         ),
         beside(
             f"best learning rates over {along.name}, {plain}",
-            theirs="falls by more than a factor of 10 from width 128 to 8,192"
-            if along.name == "width"
-            else "falls with the depth",
+            theirs=f"falls with the {along.name}",
             ours=drift(along.plain),
             source=source,
         ),
