@@ -386,54 +386,50 @@ def _kaplan(targets: Sequence[Target], law: PowerLaw | str) -> Claim:
 
 @dataclass(frozen=True)
 class Ramp:
-    """What a batch that grows along training would save, by the steps that each batch took.
+    """What a batch that grows along training would save, by the hyperbolas of the targets.
 
-    ``batches`` are those from target to target, in tokens; ``steps`` are what they take in all;
-    ``fixed`` is the one batch that takes as many steps, by the hyperbola; ``saved`` is the share of
-    its tokens that the ramp saves.
+    ``batches`` are those from the start to the first target and from each to the next, in tokens;
+    ``fixed`` is the critical batch of the last target, which takes as many steps; ``saved`` is the
+    share of its tokens that the ramp saves.
     """
 
-    batches: tuple[int, ...]
-    steps: float
+    batches: tuple[float, ...]
     fixed: float
     saved: float
 
     @property
     def text(self) -> str:
         """What is predicted, and that it is no training."""
-        listed = ", ".join(f"{batch:,}" for batch in self.batches)
+        listed = ", ".join(f"{batch:,.0f}" for batch in self.batches)
         return (
             "no run ramps its batch, because a config has no batch schedule; if progress depended"
             f" on the loss alone, batches of {listed} tokens from target to target would take"
-            f" {self.saved:.0%} fewer tokens than batches of {self.fixed:,.0f} throughout, which"
-            f" take as many steps ({self.steps:.0f})"
+            f" {self.saved:.1%} fewer tokens than {self.fixed:,.0f} throughout, in as many steps"
         )
 
 
 def ramp_of(targets: Sequence[Target]) -> Ramp | None:
-    """The rising batches from target to target that save the most tokens at equal steps.
+    """The ramp that takes the fewest tokens in the steps of the last target's critical batch.
 
-    None where the targets have too few batches in common.
+    From one target to the next a batch of B takes s + e/B steps and s B + e tokens, where s and e
+    are the differences of S_min and E_min. For a given sum of steps, the sum of tokens is least
+    where B goes with the root of e/s. None where a target has no hyperbola, or s or e falls.
     """
-    common = sorted(set.intersection(*(set(t.steps) for t in targets)))
-    spans = [
-        {batch: after[batch] - before[batch] for batch in common}
-        for before, after in itertools.pairwise(t.mean_steps for t in targets)
-    ]
-    whole = {batch: sum(span[batch] for span in spans) for batch in common}
-    if any(steps <= 0 for steps in whole.values()):
+    fits = [target.fit for target in targets]
+    known = [fit for fit in fits if isinstance(fit, Tradeoff)]
+    steps = [0.0, *(fit.steps for fit in known)]
+    tokens = [0.0, *(fit.steps * fit.batch for fit in known)]
+    s, e = ([b - a for a, b in itertools.pairwise(ends)] for ends in (steps, tokens))
+    if len(known) < len(fits) or min(*s, *e) <= 0:
         return None
-    fixed = fit_tradeoff(whole)
-    if isinstance(fixed, str):
-        return None
-    ramps = []
-    for batches in itertools.combinations_with_replacement(common, len(spans)):
-        steps = sum(span[b] for span, b in zip(spans, batches, strict=True))
-        tokens = sum(span[b] * b for span, b in zip(spans, batches, strict=True))
-        if steps > fixed.steps and min(whole.values()) <= steps <= max(whole.values()):
-            same = fixed.batch / (steps / fixed.steps - 1)
-            ramps.append(Ramp(batches, steps, same, 1 - tokens / (steps * same)))
-    return max(ramps, key=lambda ramp: ramp.saved, default=None)
+    fixed = tokens[-1] / steps[-1]
+    roots = sum(math.sqrt(a * b) for a, b in zip(s, e, strict=True))
+    scale = fixed * roots / tokens[-1]
+    return Ramp(
+        batches=tuple(scale * math.sqrt(b / a) for a, b in zip(s, e, strict=True)),
+        fixed=fixed,
+        saved=(1 - roots**2 / (steps[-1] * tokens[-1])) / 2,
+    )
 
 
 def _words(claims: Sequence[Claim], targets: Sequence[Target], law: PowerLaw | str) -> str:
@@ -552,6 +548,7 @@ def _geometric(values: Mapping[int, float]) -> str:
 
 def _tradeoff_figure(targets: Sequence[Target]) -> Figure | None:
     series: list[Series] = []
+    knees = []
     for target in targets:
         label = f"{target.loss:g} nats"
         points = tuple((s, s * b) for b, s in sorted(target.mean_steps.items()))
@@ -563,8 +560,8 @@ def _tradeoff_figure(targets: Sequence[Target]) -> Figure | None:
             line = tuple((fit.at(b), fit.at(b) * b) for b in tried)
             series.append(Series(label=label, points=line, marks=False, dashed=True))
             if low <= fit.batch <= high:
-                knee = (2 * fit.steps, 2 * fit.steps * fit.batch)
-                series.append(Series(label="critical batch", points=(knee,), line=False))
+                knees.append((2 * fit.steps, 2 * fit.steps * fit.batch))
+    series.append(Series(label="critical batch", points=tuple(knees), line=False))
     return figure(
         "tradeoff",
         "Tokens against steps to reach a loss, by batch",

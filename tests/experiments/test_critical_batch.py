@@ -131,20 +131,26 @@ def test_larger_batches_that_save_no_steps_decide_nothing(planted):
 
 
 def test_a_ramp_saves_where_the_critical_batch_grows(module):
-    def target(loss: float, of: dict[int, float]):
-        return module.Target(
-            loss=loss, steps={b: {0: s} for b, s in of.items()}, short=(), noise={}
-        )
-
-    def saved(*critical: float) -> float:
-        steps, targets = dict.fromkeys(BATCHES, 10.0), [target(3.0, dict.fromkeys(BATCHES, 10.0))]
+    def ramp(*critical: float):
+        """Spans of 50 steps at least, each with a critical batch of its own."""
+        steps, targets = dict.fromkeys(BATCHES, 0.0), []
         for place, batch in enumerate(critical):
             steps = {b: s + 50 * (1 + batch / b) for b, s in steps.items()}
-            targets.append(target(2.9 - place / 10, steps))
-        ramp = module.ramp_of(targets)
-        assert list(ramp.batches) == sorted(ramp.batches)
-        share: float = ramp.saved
-        return share
+            by_seed = {b: {0: s} for b, s in steps.items()}
+            targets.append(module.Target(loss=3 - place / 10, steps=by_seed, short=(), noise={}))
+        return module.ramp_of(targets)
 
-    assert saved(500, 500) == pytest.approx(0, abs=0.02)
-    assert saved(100, 2000) > 0.05
+    assert ramp(500, 500, 500).saved == pytest.approx(0, abs=0.001)
+    grown = ramp(200, 200, 1800)
+    assert grown.batches[2] / grown.batches[0] == pytest.approx(3, rel=0.01)
+    # (sqrt(200) + sqrt(200) + sqrt(1800))^2 = 5000 of 3 * 2200
+    assert grown.saved == pytest.approx((1 - 5000 / 6600) / 2, rel=0.02)
+    assert grown.fixed == pytest.approx(2200 / 3, rel=0.01)
+    # ramp and fixed batch take as many steps
+    spent = sum(50 * (1 + b / at) for b, at in zip((200, 200, 1800), grown.batches, strict=True))
+    assert spent == pytest.approx(150 * 2, rel=0.01)
+
+
+def test_without_a_hyperbola_there_is_no_ramp(module):
+    few = {b: {0: 50 + 1e5 / b} for b in BATCHES[:3]}
+    assert module.ramp_of([module.Target(loss=3, steps=few, short=(), noise={})]) is None

@@ -16,6 +16,7 @@ REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 NAMES = (
     "allocation-cpu",
     "best_of_n",
+    "critical_batch",
     "critical_size",
     "critical_size_grid",
     "double_descent",

@@ -100,6 +100,26 @@ def test_mup_matches_table_8(tied):
     assert stds[128] == pytest.approx([stds[32][0], stds[32][1] / 2], rel=0.1)
 
 
+def test_mup_divides_attention_scores_by_the_head_size():
+    """Table 8's 1/d: the architecture divides by its root, the multiplier by the other root."""
+    scales = [multipliers(MUP, 64).attention(size) / size**0.5 for size in (16, 32, 64)]
+    assert scales == pytest.approx([scales[0], scales[0] / 2, scales[0] / 4])
+
+
+def test_gains_and_biases_learn_at_one_rate_at_every_width():
+    """Table 8: vectors count as input weights."""
+    settings = (("activation", "tanh"), ("depth", 3))
+    dense = OtherModel(
+        architecture=Component(name="dense", settings=settings), shape=(("width", 128),),
+        vocab_size=0, n_ctx=1, features=3, outputs=1, parametrisation=MUP,
+    )  # fmt: skip
+    for model in (gpt(128, MUP), dense):
+        weights = weights_of(build(model))
+        assert {w.lr_mult for w in weights if w.parameter.ndim == 1} == {1}
+        hidden = {w.lr_mult for w in weights if min(w.parameter.shape) >= 128}
+        assert hidden == {0.25}
+
+
 def test_completep_passes_the_coordinate_check_in_depth():
     """Dey 2025, arXiv 2505.01618: what a few steps change is alike at every depth."""
     deep = [change_of_the_stream(gpt(32, COMPLETEP, depth)) for depth in (2, 4, 16)]
