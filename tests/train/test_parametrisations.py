@@ -116,7 +116,8 @@ def test_gains_and_biases_learn_at_one_rate_at_every_width():
     for model in (gpt(128, MUP), dense):
         weights = weights_of(build(model))
         assert {w.lr_mult for w in weights if w.parameter.ndim == 1} == {1}
-        hidden = {w.lr_mult for w in weights if min(w.parameter.shape) >= 128}
+        matrices = [w for w in weights if w.parameter.ndim > 1]
+        hidden = {w.lr_mult for w in matrices if min(w.parameter.shape) >= 128}
         assert hidden == {0.25}
 
 
