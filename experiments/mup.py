@@ -208,13 +208,21 @@ def checks_of(evidence: Evidence, along: Along, steps: int) -> dict[str, Checks]
     return {name: Checks(dict(sorted(group.items()))) for name, group in groups.items()}
 
 
-def rates_of(evidence: Evidence, along: Along, steps: int) -> dict[str, Rates]:
-    """The best learning rates, by parametrisation."""
+def rates_of(evidence: Evidence, along: Along, steps: int) -> tuple[dict[str, Rates], list[str]]:
+    """The best learning rates, by parametrisation, and the cells that are left out.
+
+    Of several horizons or batches of one size the last one counts, the longest of the largest.
+    """
     runs = [run for run in _read(evidence.runs, along) if run.spec.total_steps > steps]
     groups: dict[str, dict[float, Optimum]] = {name: {} for name in along.arms}
+    left_out = []
     for best in tuned(trials_of(runs, parametrisation_of)).optima:
-        groups[best.cell.recipe][along.of(best.cell.model)] = best
-    return {name: Rates(dict(sorted(group.items()))) for name, group in groups.items()}
+        group, x = groups[best.cell.recipe], along.of(best.cell.model)
+        if x in group:
+            left_out.append(group[x].cell.text)
+        group[x] = best
+    rates = {name: Rates(dict(sorted(group.items()))) for name, group in groups.items()}
+    return rates, left_out
 
 
 def _read(runs: Iterable[Run], along: Along) -> list[Run]:
@@ -230,7 +238,7 @@ def analyse(evidence: Evidence) -> Findings:
     settings = evidence.settings if isinstance(evidence.settings, Settings) else Settings()
     along = ALONG[settings.along]
     checks = checks_of(evidence, along, settings.check_steps)
-    rates = rates_of(evidence, along, settings.check_steps)
+    rates, cells = rates_of(evidence, along, settings.check_steps)
     laws = {name: {moved: checks[name].law(moved) for moved in MOVED} for name in along.arms}
     claims = (
         _flat(along, checks, laws),
@@ -240,6 +248,8 @@ def analyse(evidence: Evidence) -> Findings:
         _costs_less(along, rates),
     )
     notes = _other_changes(along, laws)
+    if cells:
+        notes.append(f"cells left out, beside another of their {along.name}: {'; '.join(cells)}")
     if left_out := len(evidence.ended) - len(_read(evidence.ended, along)):
         notes.append(f"runs of other models or parametrisations, left out: {left_out}")
     return answer(
@@ -280,12 +290,13 @@ def _flat(along: Along, checks: Mapping[str, Checks], laws: Laws) -> Claim:
             f"exponent {law.exponent_text}, with {FLAT:g} inside its interval",
             "more seeds or sizes",
         )
-        return high < FLAT, f"exponent {law.exponent_text}, {law.points} sizes"
+        flat = law.exponent > -FLAT and high < FLAT
+        return flat, f"exponent {law.exponent_text}, {law.points} sizes"
 
     return claim(
         "flat_change",
         f"under {TITLES[along.scaled]} a few steps move the residual stream as much at every"
-        f" {along.name} (exponent below {FLAT:g})",
+        f" {along.name} (exponent within {FLAT:g} of 0)",
         decide,
     )
 
@@ -386,7 +397,7 @@ def _words(along: Along, claims: Sequence[Claim], laws: Laws, rates: Mapping[str
     flat, grows, one, drifts, costs = claims
     scaled, plain = TITLES[along.scaled], TITLES[along.plain]
     law = laws[along.scaled][STREAM]
-    exponent = f"{law.exponent:.2f}" if isinstance(law, PowerLaw) else "unknown"
+    exponent = law.exponent_text.partition(" ")[0] if isinstance(law, PowerLaw) else "unknown"
     words = (
         f"{scaled} passes the coordinate check over {along.name} (exponent {exponent})"
         if flat.established
@@ -412,7 +423,8 @@ def _words(along: Along, claims: Sequence[Claim], laws: Laws, rates: Mapping[str
         {
             True: f"Under {plain} the best one falls as {along.name}^"
             f"{drift.exponent_text if isinstance(drift, PowerLaw) else ''}",
-            False: f"Under {plain} it does not drift either: {drifts.because}",
+            False: f"Under {plain} it does not fall by more than a factor of {ONE_RATE:g}:"
+            f" {drifts.because}",
             None: f"How it drifts under {plain} is not established: {drifts.because}",
         }[drifts.established]
     )
@@ -427,8 +439,7 @@ def _words(along: Along, claims: Sequence[Claim], laws: Laws, rates: Mapping[str
 def _other_changes(along: Along, laws: Laws) -> list[str]:
     """The other activations whose change under the scaled parametrisation is not flat."""
     return [
-        f"under {TITLES[along.scaled]} the steps change the {moved.words} as {along.name}^"
-        f"{law.exponent_text}, which is not flat"
+        f"not flat under {TITLES[along.scaled]}: {moved.words}, {along.name}^{law.exponent_text}"
         for moved, law in laws[along.scaled].items()
         if moved is not STREAM
         and isinstance(law, PowerLaw)
@@ -519,8 +530,15 @@ def _rate_figure(along: Along, rates: Mapping[str, Rates]) -> Figure | None:
     ]
     if not trials:
         return None
-    lrs = [trial.lr for trial in trials]
-    axis = replace(log_axis("learning rate"), low=min(lrs) / 1.3, high=max(lrs) * 1.3)
+    lrs, losses = [trial.lr for trial in trials], [trial.loss or 0 for trial in trials]
+    low, high, margin = min(lrs) / 1.3, max(lrs) * 1.3, 0.03 * (max(losses) - min(losses))
+    ticks = [x * 10**k for k in range(-8, 3) for x in (1, 3) if low <= x * 10**k <= high]
+    x_axis = replace(log_axis("learning rate", ticks), low=low, high=high)
+    y_axis = Axis(
+        label="validation loss (nats per token)",
+        low=min(losses) - margin,
+        high=max(losses) + margin,
+    )
     panels = []
     for name in along.arms:
         series, minima = [], []
@@ -539,8 +557,8 @@ def _rate_figure(along: Along, rates: Mapping[str, Rates]) -> Figure | None:
         panels.append(
             Panel(
                 title=TITLES[name],
-                x=axis,
-                y=Axis(label="validation loss (nats per token)"),
+                x=x_axis,
+                y=y_axis,
                 series=tuple(series),
             )
         )
@@ -563,18 +581,17 @@ def _by_rate(trials: Iterable[Trial]) -> dict[float, list[float]]:
 def _change_figure(along: Along, checks: Mapping[str, Checks], laws: Laws) -> Figure | None:
     panels = []
     for moved in (STREAM, MOVED[-1]):
-        series, powers = [], []
+        series = []
         for name in along.arms:
             values, law = checks[name].values(moved), laws[name][moved]
             if not any(values.values()):
                 continue
             series.append(mean_series(TITLES[name], values, geometric=True, line=False))
             if isinstance(law, PowerLaw):
-                powers.append(f"{along.name}^{law.exponent:.2f}")
                 series.append(law_series(TITLES[name], law, values))
         panels.append(
             Panel(
-                title=": ".join(filter(None, (moved.words, ", ".join(powers)))),
+                title=moved.words,
                 x=log_axis(along.name, sorted({x for c in checks.values() for x in c.runs})),
                 y=log_axis("root mean square of the change"),
                 series=tuple(series),

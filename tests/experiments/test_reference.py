@@ -34,6 +34,7 @@ NAMES = (
     "length",
     "length_training",
     "manifold",
+    "mup",
     "overfitting",
     "verifier",
 )
