@@ -402,8 +402,8 @@ class Ramp:
         """What is predicted, and that it is no training."""
         listed = ", ".join(f"{batch:,.0f}" for batch in self.batches)
         return (
-            "no run ramps its batch, because a config has no batch schedule; if progress depended"
-            f" on the loss alone, batches of {listed} tokens from target to target would take"
+            "no run of this experiment ramps its batch (batch_ramp does); if progress depended on"
+            f" the loss alone, batches of {listed} tokens from target to target would take"
             f" {self.saved:.1%} fewer tokens than {self.fixed:,.0f} throughout, in as many steps"
         )
 
