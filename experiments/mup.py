@@ -351,10 +351,14 @@ def _drifts(along: Along, rates: Mapping[str, Rates]) -> Claim:
         law, spread = of_arm.law, of_arm.spread
         if isinstance(law, str) or spread is None:
             raise PreconditionError(str(law), AGAIN)
-        shown = law.interval[1] < 0 and spread > ONE_RATE
-        return shown, (
-            f"{_listed(of_arm)}: a factor of {spread:.2g}, {along.name}^{law.exponent_text}"
+        words = f"{_listed(of_arm)}: a factor of {spread:.2g}, {along.name}^{law.exponent_text}"
+        low, high = law.interval
+        need(
+            spread <= ONE_RATE or high < 0 or low > 0,
+            f"{words}, which does not bound its sign",
+            "more seeds or a wider range of sizes",
         )
+        return spread > ONE_RATE and high < 0, words
 
     return claim(
         "rate_drifts",
