@@ -183,7 +183,7 @@ def score(answer: peers.Answer | None, rest: peers.Runs, factors: np.ndarray) ->
         error = abs(value / loss - 1) if math.isfinite(value) else math.inf
         inside = None
         if answer and answer.low and answer.high and math.isfinite(answer.low[row]):
-            inside = answer.low[row] <= loss <= answer.high[row]
+            inside = bool(answer.low[row] <= loss <= answer.high[row])
         trust = answer.trust if answer else None
         entries.append(
             Scored(
@@ -191,7 +191,7 @@ def score(answer: peers.Answer | None, rest: peers.Runs, factors: np.ndarray) ->
                 error=math.nan if unasked else error,
                 bias=value / loss - 1,
                 inside=inside,
-                trusted=trust is not None and factors[row] <= trust,
+                trusted=trust is not None and bool(factors[row] <= trust),
             )
         )
     return entries
@@ -325,9 +325,14 @@ def report(title: str, scores: Scores, families: dict[str, str]) -> None:
             pooled = pool(by_table, families, low, high)
             inside = "" if math.isnan(pooled.coverage) else f" ({100 * pooled.coverage:.0f}%)"
             error = f"{100 * pooled.median:.2f} / {100 * pooled.mean:.2f}%{inside}"
-            cells.append("-" if math.isnan(pooled.median) else error)
+            if math.isnan(pooled.median):
+                error = "-"
+            cells.append("no answer" if math.isinf(pooled.median) else error)
         every = [row.error for rows in by_table.values() for row in rows]
-        cells += [f"{100 * pooled.families:.2f}%", f"{100 * pooled.bias:+.2f}%"]
+        if math.isinf(pooled.families):
+            cells += ["-", "-"]
+        else:
+            cells += [f"{100 * pooled.families:.2f}%", f"{100 * pooled.bias:+.2f}%"]
         cells += [f"{pooled.tables}", f"{sum(map(math.isfinite, every))}/{len(every)}"]
         print(f"{contender:<24}" + "".join(f"{c:>19}" for c in cells))
     first = next(iter(scores), "")
