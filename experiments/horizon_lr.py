@@ -38,6 +38,7 @@ from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_count
 
 LITTLE = 0.4  # units of seed noise that sharing a rate may cost a horizon
+CHEAP = 1.1  # FLOPs of two trunks, over those of one, that count as little
 _POWER = "schedule.power"
 
 
@@ -64,19 +65,34 @@ class Trunk:
 
 
 @dataclass(frozen=True)
+class Split:
+    """Two constant trunks for the horizons of one.
+
+    ``short`` is how many of the shortest horizons share the first trunk;
+    ``lost`` is what each horizon loses, in units of seed noise;
+    ``flops`` is the cost, over that of one trunk.
+    """
+
+    short: int
+    lost: tuple[float, ...]
+    flops: float
+
+
+@dataclass(frozen=True)
 class Seen:
     """What the runs show.
 
     ``tuning`` are the cells; ``trunks`` are those whose horizons all have a best rate, by power;
     ``open_`` says of the others why not; ``flops`` is the cost of a trunk of its own for each
-    horizon, over one trunk for all, None where it is not known; ``left_out`` counts runs of other
-    sizes and batches than the first.
+    horizon, over one trunk for all, None where it is not known; ``cooldown`` is the share of steps
+    in the cooldown; ``left_out`` counts runs of other sizes and batches than the first.
     """
 
     tuning: Tuning
     trunks: tuple[Trunk, ...]
     open_: tuple[str, ...]
     flops: float | None
+    cooldown: float
     left_out: int
 
     @property
@@ -102,6 +118,24 @@ class Seen:
             means.append(mean)
         return means
 
+    @property
+    def splits(self) -> list[Split]:
+        """What two constant trunks would cost and lose, by the parabolas; nothing is trained."""
+        if self.constant is None:
+            return []
+        cells = self.constant.cells
+        cooldowns = sum(self.cooldown * best.cell.tokens for best in cells)
+        whole = (1 - self.cooldown) * cells[-1].cell.tokens + cooldowns
+        splits = []
+        for short in range(1, len(cells)):
+            lost = []
+            for own in (cells[:short], cells[short:]):
+                shared = Trunk(0.0, own).lr
+                lost += [best.excess(shared) / self.noise for best in own]
+            more = (1 - self.cooldown) * cells[short - 1].cell.tokens
+            splits.append(Split(short, tuple(lost), 1 + more / whole))
+        return splits
+
 
 def power_of(spec: RunSpec) -> float:
     """The power by which a run's trunk falls; 0 under wsd."""
@@ -110,9 +144,8 @@ def power_of(spec: RunSpec) -> float:
 
 def read(evidence: Evidence) -> Seen:
     """Return what the runs show."""
-    every = [run for run in evidence.runs if run.record.kind != "trunk"]
-    first = [(run.spec.model, run.spec.batch_tokens) for run in every[:1]]
-    runs = [run for run in every if [(run.spec.model, run.spec.batch_tokens)] == first]
+    first = [(run.spec.model, run.spec.batch_tokens) for run in evidence.runs[:1]]
+    runs = [run for run in evidence.runs if [(run.spec.model, run.spec.batch_tokens)] == first]
     tuning = tuned(trials_of(runs, recipe=other_axes))
     powers = {other_axes(run): power_of(run.spec) for run in runs}
     groups: dict[tuple[object, ...], list[Optimum]] = {}
@@ -130,15 +163,20 @@ def read(evidence: Evidence) -> Seen:
         tuning=tuning,
         trunks=tuple(sorted(trunks, key=lambda trunk: trunk.power)),
         open_=tuple(open_),
-        flops=_flops_apart(every, evidence.runs),
-        left_out=len(every) - len(runs),
+        flops=_flops_apart(runs),
+        cooldown=max(
+            ((run.spec.schedule.decay_steps or 0) / run.spec.total_steps for run in runs),
+            default=0.0,
+        ),
+        left_out=len(evidence.runs) - len(runs),
     )
 
 
-def _flops_apart(points: Sequence[Run], every: Sequence[Run]) -> float | None:
+def _flops_apart(runs: Sequence[Run]) -> float | None:
     """The FLOPs of the points trained from scratch, over those that were spent."""
-    spent = sum(run.record.flops_spent for run in every)
-    return sum(run.record.flops_exact for run in points) / spent if points and spent else None
+    spent = sum(run.record.flops_spent for run in runs)
+    alone = sum(run.record.flops_exact for run in runs if run.record.kind != "trunk")
+    return alone / spent if spent else None
 
 
 def propose(evidence: Evidence) -> Mapping[str, Any] | None:
@@ -149,7 +187,13 @@ def propose(evidence: Evidence) -> Mapping[str, Any] | None:
 def analyse(evidence: Evidence) -> Findings:
     """Return the best rate by horizon, and what a shared rate costs each on every trunk."""
     seen = read(evidence)
-    claims = (_falls_claim(seen), _shared_claim(seen), _flatter_claim(seen), _mended_claim(seen))
+    claims = (
+        _falls_claim(seen),
+        _shared_claim(seen),
+        _flatter_claim(seen),
+        _mended_claim(seen),
+        _split_claim(seen),
+    )
     notes = [seen.tuning.noise_text] if seen.tuning.optima else []
     if seen.left_out:
         notes.append(f"{seen.left_out} runs left out, of other sizes or batches than the first")
@@ -161,7 +205,9 @@ def analyse(evidence: Evidence) -> Findings:
         figures=(_figure(seen),),
         literature=_literature(seen),
         notes=(*notes, *seen.open_),
-        units={"lost": "units of seed noise", "noise": "share", "flops": "times one trunk's"},
+        units={"lost": "units of seed noise", "noise": "share", "flops": "times one trunk's"}
+        | {f"split.{one.short}.lost": "units of seed noise" for one in seen.splits}
+        | {f"split.{one.short}.flops": "times one trunk's" for one in seen.splits},
     )
 
 
@@ -170,8 +216,8 @@ def _need_constant(seen: Seen) -> Trunk:
     need(bool(seen.tuning.optima), "no run has finished", AGAIN)
     need(
         seen.constant is not None,
-        f"the horizons at a constant rate have no best rate each ({'; '.join(seen.open_[:1])})",
-        "more stages (experiment.most), or rates in axes",
+        f"not every horizon has a best constant rate ({'; '.join(seen.open_[:1])})",
+        "it takes more stages (experiment.most), or other rates in axes",
     )
     assert seen.constant is not None
     return seen.constant
@@ -264,6 +310,27 @@ def _mended_claim(seen: Seen) -> Claim:
     )
 
 
+def _split_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        _need_constant(seen)
+        need(bool(seen.splits), "there is one horizon", "it takes two")
+        cheap = [split for split in seen.splits if split.flops <= CHEAP]
+        best = min(cheap or seen.splits, key=lambda split: max(split.lost))
+        words = (
+            f"with a trunk for the {best.short} shortest and one for the others: at most"
+            f" {max(best.lost):.2f} units of noise, {best.flops:.2f} times the FLOPs (by the"
+            " parabolas, not trained)"
+        )
+        return bool(cheap) and max(best.lost) <= LITTLE, words
+
+    return claim(
+        "two_trunks_serve_all",
+        f"two constant trunks, each with its own rate, bring every horizon within {LITTLE:g} units"
+        f" of seed noise at {CHEAP:g} times the FLOPs or less",
+        decide,
+    )
+
+
 def _words(seen: Seen) -> str:
     constant = seen.constant
     assert constant is not None, "asked only where every horizon has a best constant rate"
@@ -276,6 +343,12 @@ def _words(seen: Seen) -> str:
         how = f"a fall by the power {trunk.power:g}" if trunk.power else "one constant rate"
         words += f"; {how} costs at most {max(lost):.2f} units of seed noise"
         words += f" ({format_count(at)} tokens)"
+    if seen.splits:
+        split = min(seen.splits, key=lambda one: one.flops)
+        words += (
+            f"; a second trunk for the shortest horizon, which adds {split.flops - 1:.0%} of FLOPs,"
+            f" would leave at most {max(split.lost):.2f}"
+        )
     if seen.flops is not None:
         words += f"; a trunk for each horizon costs {seen.flops:.2f} times the FLOPs"
     return words + "."
@@ -286,6 +359,9 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         "noise": seen.noise if seen.tuning.optima else None,
         "flops.apart": seen.flops,
     }
+    for split in seen.splits:
+        measures[f"split.{split.short}.flops"] = split.flops
+        measures[f"split.{split.short}.lost"] = max(split.lost)
     for trunk in seen.trunks:
         law = trunk.law
         name = f"power{trunk.power:g}"
@@ -314,7 +390,7 @@ def _table(seen: Seen) -> Table | None:
                     f"{low:.2g} to {high:.2g}" if best.interval else "-",
                     f"{trunk.lr:.3g}",
                     f"{best.loss:.3f}",
-                    lost.text,
+                    lost.text if trunk.power else f"{lost.value:.3g} (by its parabola)",
                 )
             )
     return Table(
@@ -343,7 +419,9 @@ def _figure(seen: Seen) -> Figure | None:
             Series(
                 label=label,
                 points=tuple((x, mean.value) for (x, _), mean in zip(points, lost, strict=True)),
-                intervals=tuple(mean.interval or (mean.value, mean.value) for mean in lost),
+                intervals=tuple(mean.interval or (mean.value, mean.value) for mean in lost)
+                if trunk.power
+                else (),
             )
         )
     axis = log_axis("tokens", ticks)
@@ -412,12 +490,15 @@ EXPERIMENT = Experiment(
             "exponent.power0.15": (-0.08, -0.02),
             "lost.power0.first": (0.4, 0.9),
             "lost.power0.15.most": (-0.1, 0.2),
+            "split.1.flops": (1.08, 1.09),
+            "split.1.lost": (0.15, 0.4),
         },
         claims={
             "best_rate_falls": True,
             "sharing_costs": True,
             "falling_is_flatter": True,
             "falling_trunk_serves_all": True,
+            "two_trunks_serve_all": True,
         },
     ),
 )

@@ -49,6 +49,7 @@ from scaling_law.units import format_count
 
 LITTLE = 0.4  # units of seed noise that sharing a learning rate may cost a horizon
 CLOSE = 0.2  # scatter of log rates about the law up to which it describes them
+MOST = 0.75  # share of the cells that must have a bounded best rate
 _WORDS = {"params": "size", "tokens": "tokens", "batch_tokens": "batch"}
 
 
@@ -86,8 +87,7 @@ class Seen:
 
 def read(evidence: Evidence) -> Seen:
     """Return what the runs show."""
-    runs = [run for run in evidence.runs if run.record.kind != "trunk"]
-    same = [run for run in runs if not _others(run)]
+    same = [run for run in evidence.runs if not _others(run)]
     tuning = tuned(trials_of(same))
     hot = all(run.spec.schedule.part.shares_trunk for run in same[:1])
     cells = [best.cell for best in tuning.optima]
@@ -99,7 +99,7 @@ def read(evidence: Evidence) -> Seen:
         published=published_rates(cells, shares_trunk=hot),
         rule_rates=_rule_rates(same),
         settings=settings if isinstance(settings, Settings) else Settings(),
-        left_out=len(runs) - len(same),
+        left_out=len(evidence.runs) - len(same),
     )
 
 
@@ -113,8 +113,7 @@ def _rule_rates(runs: Iterable[Run]) -> dict[Cell, float]:
     """The learning rates that the rule gives, by cell."""
     rates = {}
     for run in runs:
-        (trial,) = trials_of([run]) or (None,)
-        if trial is not None:
+        for trial in trials_of([run]):
             rates[trial.cell] = trial.lr / (run.spec.optim.overrides.lr_mult or 1.0)
     return rates
 
@@ -140,7 +139,7 @@ def analyse(evidence: Evidence) -> Findings:
     )
     optima = seen.tuning.optima
     notes = [seen.tuning.noise_text] if optima else []
-    notes += [f"{best.cell.text}: {best.why}" for best in optima if best.why]
+    notes += [seen.tuning.open_text] if seen.tuning.open_text else []
     if seen.left_out:
         notes.append(
             f"{seen.left_out} runs left out: they differ in more than rate, batch and decay"
@@ -157,19 +156,32 @@ def analyse(evidence: Evidence) -> Findings:
     )
 
 
-def _need_law(seen: Seen) -> LrLaw:
-    """The precondition: enough cells for a law."""
-    need(bool(seen.tuning.optima), "no run has finished", AGAIN)
-    law = seen.law
+def _no_law(seen: Seen) -> tuple[str, str] | None:
+    """Why there is no law, and what it takes; None where there is one."""
+    law, open_ = seen.law, seen.tuning.open_text
+    if not seen.tuning.optima:
+        return "no run has finished", AGAIN
     if isinstance(law, str):
-        open_ = [f"{best.cell.text}: {best.why}" for best in seen.tuning.optima if best.why]
-        need(False, law, f"e.g. {open_[0]}" if open_ else "more sizes and horizons")
-    assert isinstance(law, LrLaw)
-    return law
+        return law, open_ or "it takes more sizes and horizons"
+    if len(seen.bounded) < MOST * len(seen.tuning.optima):
+        return open_, (
+            f"a law of the others alone would be biased; it needs {MOST:.0%} of the cells: more"
+            " stages (experiment.most)"
+        )
+    return None
+
+
+def _need_law(seen: Seen) -> LrLaw:
+    """The precondition of the claims about the law."""
+    need(_no_law(seen) is None, "the best rates give no law", "it takes what the first claim says")
+    assert isinstance(seen.law, LrLaw)
+    return seen.law
 
 
 def _law_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
+        if why := _no_law(seen):
+            need(False, *why)
         law = _need_law(seen)
         words = (
             f"{law.text}; {law.cells} cells scatter by a factor of {math.exp(law.scatter):.2f}"

@@ -97,25 +97,45 @@ def no_recipe(run: Run) -> str:
 def trials_of(runs: Iterable[Run], recipe: Callable[[Run], str] = no_recipe) -> list[Trial]:
     """Return what the finished runs are as trials; ``recipe`` names what else sets them apart.
 
-    Trunks, and runs that were stopped early, are none.
+    Trunks, and runs that were stopped early, are none. A trunk that diverged has no branches: its
+    horizons are those of the other trunks of its size and batch, and diverged.
     """
-    return [
-        Trial(
-            cell=Cell(
-                size=dict(run.spec.tags).get("size", run.spec.label),
-                model=run.spec.model,
-                tokens=run.spec.tokens,
-                batch_tokens=run.spec.batch_tokens,
-                weight_decay=run.spec.optim.weight_decay,
-                recipe=recipe(run),
-            ),
-            lr=run.spec.optim.lr,
-            seed=run.spec.seed,
-            loss=run.record.val_loss_nats,
-        )
-        for run in runs
+    every = list(runs)
+    trials = [
+        _trial(run, run.spec.tokens, run.record.val_loss_nats, recipe)
+        for run in every
         if run.record.kind != "trunk" and run.record.status != "stopped_early"
     ]
+    branched = {(run.spec.branch.trunk_id, run.spec.tokens) for run in every if run.spec.branch}
+    horizons: dict[Trunk, set[int]] = {}
+    for trial in trials:
+        horizons.setdefault(trial.cell.trunk, set()).add(trial.cell.tokens)
+    for run in every:
+        if run.record.kind == "trunk" and run.record.status == "diverged":
+            alone = _trial(run, run.spec.tokens, None, recipe)
+            trials += [
+                dataclasses.replace(alone, cell=dataclasses.replace(alone.cell, tokens=tokens))
+                for tokens in sorted(horizons.get(alone.cell.trunk, {alone.cell.tokens}))
+                if (run.record.run_id, tokens) not in branched
+            ]
+    return trials
+
+
+def trunk_of(run: Run, recipe: Callable[[Run], str] = no_recipe) -> Trunk:
+    """Return what a run has in common with those on its trunk at other learning rates."""
+    return _trial(run, run.spec.tokens, None, recipe).cell.trunk
+
+
+def _trial(run: Run, tokens: int, loss: float | None, recipe: Callable[[Run], str]) -> Trial:
+    cell = Cell(
+        size=dict(run.spec.tags).get("size", run.spec.label),
+        model=run.spec.model,
+        tokens=tokens,
+        batch_tokens=run.spec.batch_tokens,
+        weight_decay=run.spec.optim.weight_decay,
+        recipe=recipe(run),
+    )
+    return Trial(cell=cell, lr=run.spec.optim.lr, seed=run.spec.seed, loss=loss)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,13 +201,16 @@ class Tuning:
     ``optima`` are they, by recipe, weight decay, size, batch and tokens;
     ``scatter`` is the spread of log losses about the parabolas;
     ``measured`` is whether the runs measure it: else it is ``STATED``;
-    ``seed_noise`` is the spread of log losses from seed to seed, None where no cell has two seeds.
+    ``noise`` is the spread of log losses from seed to seed, as ``repeats`` measure it; with
+    few of them it is pooled with ``STATED``;
+    ``repeats`` are how many differences from a first seed it rests on, one for each trunk.
     """
 
     optima: tuple[Optimum, ...]
     scatter: SeedNoise
     measured: bool
-    seed_noise: SeedNoise | None
+    noise: SeedNoise
+    repeats: int
 
     @property
     def bounded(self) -> tuple[Optimum, ...]:
@@ -195,9 +218,19 @@ class Tuning:
         return tuple(best for best in self.optima if best.interval is not None)
 
     @property
-    def noise(self) -> SeedNoise:
-        """The spread of a loss from seed to seed, as a share of it: measured, or else stated."""
-        return self.seed_noise or STATED
+    def open_text(self) -> str:
+        """How many cells have no bounded best rate, with the first one's reason; "" for none."""
+        unbounded = [best for best in self.optima if best.why]
+        if not unbounded:
+            return ""
+        edges = [f"{sum(b.edge == edge for b in unbounded)} at the {edge} edge of their rates"
+                 for edge in ("low", "high")]  # fmt: skip
+        words = "; ".join(edge for edge in edges if not edge.startswith("0 "))
+        first = f"the first, {unbounded[0].cell.text}: {unbounded[0].why}"
+        return (
+            f"{len(unbounded)} of {len(self.optima)} cells have no bounded best learning rate"
+            f"{f' ({words})' if words else ''}; {first}"
+        )
 
     @property
     def noise_text(self) -> str:
@@ -207,7 +240,9 @@ class Tuning:
             " about the parabolas" if self.measured else ", stated: too few rates to measure it"
         )
         seeds = f"{100 * self.noise.deviation:.2f}%"
-        seeds += "" if self.seed_noise else ", stated: no cell has two seeds"
+        if self.repeats < STATED.freedom:
+            few = f"with {count_of(self.repeats, 'repeat')} here" if self.repeats else "no repeats"
+            seeds += f", stated ({few})"
         return f"noise {scatter}; from seed to seed {seeds}"
 
 
@@ -302,16 +337,23 @@ def tuned(trials: Iterable[Trial]) -> Tuning:
     fits = [fit for _, fit in read.values() if fit is not None]
     scatter = SeedNoise(squares=sum(f.squares for f in fits), freedom=sum(f.freedom for f in fits))
     measured = scatter.freedom >= _LEAST_FREEDOM
-    levels = pooled_noise(tuple(fit.levels.values()) for fit in fits)
-    seed_noise = levels if levels.freedom else None
+    # of horizons that share a trunk, and so its noise, the longest
+    trunks = {cell.trunk: fit for cell, (_, fit) in read.items() if fit is not None}
+    repeats = pooled_noise(tuple(fit.levels.values()) for fit in trunks.values())
+    few = repeats.freedom < STATED.freedom
     tuning = Tuning(
         optima=(),
         scatter=scatter if measured else STATED,
         measured=measured,
-        seed_noise=seed_noise,
+        noise=_pooled(repeats, STATED) if few else repeats,
+        repeats=repeats.freedom,
     )
     optima = tuple(_placed(best, fit, tuning) for best, fit in read.values())
-    return Tuning(optima=optima, scatter=tuning.scatter, measured=measured, seed_noise=seed_noise)
+    return dataclasses.replace(tuning, optima=optima)
+
+
+def _pooled(one: SeedNoise, other: SeedNoise) -> SeedNoise:
+    return SeedNoise(squares=one.squares + other.squares, freedom=one.freedom + other.freedom)
 
 
 def _read(cell: Cell, trials: Sequence[Trial]) -> tuple[Optimum, _Parabola | None]:
@@ -320,10 +362,9 @@ def _read(cell: Cell, trials: Sequence[Trial]) -> tuple[Optimum, _Parabola | Non
     ended = _losses(trials)
     rates = sorted(ended)
     if not rates:
-        runs = count_of(len(trials), "run")
-        return dataclasses.replace(
-            bare, why=f"all of its {runs} diverged; try lower learning rates"
-        ), None
+        runs = "its only run" if len(trials) == 1 else f"all of its {len(trials)} runs"
+        why = f"{runs} diverged; try lower learning rates"
+        return dataclasses.replace(bare, why=why), None
     levels = _levels(ended)
     lowest = min(rates, key=lambda rate: levels[rate])
     edge = "low" if lowest == rates[0] else "high" if lowest == rates[-1] else ""

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from scaling_law.config.strict_yaml import read_value
 from scaling_law.experiment.evidence import Run
-from scaling_law.experiment.tuning import FEWEST, Optimum, Trial, Trunk, trials_of, tuned
+from scaling_law.experiment.tuning import FEWEST, Optimum, Trial, Trunk, trials_of, trunk_of, tuned
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.values import Number
 
@@ -65,22 +65,23 @@ def next_stage(runs: Iterable[Run], settings: Settings, stage: int) -> dict[str,
     """
     if stage >= settings.most:
         return None
+    every = list(runs)
     own: dict[Trunk, list[Run]] = {}
-    for run in runs:
-        for trial in trials_of([run], other_axes):
-            own.setdefault(trial.cell.trunk, []).append(run)
-    tuning = tuned(trials_of((run for several in own.values() for run in several), other_axes))
+    for run in every:
+        own.setdefault(trunk_of(run, other_axes), []).append(run)
+    tuning = tuned(trials_of(every, other_axes))
     optima: dict[Trunk, list[Optimum]] = {}
     for best in tuning.optima:
         optima.setdefault(best.cell.trunk, []).append(best)
     entries: dict[str, dict[str, Any]] = {}
-    for trunk, several in own.items():
-        more = _lacking(optima[trunk], several, settings, stage)
+    for trunk, cells in optima.items():
+        several = own[trunk]
+        more = _lacking(cells, several, settings, stage)
         if more is None:
             continue
         axes = {key: [read_value(value)] for key, value in arm_of_rates(several[0])}
         entry = {
-            "tokens": sorted({run.spec.tokens for run in several}),
+            "tokens": sorted({best.cell.tokens for best in cells}),
             "seeds": list(more.seeds),
             "axes": {MULTIPLE: list(more.multiples), **axes},
         }
@@ -119,8 +120,8 @@ def _multiple(rate: float, known: Mapping[float, float]) -> float:
 
 
 def _further(best: Optimum, settings: Settings, stage: int) -> set[float]:
-    """The rates that a horizon lacks on the way to a minimum; each stage goes one step further."""
-    steps = [settings.step**count for count in range(1, stage + 1)]
+    """The rates that a horizon lacks on the way to a minimum, more of them in later stages."""
+    steps = [settings.step**count for count in range(1, (stage + 1) // 2 + 1)]
     tried = best.rates
     if best.lowest is None:
         return {tried[0] / step for step in steps}

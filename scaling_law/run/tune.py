@@ -26,6 +26,8 @@ from scaling_law.plan.size_optim import steps_and_optim
 from scaling_law.plan.sizes import sizes_of
 from scaling_law.run.planning import plan_only, planned
 from scaling_law.run.request import Request, config_and_profile, config_of, resumed
+from scaling_law.run.session import run_sweep
+from scaling_law.run.stages import Train, train_stages
 from scaling_law.run.text import dry_run_text
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params, train_flops
@@ -114,7 +116,14 @@ def dry_run(request: Request, seconds: float, say: Say) -> None:
     )
 
 
-def tune(request: Request, seconds: float, write: Path | None, say: Say) -> int:
+def tune(
+    request: Request,
+    seconds: float,
+    write: Path | None,
+    say: Say,
+    *,
+    train: Train = run_sweep,
+) -> int:
     """Train every stage, print the findings and write the rule; the exit code.
 
     Raises ``FitError`` where the runs give no law, and ``ConfigError`` for a config that cannot be
@@ -122,11 +131,10 @@ def tune(request: Request, seconds: float, write: Path | None, say: Say) -> int:
     """
     from scaling_law.experiment.analysis import analyse
     from scaling_law.experiment.findings import findings_text
-    from scaling_law.run.stages import train_stages
 
     if write is not None:
         _check_place(write)
-    sweep, choice, code = train_stages(tuned_request(request, seconds, say), say)
+    sweep, choice, code = train_stages(tuned_request(request, seconds, say), say, train=train)
     if code != EXIT_OK:
         return code
     values = {} if choice.settings is None else parts.set_fields(choice.settings)

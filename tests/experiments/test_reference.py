@@ -27,6 +27,7 @@ NAMES = (
     "grokking",
     "grokking_progress",
     "grokking_transformer",
+    "horizon_lr",
     "images",
     "in_context",
     "inverse_scaling",
@@ -63,6 +64,7 @@ OPEN = {
     "emergence": {"digits_first": None, "likelier_with_size": None},
     "grokking": {"inverse_decay": False},
     "grokking_progress": {"frequencies_first": False, "norm_falls": False},
+    "horizon_lr": {"falling_trunk_serves_all": False, "two_trunks_serve_all": False},
     "length_training": {
         "ratio_decides": False,
         "rising_lengths_go_further": False,

@@ -97,10 +97,13 @@ def test_the_interpolated_loss_has_the_error_of_few_seeds():
     several = trials(0.013, seeds=(0, 1, 2), noise=lambda: 0.001 * rng.standard_normal())
     tuning = tuned(several)
     best = only(tuning)
-    assert tuning.measured and tuning.seed_noise is not None
-    assert tuning.noise.deviation == pytest.approx(0.005, rel=0.4)
+    assert tuning.measured and tuning.repeats == 2
+    # two repeats are pooled with the stated noise
+    stated, own = 8 * 0.0021**2, 2 * 0.005**2
+    assert tuning.noise.deviation == pytest.approx(math.sqrt((stated + own) / 10), rel=0.1)
+    assert "stated (with 2 repeats here)" in tuning.noise_text
     assert best.loss == pytest.approx(4.0 * math.exp(0.005), rel=0.003)
-    assert best.error == pytest.approx(4.0 * 0.005 / math.sqrt(3), rel=0.4)
+    assert best.error == pytest.approx(4.0 * tuning.noise.deviation / math.sqrt(3), rel=0.1)
     # seeds in pairs: their differences are without the noise of a mean
     assert best.levels[2] - best.levels[1] == pytest.approx(0.005, abs=0.002)
 
@@ -144,7 +147,19 @@ def test_noise_that_cannot_be_measured_is_stated():
     tuning = tuned(trials(0.013, (0.005, 0.01, 0.02)))
     assert not tuning.measured and tuning.scatter == STATED and tuning.noise == STATED
     assert "stated: too few rates" in tuning.noise_text
-    assert "no cell has two seeds" in tuning.noise_text
+    assert "stated (no repeats)" in tuning.noise_text
+
+
+def test_many_repeats_speak_for_themselves():
+    """Horizons of one trunk share its noise and count once."""
+    several = [
+        trial
+        for tokens in (1000, 2000)
+        for trial in trials(0.013, seeds=range(10), where=cell(tokens=tokens))
+    ]
+    tuning = tuned(several)
+    assert tuning.repeats == 9
+    assert tuning.noise.deviation == pytest.approx(0.005 * math.sqrt(110 / 12), rel=1e-6)
 
 
 def test_noise_may_be_too_large_to_bound_a_minimum():

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from scaling_law.experiment.evidence import Run
+from scaling_law.experiment.tuning import trials_of, tuned
 from scaling_law.experiment.tuning_stages import Settings, next_stage, other_axes
 from scaling_law.spec.arms import arm_tags
 from scaling_law.spec.optim import OptimSpec, RuleOverrides
@@ -63,7 +64,7 @@ def test_bounded_cells_need_nothing():
 
 @pytest.mark.parametrize(
     ("best", "number", "expected"),
-    [(0.1, 1, [0.25]), (9, 1, [4]), (9, 2, [4, 8])],
+    [(0.1, 1, [0.25]), (9, 1, [4]), (9, 3, [4, 8])],
 )
 def test_the_search_goes_on_beyond_an_edge_in_growing_steps(best, number, expected):
     changes = stage([run_at(m, best) for m in (0.5, 1, 2)], number)
@@ -84,6 +85,22 @@ def test_rates_that_diverge_bound_the_search():
     # no room between the two is left
     close = [run_at(m, 9, diverges_from=2.2) for m in (0.5, 1, 2, 2.2)]
     assert stage(close) is None
+
+
+def test_a_trunk_that_diverges_has_no_branches_and_counts_for_every_horizon():
+    runs = [run_at(m, 9) for m in (0.5, 1, 2)]
+    trunk = run_at(4, 9, diverges_from=4)
+    spec = dataclasses.replace(
+        trunk.spec, schedule=dataclasses.replace(trunk.spec.schedule, decay_steps=None)
+    )
+    lost = dataclasses.replace(trunk.record, spec=spec, kind="trunk")
+    runs.append(dataclasses.replace(trunk, record=lost))
+    (best,) = tuned(trials_of(runs)).optima
+    assert best.diverged == (0.04,) and best.lowest == 0.02
+    assert multiples(stage(runs)) == [pytest.approx(2 * math.sqrt(2), rel=1e-3)]
+    # the only run there is
+    (alone,) = tuned(trials_of(runs[-1:])).optima
+    assert "its only run diverged" in alone.why
 
 
 def test_noise_asks_for_a_further_seed_near_the_minimum():
