@@ -15,6 +15,7 @@ from scaling_law.files.layout import SweepDir
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 NAMES = (
     "allocation-cpu",
+    "batch_ramp",
     "best_of_n",
     "critical_batch",
     "critical_size",
