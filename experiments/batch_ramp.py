@@ -36,6 +36,7 @@ from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_count
 
 OPTIMIZER = "growing_batch"
+SHOWN = 0.1  # share of the steps from which on curves are drawn
 EQUAL = 0.02  # share by which the updates of ramp and fixed batch may differ
 
 
@@ -102,15 +103,23 @@ class Arm:
         )
         return f"{first} tokens" if self.batch.is_fixed else f"{first} to {last} tokens"
 
-    @property
-    def tokens_per_loss(self) -> float | None:
-        """By how much log tokens rise as the loss falls by 1, late in training: from curves."""
-        late = [
-            (point.val_loss_nats, math.log(point.tokens))
+    def points(self, since: float) -> list[tuple[int, float]]:
+        """(tokens, loss) of the curves, from a share of the steps on.
+
+        The last point is left out: it is measured on other tokens of ``val`` than those before.
+        """
+        return [
+            (point.tokens, point.val_loss_nats)
             for run in self.runs.values()
             for point in run.curve
-            if point.val_loss_nats is not None and 2 * point.step >= run.spec.total_steps
+            if point.val_loss_nats is not None
+            and since * run.spec.total_steps <= point.step < run.spec.total_steps
         ]
+
+    @property
+    def tokens_per_loss(self) -> float | None:
+        """By how much log tokens rise as the loss falls by 1, in the second half of the curves."""
+        late = [(loss, math.log(tokens)) for tokens, loss in self.points(0.5)]
         if len(late) < 3:
             return None
         middle, level = fmean(x for x, _ in late), fmean(y for _, y in late)
@@ -341,12 +350,10 @@ def _table(arms: Arms) -> Table | None:
 def _figure(arms: Arms) -> Figure | None:
     series = []
     for arm in arms.each:
-        points: dict[int, list[float]] = {}
-        for run in arm.runs.values():
-            for point in run.curve:
-                if point.val_loss_nats is not None and point.tokens:
-                    points.setdefault(point.tokens, []).append(point.val_loss_nats)
-        line = tuple((float(x), fmean(ys)) for x, ys in sorted(points.items()))
+        losses: dict[int, list[float]] = {}
+        for tokens, loss in arm.points(SHOWN):
+            losses.setdefault(tokens, []).append(loss)
+        line = tuple((float(x), fmean(ys)) for x, ys in sorted(losses.items()))
         series.append(Series(label=arm.words, points=line, marks=False))
     return figure(
         "losses",
