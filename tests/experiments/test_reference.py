@@ -37,6 +37,7 @@ NAMES = (
     "length_training",
     "manifold",
     "mup",
+    "mup_depth",
     "overfitting",
     "verifier",
 )
@@ -73,6 +74,7 @@ OPEN = {
         "reverse_goes_further": False,
     },
     "manifold": {"four_over_d": None},
+    "mup_depth": {"rate_drifts": None, "transfer_costs_less": None},
     "overfitting": {"kaplans_power": None, "one_ratio": None},
 }
 
