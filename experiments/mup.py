@@ -44,7 +44,7 @@ from scaling_law.spec.values import Number, Text
 
 FLAT = 0.15  # largest exponent of the size by which a change counts as flat
 ONE_RATE = 2.0  # best learning rates within this factor are one: a step of the grid
-NEAREST = 1.5  # a rate that was tried stands for one within this factor
+NEAREST = 2.0  # a rate that was tried stands for one within this factor
 PROBE = "activation_change"
 
 
