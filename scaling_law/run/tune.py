@@ -167,8 +167,9 @@ def _written(result: Analysed, place: Path) -> str:
     from scaling_law.experiment.lr_rule import largest_free_batch, rule_source
 
     seen = parts.module_of("experiment", EXPERIMENT).read(result.evidence)
-    if isinstance(seen.law, str):
-        raise FitError(f"no rule is written: {seen.law}")
+    law_claim = result.findings.claims[0]
+    if not law_claim.established:
+        raise FitError(f"no rule is written: {law_claim.standing}: {law_claim.because}")
     batch = largest_free_batch(seen.tuning.optima, seen.batches, seen.noise)
     measured_by = f"The runs of {result.evidence.sweep.path if result.evidence.sweep else '-'}"
     layout.atomic_write(place, rule_source(seen.law, batch, measured_by).encode())
