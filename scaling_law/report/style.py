@@ -83,8 +83,9 @@ def new_figure(title: str, *, width: float = WIDE, height: float = TALL) -> tupl
 
 def render(figure: Figure) -> tuple[bytes, bytes]:
     """The figure as (SVG, PNG), equal byte for byte for equal figures."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)  # laid out now: each file would do it twice more
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)
+        figure.set_layout_engine(None)  # laid out now: each file would do it twice more
     files = []
     for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
         buffer = io.BytesIO()
