@@ -216,7 +216,9 @@ def rates_of(evidence: Evidence, along: Along, steps: int) -> tuple[dict[str, Ra
     runs = [run for run in _read(evidence.runs, along) if run.spec.total_steps > steps]
     groups: dict[str, dict[float, Optimum]] = {name: {} for name in along.arms}
     left_out = []
-    for best in tuned(trials_of(runs, parametrisation_of)).optima:
+    # one cell a size: the sizes of a parametrisation share the skew of their parabolas
+    tuning = tuned(trials_of(runs, parametrisation_of), lambda cell: (cell.recipe, ""))
+    for best in tuning.optima:
         group, x = groups[best.cell.recipe], along.of(best.cell.model)
         if x in group:
             left_out.append(group[x].cell.text)
@@ -321,7 +323,7 @@ def _need_minima(rates: Rates, along: Along) -> None:
     for x, best in rates.optima.items():
         seeds = len({trial.seed for trial in best.trials})
         need(seeds > 1, f"{along.name} {x:g} has one seed", AGAIN)
-        need(not best.why, f"{along.name} {x:g}: {best.why}", "other axes.optim.lr of its entry")
+        need(not best.why, f"{along.name} {x:g}: {best.why}", "or other axes.optim.lr of its entry")
 
 
 def _listed(rates: Rates) -> str:

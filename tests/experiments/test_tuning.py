@@ -100,6 +100,29 @@ def test_intervals_hold_the_minimum_about_as_often_as_they_say():
         assert cells > 100 and 0.78 <= held / cells <= 0.97
 
 
+def test_sizes_with_one_cell_each_share_a_skew_where_they_are_alike():
+    """Four rates of one cell do not tell a skew from noise; those of eight sizes do."""
+    rng = np.random.default_rng(2)
+    rates = (0.0025, *RATES)
+    several = [
+        trial
+        for place in range(8)
+        for trial in trials(
+            0.013,
+            rates,
+            noise=lambda: 0.0005 * rng.standard_normal(),
+            skew=-0.01,
+            where=cell(size=f"size{place}"),
+        )
+    ]
+    apart, together = tuned(several), tuned(several, lambda one: (one.recipe, ""))
+    assert len(apart.scatter_by_size) == 0 and len(together.scatter_by_size) == 1
+    assert {best.skew for best in apart.optima} == {0.0}
+    for best in together.optima:
+        assert best.skew == pytest.approx(-0.01, rel=0.2)
+        assert best.lr == pytest.approx(0.013, rel=0.03)
+
+
 def test_the_interpolated_loss_has_the_error_of_few_seeds():
     rng = np.random.default_rng(1)
     several = trials(0.013, seeds=(0, 1, 2), noise=lambda: 0.001 * rng.standard_normal())
