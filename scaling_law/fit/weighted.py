@@ -22,7 +22,7 @@ from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.solver.bootstrap import LEAST_CLUSTERS, MANY_CLUSTERS
 from scaling_law.fit.solver.newton import Solution
-from scaling_law.fit.solver.solve import Objective, places_of
+from scaling_law.fit.solver.solve import Objective, Problem, places_of
 from scaling_law.fit.solver.student import t_over_normal
 from scaling_law.fit.surface import Surface, surface_of
 from scaling_law.fit.usual import UsualShape
@@ -77,7 +77,6 @@ def weighted_fits(
     least = np.array([points.loss_nats[some].min() for some in rows])
     typical = free.objective[_best(free, places)] / np.array([some.sum() for some in rows])
     degrees = max(len(points) - len(law.names), 1)
-    shape = degrees / len(points) / widening(points) ** 2
     for usual in shapes:
         ends, of = free, places
         if usual.runs > 0:
@@ -92,24 +91,45 @@ def weighted_fits(
         if surfaces[0] is None:
             yield None
             continue
-        resampled: list[Surface | None] = []
-        if points.n_clusters >= LEAST_CLUSTERS:
-            generator = np.random.default_rng(0)
-            trunks = generator.gamma(shape, 1 / shape, (RESAMPLES, points.n_clusters))
-            drawn = np.maximum(trunks, _LEAST_WEIGHT)[:, points.cluster_index]
-            one = np.ones(RESAMPLES)
-            own = usual.pull(law, least[0] * one, typical[0] * one, generator)
-            near = np.tile(optima[0], (RESAMPLES, 1))
-            again = problem.solve(near, drawn * weights[0], pull=own)
-            resampled = [_surface(law, problem.form(x)) for x in again.internal[again.converged]]
+        size = float(least[0]), float(typical[0])
+        resampled = _resampled(points, problem, usual, size, optima[0], weights[0])
         fitted = law.log_loss(optima[:1], problem.basis)[0][0]
         squares = float(np.average((problem.target - fitted) ** 2, weights=weights[0]))
         yield WeightedFit(
             surface=surfaces[0],
             without=tuple(surfaces[1:]),
-            resampled=tuple(surface for surface in resampled if surface is not None),
+            resampled=resampled,
             scatter_log=float(np.sqrt(squares * len(points) / degrees)),
         )
+
+
+def _resampled(
+    points: FitPoints,
+    problem: Problem,
+    usual: UsualShape,
+    size: tuple[float, float],
+    optimum: Floats,
+    weights: Floats,
+) -> tuple[Surface, ...]:
+    """Fits from ``optimum`` to resamples of the trunks, each pulled to a usual shape of its own.
+
+    ``size`` is the least loss and what a typical run adds to the objective. Few trunks widen what
+    is drawn of the shape as well, since the pull is measured in their noise. Empty with too few.
+    """
+    if points.n_clusters < LEAST_CLUSTERS:
+        return ()
+    law, wider = problem.law, widening(points)
+    degrees = max(len(points) - len(law.names), 1)
+    shape = degrees / len(points) / wider**2
+    generator = np.random.default_rng(0)
+    trunks = generator.gamma(shape, 1 / shape, (RESAMPLES, points.n_clusters))
+    drawn = np.maximum(trunks, _LEAST_WEIGHT)[:, points.cluster_index]
+    least, typical = (value * np.ones(RESAMPLES) for value in size)
+    pull = usual.pull(law, least, typical, generator, wider)
+    near = np.tile(optimum, (RESAMPLES, 1))
+    again = problem.solve(near, drawn * weights, pull=pull)
+    ends = [_surface(law, problem.form(end)) for end in again.internal[again.converged]]
+    return tuple(end for end in ends if end is not None)
 
 
 def _best(ends: Solution, groups: NDArray[np.int64]) -> NDArray[np.int64]:
