@@ -74,7 +74,7 @@ OPEN = {
         "reverse_goes_further": False,
     },
     "manifold": {"four_over_d": None},
-    "mup_depth": {"rate_drifts": None, "transfer_costs_less": None},
+    "mup_depth": {"one_rate": None, "rate_drifts": None, "transfer_costs_less": None},
     "overfitting": {"kaplans_power": None, "one_ratio": None},
 }
 
