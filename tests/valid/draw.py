@@ -659,6 +659,9 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "schedule.decay_frac": lambda drawing: drawing.one((0.1, 0.2, 0.5, 0.6)),
     "objective": _objective,
     "optim.lr": lambda drawing: float(f"{drawing.log(1e-4, 0.05):.3g}"),
+    "optim.first": lambda drawing: drawing.one((1, 1, 2)),  # at most optim.last, which is 1 or more
+    "optim.last": _number_of(2, 4),
+    "optim.double_after": _number_of(1, 5),
     "optim.lr_mult": lambda drawing: drawing.one((0.5, 1.0, 2)),
     "optim.batch_tokens": _batch_tokens,
     "optim.batch_examples": _batch_examples,
