@@ -15,7 +15,9 @@ from scaling_law.files.layout import SweepDir
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 NAMES = (
     "allocation-cpu",
+    "batch_ramp",
     "best_of_n",
+    "critical_batch",
     "critical_size",
     "critical_size_grid",
     "double_descent",
@@ -35,6 +37,8 @@ NAMES = (
     "length_training",
     "lr_batch",
     "manifold",
+    "mup",
+    "mup_depth",
     "overfitting",
     "swapped_pairs",
     "verifier",
@@ -78,6 +82,7 @@ OPEN = {
         "rule_is_good": False,
     },
     "manifold": {"four_over_d": None},
+    "mup_depth": {"one_rate": None, "rate_drifts": None, "transfer_costs_less": None},
     "overfitting": {"kaplans_power": None, "one_ratio": None},
 }
 
