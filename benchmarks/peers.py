@@ -392,7 +392,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--peer-path", "folder to import a peer from, as in vpnls=/checkout/src"),
     ):
         parser.add_argument(name, action="append", default=[], metavar="N=P", help=words)
-    parser.add_argument("--peer-timeout", type=float, default=600.0, help="seconds a fit (600)")
+    parser.add_argument(
+        "--peer-timeout", type=float, default=600.0, help="seconds a fit (%(default)g)"
+    )
 
 
 def start(options: argparse.Namespace) -> list[Peer]:

@@ -1,5 +1,4 @@
-"""Fit the cheap runs of published tables and predict the expensive ones, with our fitter and
-others.
+"""Fit cheap runs of published tables and predict expensive ones, with our fitter and others.
 
     python benchmarks/rollout.py [--data ../shared/data] [--json FILE] [--peer-python N=P] ...
 
@@ -413,8 +412,10 @@ def main() -> None:
     """Run all rollouts and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     root = Path(__file__).resolve().parents[1]
-    parser.add_argument("--data", type=Path, default=root.parent / "shared" / "data")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--data", type=Path, default=root.parent / "shared" / "data", help="folder of the tables"
+    )
+    parser.add_argument("--json", type=Path, help="file for every score")
     parser.add_argument(
         "--choose", action="store_true", help="also other constants, chosen without each family"
     )

@@ -110,7 +110,7 @@ class Seen:
         assert self.constant is not None, "asked only beside a constant rate"
         means = []
         for own, alone in zip(trunk.cells, self.constant.cells, strict=True):
-            shared = own.curvature * math.log(trunk.lr / (own.lr or math.nan)) ** 2
+            shared = math.log1p(own.excess(trunk.lr))
             seeds = sorted(own.levels.keys() & alone.levels.keys())
             pairs = [own.levels[seed] - alone.levels[seed] + shared for seed in seeds]
             mean = mean_over([pair / self.noise for pair in pairs])

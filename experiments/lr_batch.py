@@ -84,6 +84,21 @@ class Seen:
         """The spread of a loss from seed to seed, as a share of it."""
         return self.tuning.noise.deviation
 
+    @property
+    def no_law(self) -> tuple[str, str] | None:
+        """Why the best rates give no law, and what it takes; None where they give one."""
+        law, open_ = self.law, self.tuning.open_text
+        if not self.tuning.optima:
+            return "no run has finished", AGAIN
+        if isinstance(law, str):
+            return law, open_ or "it takes more sizes and horizons"
+        if len(self.bounded) < MOST * len(self.tuning.optima):
+            return open_, (
+                f"a law of the others alone would be biased; it needs {MOST:.0%} of the cells: more"
+                " stages (experiment.most)"
+            )
+        return None
+
 
 def read(evidence: Evidence) -> Seen:
     """Return what the runs show."""
@@ -132,7 +147,7 @@ def analyse(evidence: Evidence) -> Findings:
         _bounded_claim(seen),
         _direction(seen, "tokens", "longer_lowers", "training longer lowers the best rate", -1),
         _direction(seen, "params", "larger_lowers", "a larger size lowers the best rate", -1),
-        _direction(seen, "batch_tokens", "batch_raises", "a larger batch raises it", 1),
+        _direction(seen, "batch_tokens", "batch_raises", "a larger batch raises the best rate", 1),
         _held_out_claim(seen),
         _rule_claim(seen),
         _shared_claim(seen),
@@ -156,31 +171,16 @@ def analyse(evidence: Evidence) -> Findings:
     )
 
 
-def _no_law(seen: Seen) -> tuple[str, str] | None:
-    """Why there is no law, and what it takes; None where there is one."""
-    law, open_ = seen.law, seen.tuning.open_text
-    if not seen.tuning.optima:
-        return "no run has finished", AGAIN
-    if isinstance(law, str):
-        return law, open_ or "it takes more sizes and horizons"
-    if len(seen.bounded) < MOST * len(seen.tuning.optima):
-        return open_, (
-            f"a law of the others alone would be biased; it needs {MOST:.0%} of the cells: more"
-            " stages (experiment.most)"
-        )
-    return None
-
-
 def _need_law(seen: Seen) -> LrLaw:
     """The precondition of the claims about the law."""
-    need(_no_law(seen) is None, "the best rates give no law", "it takes what the first claim says")
+    need(seen.no_law is None, "the best rates give no law", "it takes what the first claim says")
     assert isinstance(seen.law, LrLaw)
     return seen.law
 
 
 def _law_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
-        if why := _no_law(seen):
+        if why := seen.no_law:
             need(False, *why)
         law = _need_law(seen)
         words = (
@@ -518,9 +518,12 @@ def _loss_figure(seen: Seen) -> Figure | None:
                 groups.setdefault(best.cell.size, []).append(point)
     if not groups:
         return None
-    curvature = fmean(best.curvature for best in seen.bounded)
+    curvature, skew = (
+        fmean(getattr(best, name) for best in seen.bounded) for name in ("curvature", "skew")
+    )
     line = [2 ** (k / 10) for k in range(-20, 21)]
-    mean = tuple((x, 100 * math.expm1(curvature * math.log(x) ** 2)) for x in line)
+    logs = [math.log(x) for x in line]
+    mean = tuple((math.exp(x), 100 * math.expm1(curvature * x**2 + skew * x**3)) for x in logs)
     series = [
         Series(label=size, points=tuple(sorted(points)), line=False)
         for size, points in groups.items()

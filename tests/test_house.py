@@ -197,7 +197,9 @@ def test_help_loads_nothing_heavy(words):
 
 def test_a_fit_and_a_forecast_load_no_scipy():
     code = (
-        "import sys, scaling_law.fit.session, scaling_law.forecast.session\n"
+        "import sys, numpy as np, scaling_law.fit.session, scaling_law.forecast.session\n"
+        "from scaling_law.fit.approaches.isoflop_curves import interpolated\n"
+        "interpolated(np.arange(4.0), np.ones(4), np.ones(1))\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

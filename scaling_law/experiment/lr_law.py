@@ -29,6 +29,7 @@ VARIABLES = ("params", "tokens", "batch_tokens", "weight_decay")
 EXTRAPOLATED = ("params", "tokens")
 HELD_OUT_WITHIN = 1.5  # factor by which held-out rates may be missed
 _DISTINCT = 1.05  # values within this factor are one
+_EXACT = 1e-6  # the least error of a log rate: one without any would outweigh all others
 _FEWEST_VALUES = 3  # of a variable, to hold the largest one out
 
 
@@ -231,7 +232,7 @@ class _Fit:
         if np.linalg.matrix_rank(design) < design.shape[1]:
             return None
         rates = np.log([best.lr or math.nan for best in cells])
-        errors = np.array([best.log_error for best in cells]) ** 2
+        errors = np.maximum(np.array([best.log_error for best in cells]), _EXACT) ** 2
         spread = _spread(design, rates, errors)
         weights = 1 / (errors + spread)
         return cls(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -27,7 +27,7 @@ from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.solver.student import t_reach
 from scaling_law.fit.surface import Surface
 from scaling_law.fit.usual import NO_SHAPE, USUAL, UsualShape
-from scaling_law.fit.weighted import WeightedFit, weighted_fit, widening
+from scaling_law.fit.weighted import WeightedFit, weighted_fits, widening
 from scaling_law.fit.worlds import (
     FEWEST_WORLDS,
     Worlds,
@@ -101,13 +101,7 @@ def make_worlds(
     names = [name for name in method.laws if name in fits and fits[name].usable]
     folds = [held for held in comparing_folds(points) if (~held).sum() >= _LEAST_FITTED]
     names = names if folds else []
-    shapes = ((1.0, method.usual), (method.alone, NO_SHAPE))
-    laws = [
-        law
-        for name in names
-        for prior, shape in shapes
-        if prior > 0 and (law := _law(points, fits[name], folds, method, shape, prior)) is not None
-    ]
+    laws = [law for name in names for law in _laws(points, fits[name], folds, method)]
     if not laws:
         note = f"one law only, {best}: held-out runs do not say how good the others are"
         noise = _noise(points, [(1.0, main.residual_scatter_log)])
@@ -145,29 +139,27 @@ class _Law:
     errors_log: Sequence[Floats]
 
 
-def _law(
-    points: FitPoints,
-    fit: FitResult,
-    folds: Sequence[Mask],
-    method: Method,
-    shape: UsualShape,
-    prior: float,
-) -> _Law | None:
-    """The law fitted with weights and a pull; None where a fold leaves too little to fit it to."""
+def _laws(
+    points: FitPoints, fit: FitResult, folds: Sequence[Mask], method: Method
+) -> Iterator[_Law]:
+    """The law fitted with weights, pulled and not; none where a fold leaves too little for it."""
     scoring = (
         Objective(loss="mse_log") if fit.huber_delta is None else Objective(delta=fit.huber_delta)
     )
-    weighted = weighted_fit(points, fit.law, scoring, folds, method.compute_power, shape)
-    if weighted is None or None in weighted.without:
-        return None
-    errors = [
-        np.log(points.loss_nats[held]) - _log_loss([(1.0, surface)], *_at(points, held))
-        for held, surface in zip(folds, weighted.without, strict=True)
-        if surface is not None
-    ]
-    if not all(np.isfinite(error).all() for error in errors):
-        return None
-    return _Law(name=fit.law.name, prior=prior, fit=weighted, errors_log=errors)
+    shapes = [(1.0, method.usual), (method.alone, NO_SHAPE)]
+    shapes = [(prior, shape) for prior, shape in shapes if prior > 0]
+    usual = [shape for _, shape in shapes]
+    every = weighted_fits(points, fit.law, scoring, folds, method.compute_power, usual)
+    for (prior, _), weighted in zip(shapes, every, strict=True):
+        if weighted is None or None in weighted.without:
+            continue
+        errors = [
+            np.log(points.loss_nats[held]) - _log_loss([(1.0, surface)], *_at(points, held))
+            for held, surface in zip(folds, weighted.without, strict=True)
+            if surface is not None
+        ]
+        if all(np.isfinite(error).all() for error in errors):
+            yield _Law(name=fit.law.name, prior=prior, fit=weighted, errors_log=errors)
 
 
 def _weights(laws: Sequence[_Law], method: Method) -> Floats:

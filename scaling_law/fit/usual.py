@@ -41,13 +41,18 @@ class UsualShape:
     floor_spread: float = 0.2
 
     def pull(
-        self, law: Law, least: Floats, typical: Floats, drawn: np.random.Generator | None = None
+        self,
+        law: Law,
+        least: Floats,
+        typical: Floats,
+        drawn: np.random.Generator | None = None,
+        wider: float = 1.0,
     ) -> Pull | None:
         """The pull on R fits of ``law``; None where nothing is pulled.
 
         ``least`` [R] is the least loss that each is fitted to, ``typical`` [R] what a run adds to
-        its objective. ``drawn`` draws the shape of each from its spread: a resample of the usual
-        shape, beside the resamples of the runs.
+        its objective. ``drawn`` draws the shape of each from its spread times ``wider``: a resample
+        of the usual shape, beside the resamples of the runs.
         """
         names = law.names
         products = tuple(law.slopes_by.values())
@@ -61,7 +66,7 @@ class UsualShape:
             return None
         centre, width = (np.column_stack(columns) for columns in zip(*wanted, strict=True))
         if drawn is not None:
-            centre = centre + width * drawn.standard_normal(centre.shape)
+            centre = centre + width * drawn.standard_normal(centre.shape) * wider
         products += tuple((name,) for name in sorted(outer))
         places = tuple(tuple(map(names.index, product)) for product in products)
         return Pull(places, floors, centre, width, self.runs * typical)

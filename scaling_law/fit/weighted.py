@@ -9,10 +9,11 @@ to resamples, are solved in batches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scaling_law.fit.approaches.parametric import problem_of
 from scaling_law.fit.checks.hold_out import Mask
@@ -20,7 +21,8 @@ from scaling_law.fit.laws import Law
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.solver.bootstrap import LEAST_CLUSTERS, MANY_CLUSTERS
-from scaling_law.fit.solver.solve import Objective
+from scaling_law.fit.solver.newton import Solution
+from scaling_law.fit.solver.solve import Objective, Problem, places_of
 from scaling_law.fit.solver.student import t_over_normal
 from scaling_law.fit.surface import Surface, surface_of
 from scaling_law.fit.usual import UsualShape
@@ -48,62 +50,92 @@ class WeightedFit:
     scatter_log: float
 
 
-def weighted_fit(
+def weighted_fits(
     points: FitPoints,
     law: Law,
     objective: Objective,
     folds: Sequence[Mask],
     power: float,
-    usual: UsualShape,
-) -> WeightedFit | None:
-    """Fit ``law`` with weights FLOPs^``power`` and a pull to the ``usual`` shape; deterministic.
+    shapes: Sequence[UsualShape],
+) -> Iterator[WeightedFit | None]:
+    """Fit ``law`` with weights FLOPs^``power``, in turn with a pull to each of ``shapes``.
 
-    Also without each of ``folds``. The pull is measured in what a typical run adds to the objective
-    of the fit without it. Trunks are resampled by weights drawn from a gamma distribution, which
-    drops none: of variance 1 for many trunks (Rubin 1981, "The Bayesian bootstrap"), larger by the
-    square of Student's t over the normal quantile and by the fit's degrees of freedom for few. Each
-    resample has a usual shape of its own. None for a law without a surface.
+    Also without each of ``folds``; deterministic. The fit without a pull is made once: fits with
+    one start where it ended, and a pull is measured in what a typical run adds to its objective.
+    Trunks are resampled by weights drawn from a gamma distribution, which drops none: of variance 1
+    for many trunks (Rubin 1981, "The Bayesian bootstrap"), larger by the square of Student's t over
+    the normal quantile and by the fit's degrees of freedom for few. Each resample has a usual shape
+    of its own. None for a law without a surface.
     """
     problem = problem_of(law, points, objective)
     starts = problem.starts(_FEW_STARTS)
     rows = [np.ones(len(points), dtype=bool), *(~held for held in folds)]
-    weights = [_weights(points, some, power) for some in rows]
+    weights = np.array([_weights(points, some, power) for some in rows])
     places = np.repeat(np.arange(len(rows)), len(starts))
-    each = np.repeat(weights, len(starts), axis=0)
-    free = problem.solve(np.tile(starts, (len(rows), 1)), each, rivals=places)
+    free = problem.solve(np.tile(starts, (len(rows), 1)), weights[places], rivals=places)
+    apart, _ = places_of(free, places)
     least = np.array([points.loss_nats[some].min() for some in rows])
-    alone = np.array([free.objective[places == place].min() for place in range(len(rows))])
-    typical = alone / np.array([some.sum() for some in rows])
-    pull = usual.pull(law, least[places], typical[places])
-    solution = problem.solve(free.internal, each, rivals=places, pull=pull) if pull else free
-    ends = solution.objective.reshape(len(rows), len(starts)).argmin(axis=1)
-    optima = solution.internal[np.arange(len(rows)) * len(starts) + ends]
-    surfaces = [
-        _surface(law, problem.form(optimum)) if some.sum() > len(law.names) else None
-        for some, optimum in zip(rows, optima, strict=True)
-    ]
-    if surfaces[0] is None:
-        return None
-    resampled: list[Surface | None] = []
+    typical = free.objective[_best(free, places)] / np.array([some.sum() for some in rows])
     degrees = max(len(points) - len(law.names), 1)
-    if points.n_clusters >= LEAST_CLUSTERS:
-        shape = degrees / len(points) / widening(points) ** 2
-        generator = np.random.default_rng(0)
-        trunks = generator.gamma(shape, 1 / shape, (RESAMPLES, points.n_clusters))
-        drawn = np.maximum(trunks, _LEAST_WEIGHT)[:, points.cluster_index]
-        one = np.ones(RESAMPLES)
-        shapes = usual.pull(law, least[0] * one, typical[0] * one, generator)
-        near = np.tile(optima[0], (RESAMPLES, 1))
-        again = problem.solve(near, drawn * weights[0], pull=shapes)
-        resampled = [_surface(law, problem.form(end)) for end in again.internal[again.converged]]
-    fitted = law.log_loss(optima[:1], problem.basis)[0][0]
-    squares = float(np.average((problem.target - fitted) ** 2, weights=weights[0]))
-    return WeightedFit(
-        surface=surfaces[0],
-        without=tuple(surfaces[1:]),
-        resampled=tuple(surface for surface in resampled if surface is not None),
-        scatter_log=float(np.sqrt(squares * len(points) / degrees)),
-    )
+    for usual in shapes:
+        ends, of = free, places
+        if usual.runs > 0:
+            of = places[apart]
+            pull = usual.pull(law, least[of], typical[of])
+            ends = problem.solve(free.internal[apart], weights[of], rivals=of, pull=pull)
+        optima = ends.internal[_best(ends, of)]
+        surfaces = [
+            _surface(law, problem.form(optimum)) if some.sum() > len(law.names) else None
+            for some, optimum in zip(rows, optima, strict=True)
+        ]
+        if surfaces[0] is None:
+            yield None
+            continue
+        size = float(least[0]), float(typical[0])
+        resampled = _resampled(points, problem, usual, size, optima[0], weights[0])
+        fitted = law.log_loss(optima[:1], problem.basis)[0][0]
+        squares = float(np.average((problem.target - fitted) ** 2, weights=weights[0]))
+        yield WeightedFit(
+            surface=surfaces[0],
+            without=tuple(surfaces[1:]),
+            resampled=resampled,
+            scatter_log=float(np.sqrt(squares * len(points) / degrees)),
+        )
+
+
+def _resampled(
+    points: FitPoints,
+    problem: Problem,
+    usual: UsualShape,
+    size: tuple[float, float],
+    optimum: Floats,
+    weights: Floats,
+) -> tuple[Surface, ...]:
+    """Fits from ``optimum`` to resamples of the trunks, each pulled to a usual shape of its own.
+
+    ``size`` is the least loss and what a typical run adds to the objective. Few trunks widen what
+    is drawn of the shape as well, since the pull is measured in their noise. Empty with too few.
+    """
+    if points.n_clusters < LEAST_CLUSTERS:
+        return ()
+    law, wider = problem.law, widening(points)
+    degrees = max(len(points) - len(law.names), 1)
+    shape = degrees / len(points) / wider**2
+    generator = np.random.default_rng(0)
+    trunks = generator.gamma(shape, 1 / shape, (RESAMPLES, points.n_clusters))
+    drawn = np.maximum(trunks, _LEAST_WEIGHT)[:, points.cluster_index]
+    least, typical = (value * np.ones(RESAMPLES) for value in size)
+    pull = usual.pull(law, least, typical, generator, wider)
+    near = np.tile(optimum, (RESAMPLES, 1))
+    again = problem.solve(near, drawn * weights, pull=pull)
+    ends = [_surface(law, problem.form(end)) for end in again.internal[again.converged]]
+    return tuple(end for end in ends if end is not None)
+
+
+def _best(ends: Solution, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The row of the least objective of each group, by the groups' numbers."""
+    order = np.lexsort((ends.objective, groups))
+    return order[np.unique(groups[order], return_index=True)[1]]
 
 
 def widening(points: FitPoints) -> float:

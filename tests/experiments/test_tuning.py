@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -72,24 +73,45 @@ def test_a_planted_minimum_is_found_between_the_rates():
 
 
 def test_intervals_hold_the_minimum_about_as_often_as_they_say():
+    """Also where a loss rises more steeply towards low rates, which one cell alone cannot tell."""
     rng = np.random.default_rng(0)
+
+    def loss(rate: float, best: float) -> float:
+        away = 1.2 * math.log(rate / best)
+        return 4 * math.exp(0.0236 * (math.exp(-away) - 1 + away) + 0.003 * rng.standard_normal())
+
     held, cells = 0, 0
-    for _ in range(40):
+    for _ in range(15):
+        planted = {tokens: 0.013 * math.exp(rng.uniform(-0.35, 0.35)) for tokens in range(1, 10)}
         several = [
-            trial
-            for tokens in range(4)
-            for trial in trials(
-                0.013,
-                (*RATES, 0.08),
-                noise=lambda: 0.004 * rng.standard_normal(),
-                where=cell(tokens=1000 + tokens),
-            )
+            Trial(cell=cell(tokens=tokens), lr=rate, seed=0, loss=loss(rate, best))
+            for tokens, best in planted.items()
+            for rate in (0.0025, *RATES, 0.08)
         ]
         for best in tuned(several).bounded:
             assert best.interval is not None
             cells += 1
-            held += best.interval[0] <= 0.013 <= best.interval[1]
-    assert cells > 120 and 0.8 <= held / cells <= 0.98
+            held += best.interval[0] <= planted[best.cell.tokens] <= best.interval[1]
+    assert cells > 120 and 0.8 <= held / cells <= 0.97
+
+
+def test_sizes_with_one_cell_each_share_a_skew_where_they_are_alike():
+    """Five rates of one cell do not tell a skew from noise; those of eight sizes do."""
+    several = [
+        trial
+        for place in range(8)
+        for trial in trials(0.013, (0.0025, *RATES), where=cell(size=f"size{place}"))
+    ]
+    skewed = [
+        dataclasses.replace(one, loss=(one.loss or 0) * math.exp(-0.01 * away**3))
+        for one in several
+        for away in (math.log(one.lr / 0.013),)
+    ]
+    apart, together = tuned(skewed), tuned(skewed, lambda one: (one.recipe, ""))
+    assert len(apart.scatter_by_size) == 0 and len(together.scatter_by_size) == 1
+    assert {best.skew for best in apart.optima} == {0.0}
+    for best in together.optima:
+        assert best.skew == pytest.approx(-0.01) and best.lr == pytest.approx(0.013)
 
 
 def test_the_interpolated_loss_has_the_error_of_few_seeds():
@@ -97,7 +119,7 @@ def test_the_interpolated_loss_has_the_error_of_few_seeds():
     several = trials(0.013, seeds=(0, 1, 2), noise=lambda: 0.001 * rng.standard_normal())
     tuning = tuned(several)
     best = only(tuning)
-    assert tuning.measured and tuning.repeats == 2
+    assert tuning.scatter != STATED and tuning.repeats == 2
     # two repeats are pooled with the stated noise
     stated, own = 8 * 0.0021**2, 2 * 0.005**2
     assert tuning.noise.deviation == pytest.approx(math.sqrt((stated + own) / 10), rel=0.1)
@@ -143,9 +165,35 @@ def test_too_few_rates_are_no_parabola():
     )
 
 
+def test_each_size_has_its_own_scatter():
+    rng = np.random.default_rng(0)
+
+    def sized(size: str, deviation: float) -> list[Trial]:
+        return [
+            trial
+            for tokens in range(8)
+            for trial in trials(
+                0.013,
+                seeds=(0, 1),
+                noise=lambda: deviation * rng.standard_normal(),
+                where=cell(size=size, tokens=tokens),
+            )
+        ]
+
+    tuning = tuned(sized("small", 0.01) + sized("large", 0.0005))
+    deviations = {size: one.deviation for (_, size), one in tuning.scatter_by_size.items()}
+    assert deviations == {
+        "small": pytest.approx(0.01, rel=0.4),
+        "large": pytest.approx(0.0005, rel=0.4),
+    }
+    factors = {best.cell.size: best.factor for best in tuning.bounded}
+    assert factors["large"] < 1.1 < factors["small"]
+    assert "by size" in tuning.noise_text
+
+
 def test_noise_that_cannot_be_measured_is_stated():
     tuning = tuned(trials(0.013, (0.005, 0.01, 0.02)))
-    assert not tuning.measured and tuning.scatter == STATED and tuning.noise == STATED
+    assert tuning.scatter == STATED and tuning.noise == STATED
     assert "stated: too few rates" in tuning.noise_text
     assert "stated (no repeats)" in tuning.noise_text
 

@@ -14,8 +14,8 @@ from scaling_law.fit.points.points import FitPoints, points_from_arrays
 from scaling_law.fit.solver.interval import prediction_interval
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.suite import FitSettings, joint_fits
-from scaling_law.fit.usual import UsualShape
-from scaling_law.fit.weighted import weighted_fit
+from scaling_law.fit.usual import NO_SHAPE, USUAL, UsualShape
+from scaling_law.fit.weighted import weighted_fits
 from scaling_law.fit.worlds import Worlds
 
 SETTINGS = FitSettings(resamples=100)
@@ -118,13 +118,23 @@ def test_noisy_runs_are_pulled_to_the_usual_shape_and_quiet_ones_are_not():
     def exponents(noise: float, runs: float) -> np.ndarray:
         draws = [sweep(steep, seed, noise=noise) for seed in range(5 if noise > 0.01 else 1)]
         law, shape = load_law("chinchilla"), UsualShape(runs=runs)
-        fits = [weighted_fit(points, law, Objective(), [], 1.0, shape) for points in draws]
-        return np.array([fit.surface.data_exponent for fit in fits if fit is not None])
+        fits = [weighted_fits(points, law, Objective(), [], 1.0, [shape]) for points in draws]
+        return np.array([fit.surface.data_exponent for (fit,) in fits if fit is not None])
 
     assert exponents(1e-5, 3.0) == pytest.approx(exponents(1e-5, 0.0), abs=0.01)
     usual, alone = exponents(0.02, 3.0), exponents(0.02, 0.0)
     assert abs(usual.mean() - UsualShape().exponent) < abs(alone.mean() - UsualShape().exponent)
     assert usual.std() < 0.5 * alone.std()
+
+
+def test_fits_with_and_without_a_pull_do_not_depend_on_each_other():
+    points, law = sweep(chinchilla, 0), load_law("chinchilla")
+    folds = [points.flops > points.flops.max() / 4]
+
+    def fits(*shapes: UsualShape):
+        return list(weighted_fits(points, law, Objective(), folds, 1.0, shapes))
+
+    assert fits(USUAL, NO_SHAPE) == [*fits(USUAL), *fits(NO_SHAPE)]
 
 
 def test_where_a_law_is_true_the_forecast_is_near_and_its_interval_little_wider(planted):

@@ -14,7 +14,8 @@ from scaling_law.fit.points.points import FitPoints, points_from_arrays
 from scaling_law.fit.points.table import read_table
 from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.solver.bootstrap import bootstrap
-from scaling_law.fit.solver.solve import Objective, _non_negative, _solved
+from scaling_law.fit.solver.newton import _solved
+from scaling_law.fit.solver.solve import Objective, _non_negative
 
 TABLE = Path(__file__).parents[1] / "published" / "chinchilla240.csv"
 TRUTHS = {
@@ -106,6 +107,20 @@ def test_rivals_that_fall_behind_are_given_up_and_the_best_stays():
     together = problem.solve(starts, rivals=np.zeros(len(starts), dtype=np.int64))
     assert together.objective.min() == pytest.approx(alone.objective.min(), rel=1e-9)
     assert together.converged[together.best]
+
+
+def test_steps_follow_a_narrow_valley():
+    generator = np.random.default_rng(2)
+    n = np.repeat(np.geomspace(2e8, 2e9, 6), 3)
+    d = n * np.tile([20.0, 40.0, 80.0], 6)
+    noise = 0.005 * generator.standard_normal(18)
+    points = points_from_arrays(n, d, (1.8 + 480 * n**-0.35 + 2100 * d**-0.37) * np.exp(noise))
+    problem = problem_of(load_law("chinchilla"), points, Objective())
+    whole = problem.solve(problem.starts(8))
+    weights = points.flops * generator.gamma(0.4, 2.5, (40, 18)).clip(0.01)
+    starts = np.tile(whole.internal[whole.best], (40, 1))
+    # by straight steps 11 of these need more than 300 of them, and some 1,000
+    assert problem.solve(starts, weights / weights.mean(), max_steps=300).converged.all()
 
 
 def test_many_points_are_polished_once_a_place():

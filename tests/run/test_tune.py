@@ -75,7 +75,7 @@ def test_three_sizes_and_three_horizons_are_tuned_at_the_configs_batch(here):
 
 def test_less_time_takes_smaller_sizes_and_shorter_horizons(here):
     whole = grid_of(tuned_request(request(), 1e6, silent))
-    little = grid_of(tuned_request(request(), 240, silent))
+    little = grid_of(tuned_request(request(), 300, silent))
     assert little[-1]["tokens"][-1] <= whole[-1]["tokens"][-1]
     assert little != whole
 
@@ -99,6 +99,19 @@ def test_less_time_takes_smaller_sizes_and_shorter_horizons(here):
 def test_what_cannot_be_tuned_is_refused(here, overrides, seconds, message):
     with pytest.raises(ConfigError, match=message):
         tuned_request(request(*overrides), seconds, silent)
+
+
+def test_another_sweeps_folder_gives_its_config_and_is_left_alone(here):
+    asked = Request(config="results/mine", device="cpu")
+    config, profile = config_and_profile(request(), silent)
+    keep_plan(planned(config, profile, None), config, SweepDir(Path("results/mine")))
+    changed = tuned_request(asked, 1e6, silent)
+    assert changed.out is None and 'name="mine-tune"' in changed.overrides
+
+
+def test_a_model_without_a_learning_rate_is_refused(here):
+    with pytest.raises(ConfigError, match="solved in closed form and has no learning rate"):
+        tuned_request(request(config="double_descent"), 1e6, silent)
 
 
 def test_the_experiment_itself_is_taken_as_it_is(here):

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling_law.fit.approaches.akima import akima
 from scaling_law.fit.laws.law import Floats
 
 AKIMA, PARABOLA = "akima", "parabola"
@@ -222,8 +223,8 @@ class Akima:
 
     def minimum(self, losses: Floats) -> tuple[Floats, Floats]:
         x, means = self.runs.log_params, self.runs.means(losses)
-        pieces = _akima(x, means)
-        cubic, square, line, start = pieces.c  # each [s - 1, R]
+        pieces = akima(x, means)
+        cubic, square, line, start = pieces.cubic, pieces.square, pieces.line, pieces.start
         with np.errstate(invalid="ignore", divide="ignore"):
             # where the slope of a piece is 0 and grows
             away = -line / (square + np.sqrt(square**2 - 3 * cubic * line))
@@ -251,7 +252,7 @@ class Akima:
 
 def interpolated(x: Floats, y: Floats, at: Floats) -> Floats:
     """The interpolation through (x, y) at other x, NaN beyond the ends."""
-    return np.asarray(_akima(x, y)(at), dtype=np.float64)
+    return akima(x, y).at(at)
 
 
 def _off_neighbours(x: Floats, y: Floats, variance: Floats) -> Floats:
@@ -269,11 +270,3 @@ def _off_neighbours(x: Floats, y: Floats, variance: Floats) -> Floats:
         scale = math.sqrt(float(variance[i] + (weights**2 * variance[near]).sum()))
         off[i] = (y[i] - weights @ y[near]) / scale
     return off
-
-
-def _akima(x: Floats, y: Floats) -> Any:
-    """Akima's curve through ``y`` [s, ...] at ``x`` [s]."""
-    # loaded where a cell needs it: many fits and every forecast do without
-    from scipy.interpolate import Akima1DInterpolator
-
-    return Akima1DInterpolator(x, y, axis=0)

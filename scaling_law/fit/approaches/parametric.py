@@ -18,7 +18,8 @@ from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import STATUS_REMEDY, FitResult
 from scaling_law.fit.solver.bootstrap import LEAST_CLUSTERS, Bootstrap, bootstrap, interval
 from scaling_law.fit.solver.bootstrap_t import bootstrap_t_interval, covariances, errors
-from scaling_law.fit.solver.solve import Objective, Problem, Solution
+from scaling_law.fit.solver.newton import Solution
+from scaling_law.fit.solver.solve import Objective, Problem
 from scaling_law.fit.split import Split
 from scaling_law.fit.surface import split_of
 from scaling_law.units import count_of

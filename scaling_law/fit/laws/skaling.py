@@ -29,13 +29,13 @@ def _parts(internal: Floats, logs: Variables) -> tuple[Floats, Floats]:
 
 def _bend(internal: Floats, logs: Variables) -> Floats:
     total, _ = _parts(internal, logs)
-    value = np.moveaxis(np.zeros((2, *total.shape)), 0, 2)
+    value = np.zeros((2, *total.shape)).transpose(1, 2, 0)
     value[:, :, 1] = internal[:, _K : _K + 1] * total
     return value
 
 
 def _slopes_of_total(total: Floats, share: Floats, logs: Variables) -> Floats:
-    slopes = np.moveaxis(np.zeros((6, *total.shape)), 0, 2)
+    slopes = np.zeros((6, *total.shape)).transpose(1, 2, 0)
     slopes[:, :, _ALPHA] = -(1 - share) * logs["params"]
     slopes[:, :, _BETA] = -share * logs["tokens"]
     slopes[:, :, _R] = share - 0.5
@@ -44,7 +44,7 @@ def _slopes_of_total(total: Floats, share: Floats, logs: Variables) -> Floats:
 
 def _bend_slopes(internal: Floats, logs: Variables) -> Floats:
     total, share = _parts(internal, logs)
-    slopes = np.moveaxis(np.zeros((2, 6, *total.shape)), (0, 1), (2, 3))
+    slopes = np.zeros((2, 6, *total.shape)).transpose(2, 3, 0, 1)
     slopes[:, :, 1] = internal[:, None, _K : _K + 1] * _slopes_of_total(total, share, logs)
     slopes[:, :, 1, _K] = total
     return slopes

@@ -217,7 +217,9 @@ def _check(
         some = rows[first : first + size]
         each = np.repeat(some, count)
         starts = np.concatenate([np.vstack([internal[row], few]) for row in some])
-        solution = problem.solve_from(starts, weights[each], targets[each], rivals=each)
+        solution = problem.solve_from(
+            starts, weights[each], targets[each], rivals=each, tolerance=_TOLERANCE
+        )
         mine = problem.evaluate(internal[some], weights[some], targets[some], derivatives=False)[0]
         for number, row in enumerate(some):
             ends = solution.take(slice(number * count, (number + 1) * count))

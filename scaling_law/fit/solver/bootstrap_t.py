@@ -38,13 +38,7 @@ def covariances(
     ``weights`` and ``targets`` [R, n] are those of each vector's fit; ``clusters`` [n] counts
     trunks from 0.
     """
-    fitted, shares, log_sum = problem.law.log_loss(internal, problem.basis)
-    jacobian = problem.jacobian(internal, shares, log_sum)
-    if problem.objective.loss == "mse":
-        loss = np.exp(fitted)
-        residual, jacobian = loss - np.exp(targets), jacobian * loss[:, :, None]
-    else:
-        residual = fitted - targets
+    residual, jacobian, _ = problem.linearised(internal, targets)
     slope, _, _ = problem.objective.slopes(residual)
     bread = problem.gram(jacobian, weights * _curvature(problem, residual)[:, None])
     groups = int(clusters.max()) + 1

@@ -1,4 +1,4 @@
-"""Fits a law to points by damped Newton, from many starts or on many resamples at once.
+"""Fits a law to points, from many starts or on many resamples at once.
 
 The objective is a sum over points of weight * loss(r), r = log L - log y (or y - L for
 ``mse``). Internal parameters are centred, so that coefficients and exponents are nearly
@@ -11,13 +11,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scaling_law.fit.laws.law import Floats, Law, Variables
+from scaling_law.fit.solver.newton import (
+    EXACT,
+    Members,
+    Newton,
+    Solution,
+    Terms,
+    joined,
+    least_of_group,
+)
 from scaling_law.fit.solver.pull import Pull
 
 LOSSES = ("huber_log", "mse_log", "mse")
@@ -27,19 +36,12 @@ _SMALLEST_TERM = np.log(1e-4)
 _GRID = 6
 _GRID_OF_THREE = 4
 _BOUND_SLACK = 1e-3
-# A member that gains less than this share of its objective in this many steps is done.
-_PATIENCE, _IDLE = 30, 1e-9
 _TOLERANCE = 1e-13
-# One of several rivals is given up when, as fast as it gains now, the best of the others is this
-# many times as many steps away.
-_CATCH_UP = 30
 # Ends of a first pass whose objectives differ by less than this share are one place, and one whose
 # objective exceeds the best by more than the second share is not polished.
 _SAME_END, _FAR_END = 1e-6, 0.1
 # Ends of a first pass that differ by less than this in every internal parameter are one place.
 _SAME_PLACE = 1e-5
-# An objective below this is an exact fit; only rounding is left to gain.
-_EXACT = 1e-16
 # Relative ridge on the normal equations of the starts' coefficients.
 _RIDGE = 1e-10
 # The first pass from the grid of starts takes this many points, where there are twice as many.
@@ -161,9 +163,10 @@ class Problem:
 
     def values(self, fitted: Floats, weights: Floats, targets: Floats) -> Floats:
         """The objective where the law's log losses are ``fitted``: the sum over the last axis."""
-        return np.asarray((weights * self.objective.value(self._residual(fitted, targets))).sum(-1))
+        return np.asarray((weights * self.objective.value(self.residual(fitted, targets))).sum(-1))
 
-    def _residual(self, fitted: Floats, targets: Floats) -> Floats:
+    def residual(self, fitted: Floats, targets: Floats) -> Floats:
+        """What the objective scores, where the law's log losses are ``fitted``."""
         if self.objective.loss == "mse":
             return np.asarray(np.exp(fitted) - np.exp(targets))
         return fitted - targets
@@ -171,7 +174,7 @@ class Problem:
     def derivatives(
         self,
         internal: Floats,
-        terms: tuple[Floats, Floats, Floats],
+        terms: Terms,
         weights: Floats,
         targets: Floats,
     ) -> tuple[Floats, Floats, Floats]:
@@ -180,7 +183,7 @@ class Problem:
         ``terms`` are what ``Law.log_loss`` returned for ``internal``.
         """
         fitted, shares, log_sum = terms
-        slope, curvature, bend = self.objective.slopes(self._residual(fitted, targets))
+        slope, curvature, bend = self.objective.slopes(self.residual(fitted, targets))
         if self.objective.loss == "mse":  # chain rule from L to log L
             loss = np.exp(fitted)
             curvature = bend = curvature * loss**2
@@ -207,6 +210,18 @@ class Problem:
             pull = force[:, :, None] * shares
             hessian += law.curvature_of_sum(internal, self.basis, pull, of_terms)
         return gradient, hessian, major
+
+    def linearised(self, internal: Floats, targets: Floats) -> tuple[Floats, Floats, Floats]:
+        """The residuals [R, n] that are scored, their derivatives [R, n, k] and their curvature.
+
+        The curvature [R, n] is that of the loss of each.
+        """
+        fitted, shares, log_sum = self.law.log_loss(internal, self.basis)
+        jacobian = self.jacobian(internal, shares, log_sum)
+        if self.objective.loss == "mse":
+            jacobian = jacobian * np.exp(fitted)[:, :, None]
+        residual = self.residual(fitted, targets)
+        return residual, jacobian, self.objective.slopes(residual)[1]
 
     def jacobian(self, internal: Floats, shares: Floats, log_sum: Floats) -> Floats:
         """d log L / d parameter: [R, n, k]."""
@@ -249,14 +264,14 @@ class Problem:
         for place, value in (pinned or {}).items():
             low[:, place] = high[:, place] = value
         rivals = np.arange(count) if rivals is None else rivals
-        every = _Members(weights, targets, low, high, rivals, pull)
+        every = Members(weights, targets, low, high, rivals, pull)
         size = max(1, _BLOCK_CELLS // points)
         blocks = [slice(first, first + size) for first in range(0, max(count, 1), size)]
         solved = [
-            _Newton(self, every.take(block)).run(starts[block], max_steps, tolerance)
+            Newton(self, every.take(block)).run(starts[block], max_steps, tolerance)
             for block in blocks
         ]
-        return solved[0] if len(solved) == 1 else _joined(solved)
+        return solved[0] if len(solved) == 1 else joined(solved)
 
     def solve_from(
         self,
@@ -265,6 +280,7 @@ class Problem:
         targets: Floats | None = None,
         *,
         rivals: NDArray[np.int64] | None = None,
+        tolerance: float = _TOLERANCE,
     ) -> Solution:
         """``solve``, for many points after a first pass on every so many of them.
 
@@ -273,7 +289,7 @@ class Problem:
         """
         every = len(self.target) // _FIRST_PASS
         if every < 2:
-            return self.solve(starts, weights, targets, rivals=rivals)
+            return self.solve(starts, weights, targets, rivals=rivals, tolerance=tolerance)
         rows = np.argsort(self.losses, kind="stable")[::every]
         some = {name: np.asarray(values)[rows] for name, values in self.variables.items()}
         few = Problem(self.law, some, self.losses[rows], self.objective, self.centres)
@@ -282,19 +298,21 @@ class Problem:
             None if weights is None else weights[:, rows],
             None if targets is None else targets[:, rows],
             rivals=rivals,
+            tolerance=tolerance,
         )
         if rivals is not None:
             kept = _leaders(first.objective, rivals)
             place = np.full(len(starts), -1)
             place[kept] = np.arange(len(kept))
         elif weights is None and targets is None:
-            kept, place = _places(first)
+            kept, place = places_of(first)
         else:
             kept = place = np.arange(len(starts))
         polished = self.solve(
             first.internal[kept],
             None if weights is None else weights[kept],
             None if targets is None else targets[kept],
+            tolerance=tolerance,
         )
         ends = polished.take(place)
         ends.objective[place < 0], ends.converged[place < 0] = np.inf, False
@@ -332,43 +350,6 @@ class Problem:
         return public
 
 
-@dataclass(frozen=True)
-class Solution:
-    """The optima of a batch of R problems.
-
-    ``internal``: internal vectors [R, k].
-    ``objective``: objectives [R].
-    ``converged``: whether each converged [R].
-    ``hessian``: exact Hessians there [R, k, k].
-    """
-
-    internal: Floats
-    objective: Floats
-    converged: NDArray[np.bool_]
-    hessian: Floats
-
-    @property
-    def best(self) -> int:
-        """The row with the least objective."""
-        return int(self.objective.argmin())
-
-    def take(self, rows: slice | NDArray[np.int64]) -> Solution:
-        """Some of the optima."""
-        return Solution(
-            self.internal[rows], self.objective[rows], self.converged[rows], self.hessian[rows]
-        )
-
-
-def _joined(parts: Sequence[Solution]) -> Solution:
-    """The optima of several batches as those of one."""
-    return Solution(
-        internal=np.concatenate([part.internal for part in parts]),
-        objective=np.concatenate([part.objective for part in parts]),
-        converged=np.concatenate([part.converged for part in parts]),
-        hessian=np.concatenate([part.hessian for part in parts]),
-    )
-
-
 def _coprime(step: int, count: int) -> int:
     """The least number from ``step`` on without a common factor with ``count``.
 
@@ -399,29 +380,19 @@ def _non_negative(columns: Floats) -> Floats:
     return best
 
 
-def _rows(
-    values: Floats, rows: NDArray[np.int64] | NDArray[np.bool_] | slice, count: int
-) -> Floats:
-    """``values[rows]``, which are ``count``; no copy where it is all rows, or all are the same."""
-    if count == len(values):
-        return values
-    return values[:count] if values.strides[0] == 0 else values[rows]
+def places_of(
+    ends: Solution, groups: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """One of the ends at each place, and for every end the number of its place.
 
-
-def _least(values: Floats, groups: NDArray[np.int64]) -> Floats:
-    """For each of ``values`` [R] the least of its group."""
-    _, group = np.unique(groups, return_inverse=True)
-    least = np.full(len(values), np.inf)
-    np.minimum.at(least, group, values)
-    return np.asarray(least[group])
-
-
-def _places(ends: Solution) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """One of the ends at each place, and for every end the number of its place."""
+    Ends of different ``groups`` [R] are at different places.
+    """
     kept: list[int] = []
     place = np.zeros(len(ends.objective), dtype=np.int64)
     for row, end in enumerate(ends.internal):
         apart = np.abs(ends.internal[kept] - end).max(axis=1)
+        if groups is not None:
+            apart[groups[kept] != groups[row]] = np.inf
         if len(kept) and apart.min() < _SAME_PLACE:
             place[row] = apart.argmin()
         else:
@@ -434,209 +405,5 @@ def _leaders(objective: Floats, rivals: NDArray[np.int64]) -> NDArray[np.int64]:
     """The best of each group, and those at other places that may yet turn out better."""
     order = np.lexsort((objective, rivals))
     best = order[np.diff(rivals[order], prepend=rivals[order[0]] - 1) != 0]
-    excess = objective / np.maximum(_least(objective, rivals), _EXACT) - 1
+    excess = objective / np.maximum(least_of_group(objective, rivals), EXACT) - 1
     return np.union1d(best, np.flatnonzero((excess > _SAME_END) & (excess <= _FAR_END)))
-
-
-@dataclass(frozen=True)
-class _Members:
-    """What distinguishes the R members of a batch.
-
-    ``weights``: of the points [R, n].
-    ``targets``: the log losses that the law should give [R, n].
-    ``low``: lowest internal vectors [R, k].
-    ``high``: highest internal vectors [R, k].
-    ``rivals``: members of one number solve the same problem [R].
-    ``pull``: what each is pulled towards; None: nothing.
-    """
-
-    weights: Floats
-    targets: Floats
-    low: Floats
-    high: Floats
-    rivals: NDArray[np.int64]
-    pull: Pull | None
-
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> _Members:
-        """Some of the members."""
-        rivals = self.rivals[rows]
-        return _Members(
-            _rows(self.weights, rows, len(rivals)),
-            _rows(self.targets, rows, len(rivals)),
-            self.low[rows],
-            self.high[rows],
-            rivals,
-            self.pull and self.pull.take(rows),
-        )
-
-
-class _Newton:
-    """Damped Newton on a batch; each member has its own damping, and bounds freeze parameters.
-
-    Each round tries two steps and takes the better: one with the exact Hessian, its negative
-    curvature turned positive, and one with the majoriser (iteratively reweighted least squares,
-    which cannot overshoot but moves slowly along curved valleys).
-    """
-
-    def __init__(self, problem: Problem, members: _Members) -> None:
-        self.problem, self.members = problem, members
-
-    def run(self, starts: Floats, max_steps: int, tolerance: float) -> Solution:
-        """Minimise from each of ``starts`` [R, k]."""
-        problem, every = self.problem, self.members
-        x = np.minimum(np.maximum(starts, every.low), every.high)
-        damping = np.full((2, len(x)), 1e-3)
-        terms = problem.law.log_loss(x, problem.basis)
-        value = self._values(x, terms[0], every)
-        slopes = self._slopes(x, value, terms, every)
-        before = value.copy()
-        live = np.flatnonzero(np.isfinite(value))
-        here = every.take(live)
-        for number in range(max_steps):
-            if number % _PATIENCE == _PATIENCE - 1:
-                busy = self._busy(value, before[live], live)
-                before[live] = value[live]
-                live, here = live[busy], here.take(busy)
-            if not len(live):
-                break
-            trials, gains = self._trials(
-                here, x[live], [slope[live] for slope in slopes], damping[:, live]
-            )
-            flat = trials.reshape(-1, trials.shape[2])
-            terms = problem.law.log_loss(flat, problem.basis)
-            values = self._values(trials, terms[0].reshape(2, len(live), -1), here)
-            values[np.isnan(values)] = np.inf
-            better = values < value[live]
-            factors = np.where(better, 0.2, 8.0)
-            damping[:, live] = np.minimum(np.maximum(damping[:, live] * factors, 1e-14), 1e16)
-            accepted = np.flatnonzero(better.any(axis=0))
-            if len(accepted):
-                moved = live[accepted]
-                places = values.argmin(axis=0)[accepted] * len(live) + accepted
-                x[moved], now = flat[places], values.reshape(-1)[places]
-                some = here.take(accepted)
-                fresh = self._slopes(x[moved], now, _terms_of(terms, places), some)
-                value[moved] = now
-                for slope, new in zip(slopes, fresh, strict=True):
-                    slope[moved] = new
-            tiny = (gains <= tolerance * np.maximum(value[live], _EXACT)).all(axis=0)
-            done = tiny | (damping[:, live] > 1e12).all(axis=0)
-            if done.any():
-                left = np.flatnonzero(~done)
-                live, here = live[left], here.take(left)
-        return Solution(x, value, self._converged(x, value, slopes), slopes[1])
-
-    def _busy(self, value: Floats, before: Floats, live: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which ``live`` members still gain, and may yet become the best of their rivals."""
-        with np.errstate(invalid="ignore"):  # infinite where a member's slopes overflowed
-            gained = before - value[live]
-            behind = value[live] - _least(value, self.members.rivals)[live]
-        gaining = gained > _IDLE * np.maximum(value[live], _EXACT)
-        return np.asarray(gaining & (behind <= _CATCH_UP * gained))
-
-    def _values(self, x: Floats, fitted: Floats, members: _Members) -> Floats:
-        """The objective [..., R] of vectors [..., R, k] that give the log losses ``fitted``."""
-        values = self.problem.values(fitted, members.weights, members.targets)
-        return values + members.pull.value(x) if members.pull else values
-
-    def _slopes(
-        self,
-        x: Floats,
-        value: Floats,
-        terms: tuple[Floats, Floats, Floats],
-        members: _Members,
-    ) -> tuple[Floats, Floats, Floats]:
-        """``Problem.derivatives``; where they overflow they are 0, and ``value`` becomes inf."""
-        slopes = self.problem.derivatives(x, terms, members.weights, members.targets)
-        if members.pull:
-            for slope, added in zip(slopes, members.pull.derivatives(x), strict=True):
-                slope += added
-        beyond = ~np.isfinite(value)
-        for slope in slopes:
-            beyond |= ~np.isfinite(slope).reshape(len(x), -1).all(axis=1)
-        if beyond.any():
-            value[beyond] = np.inf
-            for slope in slopes:
-                slope[beyond] = 0.0
-        return slopes
-
-    def _trials(
-        self, here: _Members, x: Floats, slopes: Sequence[Floats], damping: Floats
-    ) -> tuple[Floats, Floats]:
-        """Trial points [2, R, k] by the exact and the majorised step, and their gains [2, R].
-
-        Steps are in the irreducible loss itself, not in its logarithm: the valley along which it
-        trades off against the size term is then nearly straight, also where it ends at 0.
-        """
-        gradient, hessian, major = slopes
-        floors = self.problem.floors
-        frozen = ((x <= here.low) & (gradient > 0)) | ((x >= here.high) & (gradient < 0))
-        frozen |= here.low == here.high
-        free = np.where(frozen, 0.0, gradient)
-        scale = np.ones_like(x)
-        scale[:, floors] = np.exp(-x[:, floors])  # d log E / d E
-        both = np.stack([hessian, major])
-        both[0, :, floors, floors] -= free[:, floors].T
-        both *= scale[:, :, None] * scale[:, None, :]
-        if frozen.any():
-            both[:, frozen[:, :, None] | frozen[:, None, :]] = 0.0
-            row, place = np.nonzero(frozen)
-            both[:, row, place, place] = 1.0
-        # curvatures compare in units where the majoriser has a unit diagonal
-        unit = 1 / np.sqrt(np.maximum(both[1].diagonal(axis1=1, axis2=2), 1e-300))
-        both *= unit[:, :, None] * unit[:, None, :]
-        free *= scale
-        steps = -_solved(both, free * unit, damping + 1e-13) * unit
-        gains = np.abs((free * steps).sum(axis=2))
-        steps = np.minimum(np.maximum(steps, -3.0), 3.0)
-        moved = x + steps
-        least = np.exp(here.low[:, floors])
-        moved[:, :, floors] = np.log(np.maximum(1 / scale[:, floors] + steps[:, :, floors], least))
-        return np.minimum(np.maximum(moved, here.low), here.high), gains
-
-    def _converged(self, x: Floats, value: Floats, slopes: Sequence[Floats]) -> NDArray[np.bool_]:
-        """Whether a further majorised step would gain next to nothing."""
-        _, gains = self._trials(self.members, x, slopes, np.full((2, len(x)), 1e-9))
-        return np.asarray(np.isfinite(value) & (gains[1] <= 1e-7 * np.maximum(value, _EXACT)))
-
-
-def _terms_of(
-    terms: tuple[Floats, Floats, Floats], rows: NDArray[np.int64]
-) -> tuple[Floats, Floats, Floats]:
-    """What ``Law.log_loss`` returned, of some of its rows."""
-    fitted, shares, log_sum = terms
-    some = np.moveaxis(np.moveaxis(shares, 2, 0)[:, rows], 0, 2)  # points stay last in memory
-    taken = fitted[rows]
-    return taken, some, taken if log_sum is fitted else log_sum[rows]
-
-
-def _solved(matrices: Floats, force: Floats, ridge: Floats) -> Floats:
-    """(|matrix| + ridge)^-1 force for symmetric matrices [2, R, k, k]: [2, R, k].
-
-    Of a matrix that is not positive definite, |matrix| has the eigenvalues' absolute values. The
-    others are solved by elimination over the whole batch at once, whose pivots show which is which.
-    """
-    width = force.shape[1]
-    rows = np.empty((width, width + 1, *ridge.shape))
-    rows[:, :width] = matrices.transpose(2, 3, 0, 1)
-    rows[range(width), range(width)] += ridge
-    rows[:, width] = force.T[:, None]
-    definite = np.ones(ridge.shape, dtype=bool)
-    solved = np.empty((width, *ridge.shape))
-    with np.errstate(all="ignore"):  # where a pivot is 0: not definite
-        for k in range(width):
-            # without a ridge no pivot of a positive definite matrix is below 0
-            definite &= rows[k, k] >= ridge
-            factors = rows[k + 1 :, k] / rows[k, k]
-            rows[k + 1 :, k + 1 :] -= factors[:, None] * rows[k, k + 1 :]
-        for k in reversed(range(width)):
-            known = (rows[k, k + 1 : width] * solved[k + 1 :]).sum(axis=0)
-            solved[k] = (rows[k, width] - known) / rows[k, k]
-    result = np.moveaxis(solved, 0, 2).copy()
-    if not definite.all():
-        odd = np.nonzero(~definite)
-        curvature, axes = np.linalg.eigh(matrices[odd])
-        along = (force[odd[1]][:, None, :] @ axes)[:, 0]
-        along /= np.abs(curvature) + ridge[odd][:, None]
-        result[odd] = (axes @ along[:, :, None])[:, :, 0]
-    return result
