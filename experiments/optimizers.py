@@ -130,6 +130,7 @@ def analyse(evidence: Evidence) -> Findings:
     """Return the multipliers by size, their trend, and what an untuned baseline makes of them."""
     seen = read(evidence)
     claims = (
+        _compared_claim(seen),
         _best_claim(seen),
         _falls_claim(seen),
         _sgd_claim(seen),
@@ -165,6 +166,19 @@ def _need_speedups(seen: Seen) -> tuple[Speedup, ...]:
     why = "; ".join(f"{says(one.name)}: {one.open[0]}" for one in seen.speedups if one.open)
     need(bool(seen.good), why or "AdamW alone has finished", AGAIN)
     return seen.good
+
+
+def _compared_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        good = _need_speedups(seen)
+        count = count_of(len({at.params for one in good for at in one.at}), "size")
+        lacking = [f"{says(one.name)}: {'; '.join(one.open)}" for one in seen.speedups if one.open]
+        words = f"{', '.join(says(one.name) for one in good)} at {count}"
+        return not lacking, "; ".join((words, *lacking))
+
+    return claim(
+        "all_compared", "every optimizer has a multiplier against AdamW at every size", decide
+    )
 
 
 def _best_claim(seen: Seen) -> Claim:
@@ -401,32 +415,38 @@ def _size_figure(seen: Seen) -> Figure | None:
 
 
 def _rate_figure(seen: Seen) -> Figure | None:
+    lowest = {
+        (best.cell.params, best.cell.tokens): best.loss
+        for best in seen.optima
+        if best.cell.recipe == REFERENCE and best.loss is not None
+    }
     panels = []
     for params in sorted({best.cell.params for best in seen.optima}):
-        longest: dict[str, Optimum] = {}
-        for best in seen.optima:
-            if best.cell.params == params:
-                own = longest.setdefault(best.cell.recipe, best)
-                if best.cell.tokens > own.cell.tokens:
-                    longest[best.cell.recipe] = best
+        longest: dict[str, tuple[Optimum, float]] = {}
+        for best in sorted(seen.optima, key=lambda best: best.cell.tokens):
+            loss = lowest.get((params, best.cell.tokens))
+            if best.cell.params == params and loss is not None:
+                longest[best.cell.recipe] = (best, loss)
         panels.append(
             Panel(
                 title=f"{format_count(params)} parameters",
                 x=log_axis("peak learning rate"),
-                y=Axis(label="loss, nats per token"),
+                y=Axis(label="loss over AdamW's lowest, %"),
                 series=tuple(
                     Series(
                         label=f"{says(name)}, {format_count(best.cell.tokens)} tokens",
-                        points=tuple(best.mean_losses.items()),
+                        points=tuple(
+                            (lr, 100 * (mean / loss - 1)) for lr, mean in best.mean_losses.items()
+                        ),
                     )
-                    for name, best in longest.items()
+                    for name, (best, loss) in longest.items()
                 ),
             )
         )
     return figure(
         "rates",
         "The loss by learning rate",
-        "Mean over seeds, at the longest horizon of each optimizer.",
+        "Mean over seeds, at each optimizer's longest horizon, over AdamW at its best rate there.",
         panels,
     )
 
@@ -490,6 +510,7 @@ EXPERIMENT = Experiment(
             "exponent.muon": (-0.15, -0.05),
         },
         claims={
+            "all_compared": True,
             "beats_adamw": True,
             "advantage_falls": True,
             "sgd_is_slower": True,

@@ -41,6 +41,7 @@ def test_an_optimizer_that_diverged_is_named_and_the_others_are_judged():
     evidence = changed(lambda run: diverged(run) if is_of(run, "sgd") else run)
     claims = standing(evidence)
     assert claims["beats_adamw"] is True and claims["sgd_is_slower"] is None
+    assert claims["all_compared"] is False
     notes = experiment_of(NAME).analyse(evidence).notes
     assert any(note.startswith("SGD has no multiplier") for note in notes)
 

@@ -39,6 +39,7 @@ NAMES = (
     "manifold",
     "mup",
     "mup_depth",
+    "optimizers",
     "overfitting",
     "swapped_pairs",
     "verifier",
@@ -83,6 +84,7 @@ OPEN = {
     },
     "manifold": {"four_over_d": None},
     "mup_depth": {"one_rate": None, "rate_drifts": None, "transfer_costs_less": None},
+    "optimizers": {"beats_adamw": None, "advantage_falls": None, "all_tuned": None},
     "overfitting": {"kaplans_power": None, "one_ratio": None},
 }
 
