@@ -216,8 +216,10 @@ def _need_gap(seen: Seen, name: str, other: str = COSINE) -> Gap:
         need(bool(best), f"no run of {one} has finished", AGAIN)
         why = next((b.why for b in best if b.lr is None), "no best rate")
         need(bool(seen.levels[one]), f"{one}: {why}", "more rates or seeds")
+    need(seen.noise is not None, "no two seeds have finished", AGAIN)
     gap = seen.gap(name, other)
-    need(gap is not None, "no two seeds have finished", AGAIN)
+    both = f"{name} and {other} have a best rate at no size in common"
+    need(gap is not None, both, "more stages (experiment.most)")
     assert gap is not None
     return gap
 
