@@ -196,6 +196,7 @@ def analyse(evidence: Evidence) -> Findings:
     )
     notes = [seen.tuning.noise_text] if seen.tuning.optima else []
     notes += [seen.tuning.open_text] if seen.tuning.open_text else []
+    notes += [_cut_note(seen)] if _cut_costs(seen) else []
     return answer(
         claims,
         lambda: _words(seen),
@@ -271,6 +272,27 @@ def _words(seen: Seen) -> str:
     return f"Loss over that of the cosine, each at its own best rate, at {sizes}: {listed}."
 
 
+def _cut_costs(seen: Seen) -> dict[float, float]:
+    """By size, what the cut cosine ends above the cosine where both have the cosine's best rate."""
+    gap = seen.gaps.get(CUT)
+    best = {(b.cell.recipe, float(b.cell.params)): b for b in seen.tuning.optima}
+    costs = {}
+    for size, (own, _) in gap.by_size.items() if gap else ():
+        lr = best[COSINE, size].lr
+        assert lr is not None, "a size with a gap has a best rate"
+        costs[size] = own + best[CUT, size].excess(lr)
+    return costs
+
+
+def _cut_note(seen: Seen) -> str:
+    costs = ", ".join(f"{100 * cost:+.2f}% at {format_count(size)} parameters"
+                      for size, cost in _cut_costs(seen).items())  # fmt: skip
+    return (
+        "at the cosine's best rate instead of its own, the cosine that is cut ends above it by"
+        f" {costs} (by the parabolas)"
+    )
+
+
 def _measures(seen: Seen) -> dict[str, float | None]:
     measures: dict[str, float | None] = {
         "noise": seen.tuning.noise.deviation if seen.tuning.optima else None
@@ -279,6 +301,8 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         key = name.replace(",", "").replace("%", "").replace(" ", "_")
         measures[f"over_cosine.{key}"] = gap.value
         measures[f"over_cosine.{key}.low"], measures[f"over_cosine.{key}.high"] = gap.interval
+    costs = _cut_costs(seen).values()
+    measures["over_cosine.cut_at_its_rate"] = fmean(costs) if costs else None
     return measures
 
 

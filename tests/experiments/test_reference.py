@@ -42,6 +42,7 @@ NAMES = (
     "optimizers",
     "overfitting",
     "swapped_pairs",
+    "schedules",
     "verifier",
 )
 # What the records do not establish: the claim, and its standing.
@@ -86,6 +87,11 @@ OPEN = {
     "mup_depth": {"one_rate": None, "rate_drifts": None, "transfer_costs_less": None},
     "optimizers": {"beats_adamw": None, "advantage_falls": None, "all_tuned": None},
     "overfitting": {"kaplans_power": None, "one_ratio": None},
+    "schedules": {
+        "all_tuned": None,
+        "cut_cosine_misleads": None,
+        "one_minus_sqrt_beats_linear": None,
+    },
 }
 
 
