@@ -205,8 +205,8 @@ class Tuning:
     ``optima`` are they, by recipe, weight decay, size, batch and tokens;
     ``scatter`` is the spread of log losses about the parabolas of all cells, ``STATED`` where the
     runs do not measure it;
-    ``scatter_by_size`` is that of the cells of a recipe and size, where they measure it: small
-    models scatter more;
+    ``scatter_by_size`` is that of the cells of a recipe and size (or what else ``tuned`` counts as
+    alike), where they measure it: small models scatter more;
     ``noise`` is the spread of log losses from seed to seed, as ``repeats`` measure it; with
     few of them it is pooled with ``STATED``;
     ``repeats`` are how many differences from a first seed it rests on, one for each trunk.
@@ -257,21 +257,29 @@ class Tuning:
         return f"noise {scatter}; from seed to seed {seeds}"
 
 
-def tuned(trials: Iterable[Trial]) -> Tuning:
-    """Return the best learning rate of every cell, or why it has none."""
+def of_size(cell: Cell) -> tuple[str, str]:
+    """The recipe and size of a cell, whose parabolas are alike."""
+    return cell.recipe, cell.size
+
+
+def tuned(trials: Iterable[Trial], alike: Callable[[Cell], tuple[str, str]] = of_size) -> Tuning:
+    """Return the best learning rate of every cell, or why it has none.
+
+    Cells of which ``alike`` is equal share a skew and a scatter.
+    """
     groups: dict[Cell, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(trial.cell, []).append(trial)
     cells = sorted(groups, key=lambda c: (c.recipe, c.weight_decay, c.params, c.size,
                                           c.batch_tokens, c.tokens))  # fmt: skip
     read = {cell: _read(cell, groups[cell]) for cell in cells}
-    alike: dict[tuple[str, str], list[Cell]] = {}
+    shared: dict[tuple[str, str], list[Cell]] = {}
     for cell, (_, points) in read.items():
         if points is not None:
-            alike.setdefault((cell.recipe, cell.size), []).append(cell)
+            shared.setdefault(alike(cell), []).append(cell)
     fits: dict[Cell, Parabola | None] = {}
     scatters: dict[tuple[str, str], SeedNoise] = {}
-    for key, own in alike.items():
+    for key, own in shared.items():
         curves, scatters[key] = fit_parabolas([read[cell][1] or _NO_POINTS for cell in own])
         fits |= dict(zip(own, curves, strict=True))
     whole = SeedNoise(squares=0.0, freedom=0)
@@ -289,7 +297,11 @@ def tuned(trials: Iterable[Trial]) -> Tuning:
         noise=_pooled(repeats, STATED) if repeats.freedom < STATED.freedom else repeats,
         repeats=repeats.freedom,
     )
-    optima = tuple(_placed(best, fits.get(cell), tuning) for cell, (best, _) in read.items())
+    known = tuning.scatter_by_size
+    optima = tuple(
+        _placed(best, fits.get(cell), known.get(alike(cell), tuning.scatter), tuning.noise)
+        for cell, (best, _) in read.items()
+    )
     return dataclasses.replace(tuning, optima=optima)
 
 
@@ -363,7 +375,7 @@ def _levels(losses: dict[float, dict[int, float]]) -> dict[float, float]:
     return dict(zip(rates, map(float, solved[: len(rates)]), strict=True))
 
 
-def _placed(best: Optimum, fit: Parabola | None, tuning: Tuning) -> Optimum:
+def _placed(best: Optimum, fit: Parabola | None, scatter: SeedNoise, noise: SeedNoise) -> Optimum:
     """Return a cell with the minimum of its parabola."""
     from scaling_law.fit.solver.student import t_reach
 
@@ -376,11 +388,10 @@ def _placed(best: Optimum, fit: Parabola | None, tuning: Tuning) -> Optimum:
     if middle is None or not fit.ends[0] <= middle <= fit.ends[1]:
         why = "its losses do not lie on a parabola with a minimum; add seeds"
         return dataclasses.replace(best, why=why)
-    scatter = tuning.scatter_by_size.get((best.cell.recipe, best.cell.size), tuning.scatter)
     reached = fit.interval(scatter.deviation, t_reach(scatter.freedom, LEVEL))
     levels = fit.levels_at(middle)
     loss = math.exp(fmean(levels.values()))
-    error = math.hypot(fit.error_at(middle, scatter.deviation), tuning.noise.error(len(fit.levels)))
+    error = math.hypot(fit.error_at(middle, scatter.deviation), noise.error(len(fit.levels)))
     return dataclasses.replace(
         best,
         lr=math.exp(middle),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -92,6 +93,25 @@ def test_intervals_hold_the_minimum_about_as_often_as_they_say():
             cells += 1
             held += best.interval[0] <= planted[best.cell.tokens] <= best.interval[1]
     assert cells > 120 and 0.8 <= held / cells <= 0.97
+
+
+def test_sizes_with_one_cell_each_share_a_skew_where_they_are_alike():
+    """Five rates of one cell do not tell a skew from noise; those of eight sizes do."""
+    several = [
+        trial
+        for place in range(8)
+        for trial in trials(0.013, (0.0025, *RATES), where=cell(size=f"size{place}"))
+    ]
+    skewed = [
+        dataclasses.replace(one, loss=(one.loss or 0) * math.exp(-0.01 * away**3))
+        for one in several
+        for away in (math.log(one.lr / 0.013),)
+    ]
+    apart, together = tuned(skewed), tuned(skewed, lambda one: (one.recipe, ""))
+    assert len(apart.scatter_by_size) == 0 and len(together.scatter_by_size) == 1
+    assert {best.skew for best in apart.optima} == {0.0}
+    for best in together.optima:
+        assert best.skew == pytest.approx(-0.01) and best.lr == pytest.approx(0.013)
 
 
 def test_the_interpolated_loss_has_the_error_of_few_seeds():
