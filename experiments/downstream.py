@@ -131,9 +131,10 @@ def _need_first_step(held: Held) -> None:
     missed = _loss_error(held)
     need(missed is not None, str(held.nats), "more sizes and horizons, or seeds of them")
     assert missed is not None
+    by = f"{missed:.0%}" if missed < 10 else f"{missed:,.0f} times the loss itself"
     need(
         missed <= MISSED,
-        f"the first step misses the loss by {missed:.0%} on average",
+        f"the first step misses the loss by {by} on average",
         f"it must be within {MISSED:.0%}: more sizes and horizons, or a task that is learned"
         " gradually",
     )

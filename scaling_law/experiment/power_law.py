@@ -52,8 +52,8 @@ class PowerLaw:
     @property
     def exponent_text(self) -> str:
         """``-0.73 (-0.9 to -0.56)``."""
-        low, high = self.interval
-        return f"{self.exponent:.2f} ({low:.2f} to {high:.2f})"
+        value, low, high = (round(number, 2) + 0.0 for number in (self.exponent, *self.interval))
+        return f"{value:.2f} ({low:.2f} to {high:.2f})"  # + 0.0 so that none is -0.00
 
     def formula(self, x: str) -> str:
         """``2.8 n^-0.59 + 0.149``, with the word for ``x``."""
