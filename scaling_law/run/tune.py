@@ -171,7 +171,8 @@ def _written(result: Analysed, place: Path) -> str:
     if not law_claim.established:
         raise FitError(f"no rule is written: {law_claim.standing}: {law_claim.because}")
     batch = largest_free_batch(seen.tuning.optima, seen.batches, seen.noise)
-    measured_by = f"The runs of {result.evidence.sweep.path if result.evidence.sweep else '-'}"
+    sweep = result.evidence.sweep
+    measured_by = f"The runs of {sweep.path.name if sweep else 'a sweep'}"
     layout.atomic_write(place, rule_source(seen.law, batch, measured_by).encode())
     params, tokens = seen.law.trusted("params"), seen.law.trusted("tokens")
     return (
