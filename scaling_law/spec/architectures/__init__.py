@@ -23,6 +23,13 @@ from scaling_law.units import format_count
 if TYPE_CHECKING:
     from torch import nn
 
+# What a module may show of its layers, and how a message calls it.
+INSIDE = {
+    "stream": "the residual stream (stream)",
+    "attention": "the scores of attention (attention)",
+    "units": "hidden units (units)",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
@@ -133,6 +140,7 @@ class Architecture:
     as one program; 1 where that is not known, 0 where the model cannot. None: it never can.
     ``measured_as(model)``: the GPT whose training step is the model's, so that its kernels on a CPU
     are chosen by measuring; None: the thresholds choose them. None: they always do.
+    ``inside``: what its module shows of its layers, of ``INSIDE`` (``train.architectures.Inside``).
     ``compiles``: whether its module has a ``loss`` of its own that goes through torch.compile.
     ``why_not_grown(small, large)``: why a large model cannot start as a small one that is
     trained, "" where it can. None: it never can.
@@ -162,6 +170,7 @@ class Architecture:
     notes: tuple[str, ...] = ()
     stack_gain: Callable[[Any, int, str], float] | None = None
     measured_as: Callable[[Any], ModelSpec | None] | None = None
+    inside: tuple[str, ...] = ()
     compiles: bool = False
     why_not_grown: Callable[[Any, Any], str] | None = None
     solves: str = ""

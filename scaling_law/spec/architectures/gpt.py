@@ -384,6 +384,7 @@ ARCHITECTURE = Architecture(
     ),
     stack_gain=stack_gain,
     measured_as=measured_as,
+    inside=("stream", "attention", "units"),
     compiles=True,
     why_not_grown=why_not_grown,
 )

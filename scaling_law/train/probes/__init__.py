@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.parts import NoSettings
+from scaling_law.spec.architectures import INSIDE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,10 @@ class Probe:
     ``when`` is ``curve`` for every point of the curve, the last included, or ``end``;
     ``settings`` is a dataclass;
     ``passes`` are the forward passes over the tokens of one split that a measurement takes, for the
-    plan's time: 0 where only weights are read, None for one pass over each split.
+    plan's time: 0 where only weights are read, None for one pass over each split;
+    ``needs`` is what an architecture must show of its layers (``Architecture.inside``), "" for
+    nothing;
+    ``reads_step`` says that it reads what the last step changed (``Subject.before_step``).
     """
 
     measure: Callable[[Subject, Any], float | Mapping[str, float]]
@@ -38,12 +42,16 @@ class Probe:
     when: str = "curve"
     settings: type = NoSettings
     passes: float | None = None
+    needs: str = ""
+    reads_step: bool = False
 
     def __post_init__(self) -> None:
         if self.when not in TIMES:
             raise ValueError(f"when is {self.when!r}, expected {' or '.join(TIMES)}")
         if not self.unit:
             raise ValueError("unit is empty")
+        if self.needs and self.needs not in INSIDE:
+            raise ValueError(f"needs is {self.needs!r}, expected one of {', '.join(INSIDE)}")
         if self.passes is not None and not 0 <= self.passes < math.inf:
             raise ValueError(f"passes is {self.passes!r}, expected a number of at least 0")
 
