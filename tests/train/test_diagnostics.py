@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -126,7 +127,7 @@ def test_activation_scales_are_those_of_the_residual_stream(subject):
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_scores_are_those_of_the_models_attention(changes, causal):
     model = GPT(tiny_model(**changes))
-    attention = model.blocks[0].attention
+    attention: Any = model.get_submodule("blocks.0.attention")
     attention.causal = causal
     x = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0))
     weights = attention.scores(x, model.position_tables).softmax(dim=-1)
@@ -163,7 +164,7 @@ def test_units_that_are_never_active_are_counted(dataset, tmp_path, activation):
     subject = subject_of(begin(job(dataset, tmp_path, tiny_spec(model=model))))
     assert dead_units.measure(subject, dead_units.Settings()) == {"layers.0": 0, "layers.1": 0}
     with torch.no_grad():
-        subject.model.blocks[1].mlp.up.weight[:8] = 0.0
+        subject.model.get_parameter("blocks.1.mlp.up.weight")[:8] = 0.0
     shares = dead_units.measure(subject, dead_units.Settings())
     assert shares == {"layers.0": 0, "layers.1": 8 / 32}
 

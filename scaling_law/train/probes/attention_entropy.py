@@ -61,7 +61,7 @@ def entropies(scores: Tensor) -> tuple[list[float], list[float]]:
 
 PROBE = Probe(
     measure=measure,
-    unit="nats, share of the largest entropy",
+    unit="nats, or share of the most",
     passes=1,
     needs="attention",
     settings=Settings,
