@@ -241,6 +241,9 @@
     const of = (one) => byLayer ? one.layer : one.params;
     const known = colours(names);
     return {
+      // a loss is always drawn in logarithms, layers where they differ in their order
+      yLog: (values) => data.shown.metric === null
+        || byLayer && Math.min(...values) > 0 && Math.max(...values) >= 10 * Math.min(...values),
       colour: (one) => known.get(of(one)),
       legend: (drawn) => {
         const there = new Set(drawn.map(of));
@@ -268,7 +271,7 @@
       words: `${c.label} (${c.state}): ${valueWords(data, value)} at ${count(tokens)} tokens, ${power(6 * c.params * tokens)} FLOPs`,
     })));
     chart($("curves"), { lines, points, label: `${data.shown.label} of every run`, yWords: data.shown.label,
-      yLog: data.shown.metric === null,
+      yLog: groups.yLog(points.map((p) => p.y)),
       xTick: byFlops ? power : count, xWords: byFlops ? "training compute, 6 N D (FLOPs)" : "training tokens",
       empty: "No run has been evaluated yet.",
       legend: groups.legend(drawn) });
@@ -292,7 +295,7 @@
       frontier: frontier.map((f) => [f.flops, f.loss_nats]),
       band: banded.length ? [...banded.map((f) => [f.flops, f.low_nats]), ...banded.map((f) => [f.flops, f.high_nats]).reverse()] : null,
       label: `${data.shown.label} at the end of every run against compute${frontier.length ? ", and the law" : ""}`,
-      yWords: data.shown.label, yLog: data.shown.metric === null,
+      yWords: data.shown.label, yLog: groups.yLog(points.map((p) => p.y)),
       xTick: power, xWords: "training compute, 6 N D, matmul params (FLOPs)", empty: "No run has ended yet." });
   }
 

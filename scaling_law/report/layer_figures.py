@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,7 +26,7 @@ _COLUMNS = 2  # panels side by side where one run is shown
 _MOST_RUNS = 3  # runs side by side
 _MOST_NAMED = 8  # layers that a legend names
 _LOG_RANGE = 10.0  # highest over lowest, from where an axis is logarithmic
-_DASHES = ("--", ":", "-.")
+_DASHES: tuple[Literal["--", ":", "-."], ...] = ("--", ":", "-.")
 
 
 def layer_plots(evidence: Evidence) -> list[Plot]:
@@ -153,8 +154,7 @@ def _draw_run(
     entries = {}
     for (metric, name), dash in zip(measure.beside.items(), itertools.cycle(_DASHES), strict=False):
         axes.plot(*_line(points, metric), color=style.FAINT, linestyle=dash, linewidth=1.2)
-        entries[name] = Line2D([], [], color=style.FAINT, label=name)
-        entries[name].set_linestyle(dash)
+        entries[name] = Line2D([], [], color=style.FAINT, linestyle=dash, label=name)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     return entries
