@@ -49,7 +49,10 @@ def metric_plots(evidence: Evidence) -> list[Plot]:
 
 
 def metric_curves(evidence: Evidence) -> Figure | None:
-    """Each metric along training, a panel each; None without any curve."""
+    """Each metric along training, a panel each; None without any curve.
+
+    A metric that no run has at two steps, such as one that is measured at the end, has no panel.
+    """
     units = metric_units(evidence.records)
     groups = groups_of(evidence)
     lines: dict[str, list[tuple[RunRecord, list[int], list[float]]]] = {}
@@ -59,7 +62,11 @@ def metric_curves(evidence: Evidence) -> Figure | None:
             own = [point for point in points if math.isfinite(point.metrics.get(name, math.nan))]
             values = [point.metrics[name] for point in own]
             lines.setdefault(name, []).append((record, [point.tokens for point in own], values))
-    lines = {name: lines[name] for name in without_layers(lines)}
+    lines = {
+        name: lines[name]
+        for name in without_layers(lines)
+        if any(len(tokens) > 1 for _, tokens, _ in lines[name])
+    }
     if not lines:
         return None
     rows = -(-len(lines) // _COLUMNS)

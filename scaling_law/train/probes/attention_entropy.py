@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from scaling_law.spec.values import Number
+from scaling_law.spec.work import Measured, Work
 from scaling_law.train.probes import Probe
 
 if TYPE_CHECKING:
@@ -59,10 +60,17 @@ def entropies(scores: Tensor) -> tuple[list[float], list[float]]:
     return nats.mean(each).tolist(), (shares.sum(each) / counts.sum(each).clamp_min(1)).tolist()
 
 
+def work(measured: Measured, settings: Settings) -> Work:
+    """A part of ``val`` is read once."""
+    return Work(
+        read_tokens=min(settings.examples * measured.model.n_ctx, measured.split_tokens["val"])
+    )
+
+
 PROBE = Probe(
     measure=measure,
     unit="nats, or share of the most",
-    passes=1,
     needs="attention",
     settings=Settings,
+    work=work,
 )

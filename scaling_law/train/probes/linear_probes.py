@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from scaling_law.spec.values import Number
+from scaling_law.spec.work import Measured, Work
 from scaling_law.train.probes import Probe
 from scaling_law.train.probes._layers import stream_keys
 
@@ -104,10 +105,15 @@ def predicted(states: Tensor, answers: Tensor, new: Tensor, ridge: float) -> Ten
     return torch.take(classes, likeliest)
 
 
+def work(measured: Measured, settings: Settings) -> Work:
+    """A part of ``val`` is read once."""
+    return Work(read_tokens=min(settings.tokens, measured.split_tokens["val"]))
+
+
 PROBE = Probe(
     measure=measure,
     unit="share of tokens",
-    passes=1,
     needs="stream",
     settings=Settings,
+    work=work,
 )
