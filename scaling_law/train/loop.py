@@ -78,7 +78,7 @@ def _trained(job: Job, state: State) -> RunRecord | None:
     pace = Pace(state.step)
     while state.step < job.spec.total_steps:
         with state.clock():
-            keep_snapshot(state)
+            before_step(job, state)
             problem = apply_gradients(job, state, accumulate_gradients(job, state))
         if problem:
             if went_back(state, problem, job.run_dir, job.log):
@@ -92,6 +92,12 @@ def _trained(job: Job, state: State) -> RunRecord | None:
             stop(job, state)
             return None
     return finish(job, state)
+
+
+def before_step(job: Job, state: State) -> None:
+    """Copy what the next step changes, where it is read after it."""
+    keep_snapshot(state)
+    state.meter.keep_weights(state.step + 1 in evaluation_steps(job.spec))
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error
@@ -207,6 +213,8 @@ def save(job: Job, state: State) -> None:
         content["guard"] = state.guard.state_dict()
     if state.meter.failures:
         content["failures"] = dict(state.meter.failures)
+    if state.meter.before_step is not None:  # the end is not measured yet
+        content["before_step"] = state.meter.before_step
     state.writer.put(content, functools.partial(_write, job, state.step))
     state.saved_step = state.step
     state.last_saved = time.monotonic()

@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -35,8 +35,8 @@ class Module:
     its first weights; it touches no global generator. It gives outputs [B, T', V] from inputs
     [B, T]; the T' targets are the last positions. It may give the role and decay of its weights
     (``weights``, see ``weights_of``), the numbers that it reads ids as (``token_table``), remember
-    what it has read while it generates (``train.generate.OwnCache``), and move its positions
-    together (``train.probes.interpolated.HasPositions``);
+    what it has read while it generates (``train.generate.OwnCache``), move its positions together
+    (``train.probes.interpolated.HasPositions``), and show its layers (``Inside``);
     ``stack(modules)`` gives several modules of one model as one program; None where there is none;
     ``grow(state, small, large, seed)`` gives the state of a large model that computes what the
     small one of ``state`` does; None where the architecture cannot grow;
@@ -125,6 +125,27 @@ def weights_of(module: nn.Module) -> list[Weight]:
     ]
 
 
+@runtime_checkable
+class Inside(Protocol):
+    """A module that shows probes what its layers compute; ``Architecture.inside`` says what."""
+
+    def inside(self, inputs: Tensor, what: str) -> list[Tensor]:
+        """Return what each layer computes of a batch's inputs, the first layer first.
+
+        ``stream``: what the first layer reads, then what each layer adds up to, [B, T, M].
+        ``attention``: the scores that the softmax reads, [B, H, T, T], with -inf where a position
+        does not see another. ``units``: the activations of the hidden units, [B, ..., F].
+        """
+        ...
+
+
+def inside(module: nn.Module, inputs: Tensor, what: str) -> list[Tensor]:
+    """Return what ``Inside`` says. Raises ``ValueError`` for a module that does not show it."""
+    if not isinstance(module, Inside):
+        raise ValueError(f"{type(module).__name__} does not show its layers (inside)")
+    return module.inside(inputs, what)
+
+
 def token_table(module: nn.Module) -> Tensor:
     """Return the numbers that a module reads each id as, [V, ...].
 
@@ -137,12 +158,14 @@ def token_table(module: nn.Module) -> Tensor:
 
 
 __all__ = [
+    "Inside",
     "Module",
     "Role",
     "Weight",
     "build",
     "for_targets",
     "init_seed",
+    "inside",
     "module_of",
     "role_of",
     "token_table",

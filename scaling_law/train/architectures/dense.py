@@ -62,11 +62,21 @@ class Dense(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Numbers [B, ...] -> outputs [B, K], or logits [B, 1, K]."""
+        hidden = self._units(inputs)[-1]
+        return for_targets(self.output(hidden) * self._output_mult, self._logits)
+
+    def inside(self, inputs: Tensor, what: str) -> list[Tensor]:
+        """The activations of each hidden layer, [B, W], as its ``units``."""
+        return self._units(inputs)
+
+    def _units(self, inputs: Tensor) -> list[Tensor]:
         hidden = inputs.flatten(1).to(self.output.weight.dtype)
+        layers = []
         for layer in self.hidden:
             hidden = layer(hidden)
             hidden = hidden.relu() if self.activation == "relu" else hidden.tanh()
-        return for_targets(self.output(hidden) * self._output_mult, self._logits)
+            layers.append(hidden)
+        return layers
 
 
 MODULE = Module(build=lambda model, seed, gradient_checkpointing: Dense(model, seed))
