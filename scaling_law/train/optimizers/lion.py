@@ -1,7 +1,7 @@
 """Lion (Chen 2023, arXiv 2302.06675), by pytorch-optimizer: steps are signs of the momentum.
 
-All weights move by the learning rate; its authors take rates 3 to 10 times below AdamW's and as much
-more weight decay (section 5).
+All weights move by the learning rate; its authors take rates 3 to 10 times below AdamW's and as
+much more weight decay (section 5).
 """
 
 from __future__ import annotations
