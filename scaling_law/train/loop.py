@@ -27,7 +27,7 @@ from scaling_law.train.architectures import module_of
 from scaling_law.train.begin import Job, begin
 from scaling_law.train.evaluate import evaluate
 from scaling_law.train.measure import Measured
-from scaling_law.train.optim import set_lr
+from scaling_law.train.optim import evaluated, set_lr
 from scaling_law.train.provenance import describe, stopped_early
 from scaling_law.train.state import State, keep_snapshot, trained, went_back
 from scaling_law.train.tensors import Tensors
@@ -190,10 +190,12 @@ def finish(job: Job, state: State) -> RunRecord | None:
 def _keep_weights(job: Job, state: State) -> None:
     """Save the final weights with the tokenizer, whose cache may be gone when they are exported."""
     tokenizer = job.dataset.tokenizer
+    with evaluated(state.optimizer):
+        weights = {k: v.clone() for k, v in state.model.state_dict().items()}
     checkpoint.save_weights(
         job.run_dir,
         {
-            "model": {k: v.clone() for k, v in state.model.state_dict().items()},
+            "model": weights,
             **({"tokenizer": tokenizer.to_json()} if tokenizer is not None else {}),
         },
     )
@@ -356,9 +358,10 @@ def _micro_batches(job: Job, state: State, batch: Tensors) -> float:
 def measure(job: Job, state: State, *, final: bool) -> Measured | None:
     """Measure the run for its curve, or at its end; None there when the run must stop."""
     tokens = job.spec.eval.val_tokens if final else job.spec.eval.curve_tokens
-    return state.meter.measure(
-        state.step, tokens, at_once=state.micro_seqs, final=final, should_stop=job.should_stop
-    )
+    with evaluated(state.optimizer):
+        return state.meter.measure(
+            state.step, tokens, at_once=state.micro_seqs, final=final, should_stop=job.should_stop
+        )
 
 
 def _add_curve_point(job: Job, state: State, measured: Measured) -> None:

@@ -96,23 +96,33 @@ class Weight:
 
     ``parameter`` is the weight;
     ``decays`` says whether weight decay acts on it;
-    ``lr_mult`` is the factor of its parametrisation on the learning rate.
+    ``lr_mult`` is the factor of its parametrisation on the learning rate;
+    ``role`` is what it reads and makes (``train.parametrisations``).
     """
 
     parameter: nn.Parameter
     decays: bool
     lr_mult: float = 1.0
+    role: Role = "hidden"
+
+
+def role_of(parameter: Tensor, of_matrix: Role) -> Role:
+    """Return the role of a layer's weight: that of its matrix, or of a bias, which reads 1."""
+    return of_matrix if parameter.ndim > 1 else "input"
 
 
 def weights_of(module: nn.Module) -> list[Weight]:
     """Return a module's weights, as it describes them (``weights``).
 
-    In a module that does not describe them, matrices decay and vectors do not.
+    In a module that does not describe them, matrices are hidden and decay, and vectors do not.
     """
     describe: Callable[[], list[Weight]] | None = getattr(module, "weights", None)
     if describe is not None:
         return describe()
-    return [Weight(parameter=p, decays=p.ndim > 1) for p in module.parameters()]
+    return [
+        Weight(parameter=p, decays=p.ndim > 1, role=role_of(p, "hidden"))
+        for p in module.parameters()
+    ]
 
 
 @runtime_checkable
@@ -157,6 +167,7 @@ __all__ = [
     "init_seed",
     "inside",
     "module_of",
+    "role_of",
     "token_table",
     "weights_of",
 ]

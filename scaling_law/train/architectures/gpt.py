@@ -365,9 +365,11 @@ class GPT(nn.Module):
             Weight(
                 parameter=weight,
                 decays=weight.ndim > 1 and not _is_table(name),
-                lr_mult=self._multipliers.lr(self._role(name, weight)),
+                lr_mult=self._multipliers.lr(role),
+                role=role,
             )
             for name, weight in self.named_parameters()
+            for role in (self._role(name, weight),)
         ]
 
     def token_table(self) -> Tensor:

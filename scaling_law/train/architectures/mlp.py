@@ -54,6 +54,7 @@ class MLP(nn.Module):
                 parameter=cast(nn.Parameter, layer.weight),
                 decays=True,
                 lr_mult=self._multipliers.lr(role),
+                role=role,
             )
             for role, layer in self._layers()
         ]
