@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -257,12 +257,12 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, mlp: nn.Module) -> None:
         super().__init__()
         self.norm_attention = _norm(spec.norm, spec.d_model)
         self.attention = Attention(spec)
         self.norm_mlp = _norm(spec.norm, spec.d_model)
-        self.mlp = MLP(spec)
+        self.mlp = mlp
 
     def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
         """x [B, T, M] -> [B, T, M]."""
@@ -278,10 +278,17 @@ def _is_table(name: str) -> bool:
 
 
 class GPT(nn.Module):
-    """The decoder. ``seed`` alone decides the initial weights; no global RNG is touched."""
+    """The decoder. ``seed`` alone decides the initial weights; no global RNG is touched.
+
+    ``mlp`` makes the part of a block after its attention.
+    """
 
     def __init__(
-        self, spec: ModelSpec, seed: int = 0, gradient_checkpointing: bool = False
+        self,
+        spec: ModelSpec,
+        seed: int = 0,
+        gradient_checkpointing: bool = False,
+        mlp: Callable[[ModelSpec], nn.Module] = MLP,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -295,7 +302,7 @@ class GPT(nn.Module):
             self.position = (
                 nn.Embedding(spec.n_ctx, spec.d_model) if spec.position == "learned" else None
             )
-            self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.n_layer))
+            self.blocks = nn.ModuleList(Block(spec, mlp(spec)) for _ in range(spec.n_layer))
             self.norm = _norm(spec.norm, spec.d_model)
             self.head = nn.Linear(spec.d_model, spec.vocab_size, bias=False)
         self.to_empty(device="cpu")
