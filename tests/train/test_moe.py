@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -11,16 +12,22 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from scaling_law import parts
+from scaling_law.files.record import read_curve
 from scaling_law.parts import Reference
 from scaling_law.spec.architectures.moe import Settings, gpt_of
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.model import OtherModel
+from scaling_law.spec.resources import Resources
 from scaling_law.train.architectures import build
 from scaling_law.train.architectures.moe import Experts, imbalance
+from scaling_law.train.checkpoint import load_checkpoint
 from scaling_law.train.forward import Trainable
+from scaling_law.train.loop import train_run
 from scaling_law.train.tensors import Tensors
+from tests.fakes import tiny_spec
 from tests.train.test_generate import DRAWN, PROMPTS, closest, generate
+from tests.train.test_loop import job
 
 SHAPE = (("d_model", 32), ("n_head", 2), ("n_layer", 2))
 
@@ -98,6 +105,28 @@ def test_training_minimises_the_imbalance_and_does_not_record_it():
     assert loss.item() == pytest.approx(recorded.item(), rel=1e-5)
     assert trainable.extra_loss() == 0  # a measurement leaves none behind
     copy.deepcopy(module)
+
+
+def test_the_loop_minimises_the_imbalance_beside_the_loss(dataset, tmp_path):
+    shares, losses = [], []
+    for balance in (0.0, 10.0):
+        model = dataclasses.replace(mixture(balance=balance, n_expert=8), vocab_size=257)
+        this = job(
+            dataset,
+            tmp_path / str(balance),
+            tiny_spec(model=model, total_steps=60),
+            resources=Resources(keep_weights=True),
+        )
+        record = train_run(this)
+        assert record is not None
+        losses.append(read_curve(this.run_dir)[-1].train_loss_nats)
+        module = build(model).eval()
+        module.load_state_dict(load_checkpoint(this.run_dir.weights)["model"])
+        (first, *_) = (m for m in module.modules() if isinstance(m, Experts))
+        _, chosen = first.route(module.blocks[0].norm_mlp(module.embedding.weight))
+        shares.append(torch.bincount(chosen.flatten(), minlength=8).max().item() / 257)
+    assert shares[1] < shares[0]
+    assert max(losses) < 6  # a recorded imbalance would add 20
 
 
 def test_other_models_have_no_extra_loss():
