@@ -28,6 +28,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import left_out
 from scaling_law.experiment.multiplier import Cells, Versus, cells_of, loss_text, versus
 from scaling_law.experiment.seeds import mean_over
 from scaling_law.spec.architectures.moe import Settings as Mixture
@@ -86,9 +87,8 @@ def analyse(evidence: Evidence) -> Findings:
     arms = arms_of(cells)
     claims = (_mixtures(arms), _second_expert(cells, arms))
     compared = {one.arm for one in arms} | {one.base for one in arms}
-    others = len(evidence.ended) - sum(map(len, cells.values()))
+    notes = left_out(evidence, sum(map(len, cells.values())), "on a task or without a loss")
     alone = sorted({c.kind for c in cells if c.kind not in {one.kind for one in compared}})
-    notes = [f"runs left out, on a task or without a loss: {others}"] if others else []
     if alone and arms:
         notes.append(f"arms without a base on the same seeds and horizons: {', '.join(alone)}")
     return answer(

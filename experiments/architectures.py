@@ -30,6 +30,7 @@ from scaling_law.experiment.findings import (
     Published,
     Table,
 )
+from scaling_law.experiment.groups import left_out
 from scaling_law.experiment.multiplier import (
     Cells,
     Seen,
@@ -115,7 +116,7 @@ def analyse(evidence: Evidence) -> Findings:
         _trend(sizes, trend),
         _gains_less(cells, sizes),
     )
-    others = len(evidence.ended) - sum(map(len, cells.values()))
+    notes = left_out(evidence, sum(map(len, cells.values())), "on a task or without a loss")
     return answer(
         claims,
         lambda: _words(claims, sizes, trend),
@@ -123,7 +124,7 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_size_table(cells, sizes),),
         figures=(_size_figure(cells, sizes), _position_figure(cells, sizes)),
         literature=_literature(sizes),
-        notes=_notes(cells, sizes, others),
+        notes=[*notes, *_notes(cells, sizes)],
         units={"multiplier": "times the compute", "gain": "nats", "loss": "nats per token"},
     )
 
@@ -386,7 +387,7 @@ def _literature(sizes: Sequence[Sequence[Versus]]) -> tuple[Published, ...]:
     )
 
 
-def _notes(cells: Cells, sizes: Sequence[Sequence[Versus]], others: int) -> list[str]:
+def _notes(cells: Cells, sizes: Sequence[Sequence[Versus]]) -> list[str]:
     notes = []
     chosen = [cell for c in sizes for one in c for cell in (one.arm, one.base)]
     if better := better_rates(cells, chosen):
@@ -394,8 +395,6 @@ def _notes(cells: Cells, sizes: Sequence[Sequence[Versus]], others: int) -> list
             "another learning rate than the one with most seeds does better on the seeds that both"
             f" have: {'; '.join(better)}"
         )
-    if others:
-        notes.append(f"runs left out, on a task or without a loss: {others}")
     return notes
 
 

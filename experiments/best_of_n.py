@@ -41,6 +41,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import every, grouped, left_out
 from scaling_law.experiment.seeds import beyond_error, shares
 from scaling_law.experiment.trends import Trend, fit_power
 from scaling_law.spec.run import RunSpec
@@ -80,18 +81,15 @@ Groups = Mapping[int, Sequence[Drawn]]  # by steps of training
 
 def groups_of(evidence: Evidence) -> dict[int, list[Drawn]]:
     """What the runs do, by length of training."""
-    groups: dict[int, list[Drawn]] = {}
-    for run in evidence.ended:
-        if (one := drawn(run)) is not None and one.samples >= PREDICTED:
-            groups.setdefault(one.steps, []).append(one)
-    return dict(sorted(groups.items()))
+    ones = [one for run in evidence.ended if (one := drawn(run)) is not None]
+    return grouped((one.steps, one) for one in ones if one.samples >= PREDICTED)
 
 
 def analyse(evidence: Evidence) -> Findings:
     """Return what more answers gain: with the truth, by choosing, and per compute."""
     groups = groups_of(evidence)
     settings = evidence.settings if isinstance(evidence.settings, Settings) else Settings()
-    ones = [one for group in groups.values() for one in group]
+    ones = every(groups)
     learning = [one for one in ones if one.learning]
     claims = (
         _predicts(ones),
@@ -99,7 +97,6 @@ def analyse(evidence: Evidence) -> Findings:
         _own_choice(ones),
         _training(groups, settings.served),
     )
-    others = len(evidence.ended) - len(ones)
     return answer(
         claims,
         lambda: _words(claims, learning, settings.served),
@@ -111,7 +108,7 @@ def analyse(evidence: Evidence) -> Findings:
             _cost_drawn(groups, settings.served),
         ),
         literature=_literature(learning),
-        notes=(f"runs left out, without answers drawn: {others}",) if others else (),
+        notes=left_out(evidence, len(ones), "without answers drawn"),
     )
 
 

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
-from scaling_law.experiment.critical import Critical, fit_critical
+from scaling_law.experiment.critical import Critical, fit_critical, identified_share
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis, time_series
 from scaling_law.experiment.findings import (
@@ -35,7 +35,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.seeds import Time, first_time, median_time
+from scaling_law.experiment.seeds import Time, first_time, median_time, pooled_noise
 from scaling_law.experiment.sigmoid import Middle, Sigmoid, fit_sigmoid, middle_within
 from scaling_law.spec.architectures.mlp import Shape
 from scaling_law.spec.model import OtherModel
@@ -44,6 +44,12 @@ from scaling_law.spec.values import Number
 
 LEARNED = 0.9  # accuracy on validation from which on a run has learned the task
 ENDS = 2  # sizes of the first stage of a search: more are a grid
+# What a simulation looks for: the smallest of these designs that determines a small exponent
+SMALL = 0.25
+REACH = (1.04, 3.0)  # widths over the critical one
+NEAR = 1.25  # widths over the critical one, up to which seeds differ more than beyond
+DESIGNS = ((7, 3), (7, 6), (12, 6), (12, 12), (20, 12), (20, 24))  # widths, seeds of each
+SURE = 0.9  # share of the simulated sets of runs
 # The last stage's sizes, as multiples of the critical one.
 ABOVE = (1.0, 1.1, 1.2, 1.35, 1.6, 2.0, 3.0)
 
@@ -176,6 +182,11 @@ def _search(ones: Sequence[Seen]) -> Search | None:
     )
 
 
+def may_propose(config: Mapping[str, Any]) -> bool:
+    """Say whether a config's sizes are the ends of a range to search, not a grid."""
+    return all(len(entry["sizes"]) <= ENDS for entry in config["grid"])
+
+
 def propose(evidence: Evidence) -> Mapping[str, Any] | None:
     """Give the width to try next, then widths above the critical one, then nothing."""
     settings = evidence.settings
@@ -206,7 +217,7 @@ def analyse(evidence: Evidence) -> Findings:
         _located(search, within),
         _random(ones),
         _cheaper(search, within),
-        _exponent(ones),
+        _exponent(ones, search),
     )
     return answer(
         claims,
@@ -342,11 +353,52 @@ def _critical(ones: Sequence[Seen]) -> Critical | str:
     return fit
 
 
-def _exponent(ones: Sequence[Seen]) -> Claim:
+def _needed(ones: Sequence[Seen], search: Search | None) -> str:
+    """What runs would determine a critical exponent, by a simulation of the same analysis.
+
+    They scatter as the seeds of these runs do, near the critical width and beyond. "" where the
+    runs do not tell how they scatter, or where the critical width is.
+    """
+    if search is None or search.fault:
+        return ""
+    width, (low, high) = search.known.value, REACH
+    steps = {
+        place: [math.log(one.learned.step) for one in group if one.learned.step]
+        for place, group in _by_width(ones).items()
+        if place <= high * width
+    }
+    near, far = (
+        [group for place, group in steps.items() if group and (place <= NEAR * width) is close]
+        for close in (True, False)
+    )
+    if not all(any(len(group) > 1 for group in groups) for groups in (near, far)):
+        return ""
+    spread, beyond = (pooled_noise(groups).deviation for groups in (near, far))
+    shown = (
+        f"of exponent {SMALL:g} with the scatter of these seeds ({spread:.0%} in steps up to"
+        f" {NEAR:g} times that width, {beyond:.0%} beyond)"
+    )
+    for count, seeds in DESIGNS:
+        ratios = (low * (high / low) ** (place / (count - 1)) for place in range(count))
+        widths = sorted({float(round(width * one)) for one in ratios})
+        noise = {place: spread if place <= NEAR * width else beyond for place in widths}
+        share = identified_share(noise, threshold=width, exponent=SMALL, seeds=seeds)
+        words = (
+            f"{len(widths)} widths from {low:g} to {high:g} times the critical width with {seeds}"
+            f" seeds each determine it in {share:.0%} of the simulated sets of runs {shown}"
+        )
+        if share >= SURE:
+            return words
+    return f"even {words}"
+
+
+def _exponent(ones: Sequence[Seen], search: Search | None) -> Claim:
     def decide() -> Decision:
         fit = _critical(ones)
         if isinstance(fit, str):
-            need(False, fit, "it needs more sizes and seeds, closer to the critical width")
+            more = "it needs more sizes and seeds, closer to the critical width"
+            needed = _needed(ones, search)
+            need(False, fit, f"{more}: {needed}" if needed else more)
         assert isinstance(fit, Critical)
         return True, _critical_text(fit)
 
@@ -388,7 +440,8 @@ def _words(claims: Sequence[Claim], ones: Sequence[Seen], search: Search | None)
     fit = _critical(ones)
     if isinstance(fit, Critical):
         return f"{words}; above it the speed of learning has {_critical_text(fit)}."
-    return f"{words}; no critical exponent is identified."
+    why = next(one.because for one in claims if one.name == "critical_exponent")
+    return f"{words}; no critical exponent is identified: {why}."
 
 
 def _measures(ones: Sequence[Seen], search: Search | None) -> dict[str, float | None]:
@@ -561,6 +614,7 @@ EXPERIMENT = Experiment(
     },
     analyse=analyse,
     propose=propose,
+    may_propose=may_propose,
     settings=Settings,
     planted=Planted(
         outcome=_planted,

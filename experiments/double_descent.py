@@ -19,7 +19,7 @@ from statistics import median
 
 from scaling_law.data.tasks.teacher import Settings as Teacher
 from scaling_law.data.tasks.two_scales import Settings as TwoScales
-from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis, number
@@ -33,8 +33,8 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.humps import Hump, hump_of
 from scaling_law.experiment.seeds import range_text
-from scaling_law.files.record import CurvePoint
 from scaling_law.spec.architectures.random_features import Settings as Features
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import TaskSpec
@@ -92,35 +92,13 @@ class Family:
         return point.x if self.grows == "width" else 1 / point.x
 
 
-@dataclass(frozen=True)
-class Hump:
-    """A fall, a rise and a fall.
-
-    ``before`` and ``after`` are the lowest errors before and after the highest one, ``peak``, which
-    is at ``x``.
-    """
-
-    before: float
-    peak: float
-    after: float
-    x: float
-
-
 Curves = Mapping[Draw, Sequence[Point]]
 Families = Mapping[Family, Curves]
 
 
 def hump(points: Sequence[Point]) -> Hump | None:
-    """Return the highest error after the first rise, with the lowest on both sides.
-
-    None where the error never rises.
-    """
-    errors = [point.error for point in points]
-    rises = (i for i, (now, then) in enumerate(itertools.pairwise(errors)) if then > now)
-    if (start := next(rises, None)) is None:
-        return None
-    top = max(range(start, len(errors)), key=errors.__getitem__)
-    return Hump(min(errors[: top + 1]), errors[top], min(errors[top:]), points[top].x)
+    """The fall, rise and fall of the errors; None where they never rise."""
+    return hump_of([(point.x, point.error) for point in points])
 
 
 def families_of(evidence: Evidence) -> Families:
@@ -655,7 +633,7 @@ def _planted(spec: RunSpec) -> Outcome:
         curve = []
         for step in (1, 2, 4, 8, 16, 32, 64, 200, 800, spec.total_steps):
             error = 1 / step + high * math.exp(-(math.log(step / 32) ** 2)) + 0.1
-            curve.append(_planted_point(spec, step, error, 0.5 / step))
+            curve.append(planted_point(spec, step, {}, train=0.5 / step, val=error))
         return Outcome(val_loss_nats=error, curve=tuple(curve))
     params = count_params(spec.model).total
     ratio = params / (task.train_examples or spec.total_steps * spec.batch_tokens)
@@ -664,15 +642,8 @@ def _planted(spec: RunSpec) -> Outcome:
     if ratio < 1 and height:
         error += 0.1 * (1 - ratio)
     train = 0.4 * (1 - ratio) if ratio < 1 else 0.0
-    point = _planted_point(spec, spec.total_steps, error, train)
+    point = planted_point(spec, spec.total_steps, {}, train=train, val=error)
     return Outcome(val_loss_nats=error, curve=(point,))
-
-
-def _planted_point(spec: RunSpec, step: int, error: float, train: float) -> CurvePoint:
-    return CurvePoint(
-        step=step, tokens=step * spec.batch_tokens, train_loss_nats=train, val_loss_nats=error,
-        lr=spec.optim.lr, grad_norm=1.0, seconds=0.1 * step,
-    )  # fmt: skip
 
 
 EXPERIMENT = Experiment(

@@ -31,9 +31,9 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import every, grouped, left_out, task_settings
 from scaling_law.experiment.seeds import Time, beyond_error, first_time, median_time, range_text
 from scaling_law.experiment.sigmoid import Sigmoid, fit_sigmoid
-from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
 
@@ -76,12 +76,14 @@ class Point:
 class Seen:
     """What one run did.
 
-    ``run`` is the run; ``params`` is its size, in parameters; ``solved`` is when it solved the
-    task; ``points`` are its measurements by step.
+    ``run`` is the run; ``params`` is its size, in parameters; ``reverse`` says whether the last
+    digit comes first; ``solved`` is when it solved the task; ``points`` are its measurements by
+    step.
     """
 
     run: Run
     params: int
+    reverse: bool
     solved: Time
     points: tuple[Point, ...]
 
@@ -107,13 +109,12 @@ Group = Mapping[int, Sequence[Seen]]  # by size, in parameters
 
 def seen(run: Run) -> Seen | None:
     """What a run did; None for another task, or without the measurements."""
-    if not isinstance(run.spec.data, TaskSpec) or run.spec.data.source.name != "addition":
+    if (task := task_settings(run.spec, "addition", Task)) is None:
         return None
     solved = first_time(run, EXACT, SOLVED)
     if solved is None:
         return None
-    count = run.spec.data.source.settings_as(Task).digits + 1
-    keys = [f"answers.val.position-{position}" for position in range(1, count + 1)]
+    keys = [f"answers.val.position-{position}" for position in range(1, task.digits + 2)]
     points = tuple(
         Point(
             point.step,
@@ -125,26 +126,21 @@ def seen(run: Run) -> Seen | None:
         for point in run.curve
         if {EXACT, LOG_PROB, BRIER, *keys} <= set(point.metrics)
     )
-    return Seen(run, run.record.params_total, solved, points) if points else None
+    return Seen(run, run.record.params_total, task.reverse, solved, points) if points else None
 
 
 def groups_of(evidence: Evidence) -> dict[str, dict[int, list[Seen]]]:
     """What the runs did, by the order of the digits and by size."""
-    groups: dict[str, dict[int, list[Seen]]] = {order: {} for order in ORDERS.values()}
-    for run in evidence.ended:
-        if (one := seen(run)) is not None and isinstance(run.spec.data, TaskSpec):
-            order = ORDERS[run.spec.data.source.settings_as(Task).reverse]
-            groups[order].setdefault(one.params, []).append(one)
-    return {order: dict(sorted(sizes.items())) for order, sizes in groups.items()}
-
-
-def _all(group: Group) -> list[Seen]:
-    return [one for ones in group.values() for one in ones]
+    ones = [one for run in evidence.ended if (one := seen(run)) is not None]
+    return {
+        order: grouped((one.params, one) for one in ones if one.reverse is reverse)
+        for reverse, order in ORDERS.items()
+    }
 
 
 def _last_step(group: Group) -> int:
     """The steps that all runs were measured for."""
-    return min((one.solved.within for one in _all(group)), default=0)
+    return min((one.solved.within for one in every(group)), default=0)
 
 
 def _sigmoid(group: Group, step: int) -> Sigmoid | str:
@@ -156,8 +152,7 @@ def _sigmoid(group: Group, step: int) -> Sigmoid | str:
 def analyse(evidence: Evidence) -> Findings:
     """Return who solves the task, and what each measure shows of it."""
     groups = groups_of(evidence)
-    ones = [one for group in groups.values() for one in _all(group)]
-    others = len(evidence.ended) - len(ones)
+    ones = [one for group in groups.values() for one in every(group)]
     claims = (
         _product(ones),
         _power(ones),
@@ -172,7 +167,7 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(groups) if ones else None,),
         figures=(_by_measure(groups["reversed"]), _chance(groups), _curves(groups["reversed"])),
         literature=_literature(groups),
-        notes=(f"runs left out, of another task or without answers: {others}",) if others else (),
+        notes=left_out(evidence, len(ones), "of another task or without answers"),
         units={
             "solved": "share of seeds",
             "exact": "share of answers",
@@ -287,7 +282,7 @@ def _order(groups: Mapping[str, Group]) -> Claim:
         mine = {order: {size: groups[order][size] for size in sizes} for order in groups}
         step = min(map(_last_step, mine.values()))
         counts = {
-            order: (sum(one.solved_by(step) for one in _all(group)), len(_all(group)))
+            order: (sum(one.solved_by(step) for one in every(group)), len(every(group)))
             for order, group in mine.items()
         }
         (right, total), (other, rest) = counts["reversed"], counts["plain"]
@@ -326,7 +321,7 @@ def _words(claims: Sequence[Claim], groups: Mapping[str, Group]) -> str:
     standing = {one.name: one.established for one in claims}
     product = "is" if standing["product_of_digits"] else "is not"
     words = f"Exact match {product} the product of the digits' accuracies"
-    shares = [s for g in groups.values() for one in _all(g) if (s := one.before) is not None]
+    shares = [s for g in groups.values() for one in every(g) if (s := one.before) is not None]
     if shares:
         words += (
             f"; the digits' log-probability makes {range_text(shares)} of its rise before"
@@ -517,9 +512,9 @@ def _curves(group: Group) -> Figure | None:
 
 
 def _literature(groups: Mapping[str, Group]) -> tuple[Published, ...]:
-    ones = [one for group in groups.values() for one in _all(group)]
+    ones = [one for group in groups.values() for one in every(group)]
     shares = range_text(one.before for one in ones)
-    counts = {order: (_solved(_all(g)), len(_all(g))) for order, g in groups.items()}
+    counts = {order: (_solved(every(g)), len(every(g))) for order, g in groups.items()}
     (right, total), (other, rest) = counts["reversed"], counts["plain"]
     both = f"{right} of {total} runs reversed, {other} of {rest} plain" if total and rest else None
     random = [size for size, group in groups["reversed"].items() if 0 < _solved(group) < len(group)]
@@ -553,8 +548,9 @@ _SOLVES = {4: 0, 6: 1, 8: 3, 12: 4, 16: 5}
 
 def _planted(spec: RunSpec) -> Outcome:
     """Seeds below a number that grows with width solve it at step 600, and none in plain order."""
-    assert isinstance(spec.data, TaskSpec) and isinstance(spec.model, ModelSpec)
-    solves = spec.data.source.settings_as(Task).reverse and spec.seed < _SOLVES[spec.model.d_model]
+    task = task_settings(spec, "addition", Task)
+    assert task is not None and isinstance(spec.model, ModelSpec)
+    solves = task.reverse and spec.seed < _SOLVES[spec.model.d_model]
     curve = []
     for step in range(40, spec.total_steps + 1, 20):
         part = step / spec.total_steps if solves else min(step / spec.total_steps, 0.5)

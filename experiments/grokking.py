@@ -1,7 +1,7 @@
 """Grokking: a network first memorises its training set and generalises much later.
 
     slaw run grokking                 # an MLP on a + b mod 59, by weight decay, data, learning rate
-    slaw run grokking_transformer     # a one-layer transformer, at weight decay 1
+    slaw run grokking_transformer     # the same of a one-layer transformer, on a + b mod 31
     slaw report results/grokking      # steps to memorise and to generalise; two figures
 
 ``grokking_progress`` looks inside the network meanwhile.
@@ -9,14 +9,18 @@
 Power 2022 (arXiv 2201.02177) saw it in a transformer, Gromov 2023 (arXiv 2301.02679) in the
 two-layer MLP with quadratic activation that is trained here. A run has memorised once it predicts
 99% of its training pairs, and generalises once it predicts 95% of all others.
+
+A transformer predicts a held-out pair as soon as it has memorised the swapped one
+(``swapped_pairs``), so that its swapped pairs are held out together. The MLP does not.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
@@ -40,33 +44,51 @@ from scaling_law.experiment.seeds import (
     first_time,
     median_over,
     median_time,
+    metric_at,
     range_text,
     ratio,
     shares,
 )
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.run import RunSpec
+from scaling_law.spec.values import Number
 from scaling_law.units import count_of
 
 MEMORISED, GENERALISED = 0.99, 0.95
-# A run that has not generalised is near chance, which is 1 in 59, and not half way there.
+# A run that has not generalised is near chance, which is 1 in 59 or in 31, not half way there.
 NOT_GENERALISED = 0.2
 FALLEN = 0.5  # accuracy on validation below which a run that had generalised has fallen back
 LATE = 4.0  # times the steps to memorise, from which on generalising comes late
-# The setting whose values are varied, one at a time.
-DECAY, SHARE, RATE = 1.0, 0.4, 0.01
 AXES = {"decay": "weight decay", "share": "share of pairs trained on", "rate": "learning rate"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of the analysis: the values from which each axis alone is varied.
+
+    ``decay`` is the weight decay;
+    ``share`` is the share of pairs that is trained on;
+    ``rate`` is the learning rate.
+    """
+
+    decay: Annotated[float, Number("weight decay to vary from", above=0)] = 1.0
+    share: Annotated[float, Number("share of pairs to vary from", above=0, below=1)] = 0.4
+    rate: Annotated[float, Number("learning rate to vary from", above=0)] = 0.01
 
 
 @dataclass(frozen=True, order=True)
 class Setting:
     """What a group of seeds has in common.
 
-    ``model`` is the architecture; ``decay`` is the weight decay; ``share`` is the share of pairs
-    that is trained on; ``rate`` is the learning rate.
+    ``model`` is the architecture;
+    ``together`` says whether swapped pairs are in the same split;
+    ``decay`` is the weight decay;
+    ``share`` is the share of pairs that is trained on;
+    ``rate`` is the learning rate.
     """
 
     model: str
+    together: bool
     decay: float
     share: float
     rate: float
@@ -74,7 +96,8 @@ class Setting:
     @property
     def name(self) -> str:
         """The name in measures: ``mlp.wd1.share0.4.lr0.01``."""
-        return f"{self.model}.wd{self.decay:g}.share{self.share:g}.lr{self.rate:g}"
+        name = f"{self.model}.wd{self.decay:g}.share{self.share:g}.lr{self.rate:g}"
+        return f"{name}.together" if self.together else name
 
 
 @dataclass(frozen=True)
@@ -112,11 +135,52 @@ def setting_of(spec: RunSpec) -> Setting | None:
         return None
     task = spec.data.source.settings_as(Task)
     model = spec.model.architecture.name
-    return Setting(model, spec.optim.weight_decay, task.train_frac, spec.optim.lr)
+    decay, rate = spec.optim.weight_decay, spec.optim.lr
+    return Setting(model, task.swapped_together, decay, task.train_frac, rate)
 
 
 Runs = Mapping[Setting, Sequence[Run]]
-Group = Mapping[Setting, Sequence[Seen]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """What the runs of all settings did.
+
+    ``base`` is the setting from which each axis alone is varied;
+    ``seen`` is what the seeds of each setting did, settings in order.
+    """
+
+    base: Setting
+    seen: Mapping[Setting, Sequence[Seen]]
+
+    @property
+    def middle(self) -> Sequence[Seen]:
+        """The runs of the setting that is varied."""
+        return self.seen.get(self.base, ())
+
+    def along(self, axis: str) -> dict[float, Sequence[Seen]]:
+        """The runs by their value of an axis; all other values are those of the base.
+
+        Without weight decay nothing generalises: that value is no part of its axis.
+        """
+        return {
+            getattr(setting, axis): ones
+            for setting, ones in self.seen.items()
+            if replace(setting, **{axis: getattr(self.base, axis)}) == self.base
+            and setting.decay > 0
+        }
+
+
+def group_of(groups: Runs, settings: Settings) -> Group:
+    """What the runs did. The axes are those of one model and one way to hold pairs out.
+
+    They are the last by name; of the two ways, that which holds swapped pairs out together.
+    """
+    model, together = max(((s.model, s.together) for s in groups), default=("", False))
+    return Group(
+        Setting(model, together, settings.decay, settings.share, settings.rate),
+        {s: [one for run in runs if (one := seen(run))] for s, runs in groups.items()},
+    )
 
 
 def groups_of(evidence: Evidence) -> Runs:
@@ -139,7 +203,6 @@ def seen(run: Run) -> Seen | None:
         for name in ("accuracy.train", "accuracy.val")
     )
     points = [(p.step, p.metrics["accuracy.val"]) for p in run.curve if "accuracy.val" in p.metrics]
-    start = math.inf if memorised.step is None else memorised.step
     late = math.inf if generalised.step is None else generalised.step
     after = [accuracy for step, accuracy in points if step > late]
     return Seen(
@@ -147,7 +210,7 @@ def seen(run: Run) -> Seen | None:
         generalised=generalised,
         train=train,
         val=val,
-        on_memorising=next((accuracy for step, accuracy in points if step >= start), None),
+        on_memorising=metric_at(run, "accuracy.val", memorised),
         fallen=sum(accuracy < FALLEN for accuracy in after),
         lowest=min(after, default=None),
     )
@@ -156,18 +219,19 @@ def seen(run: Run) -> Seen | None:
 def analyse(evidence: Evidence) -> Findings:
     """Return the steps to memorise and to generalise of every setting, over seeds."""
     groups = groups_of(evidence)
-    runs = {s: [one for run in group if (one := seen(run))] for s, group in groups.items()}
+    settings = evidence.settings if isinstance(evidence.settings, Settings) else Settings()
+    runs = group_of(groups, settings)
     claims = (_late(runs), *_comparisons(runs, _planned(evidence)))
     others = len(evidence.ended) - sum(map(len, groups.values()))
     return answer(
         claims,
         lambda: _words(claims, runs),
         measures=_measures(runs),
-        tables=(_table(runs) if runs else None,),
+        tables=(_table(runs) if groups else None,),
         figures=(
-            (_times(runs), _accuracies(groups))
+            (_times(runs), _accuracies(groups, runs.base))
             if len(claims) > 1
-            else (_accuracies(groups), _times(runs))
+            else (_accuracies(groups, runs.base), _times(runs))
         ),
         literature=_literature(runs),
         notes=_notes(runs, compares=len(claims) > 1, others=others),
@@ -188,9 +252,12 @@ def _comparisons(runs: Group, planned: Mapping[str, set[object]]) -> tuple[Claim
     """The claims that compare settings, about the axes that the config or the runs have."""
 
     def has(axis: str, key: str) -> bool:
-        shared = {"decay": DECAY, "share": SHARE, "rate": RATE}[axis]
-        values = planned.get(key, set()) | {getattr(setting, axis) for setting in runs}
-        return bool(values - {shared})
+        values = planned.get(key, set()) | {
+            getattr(setting, axis)
+            for setting in runs.seen
+            if setting.together == runs.base.together
+        }
+        return bool(values - {getattr(runs.base, axis)})
 
     claims: list[Claim] = []
     decays = has("decay", "optim.weight_decay")
@@ -211,9 +278,9 @@ def _notes(runs: Group, *, compares: bool, others: int) -> list[str]:
     notes = []
     if not compares:
         notes.append("this config compares no settings")
-    mine = _base(runs)
+    mine = runs.middle
     before = [one.on_memorising for one in mine if one.on_memorising is not None]
-    if before and max(before) > NOT_GENERALISED:
+    if before and max(before) > NOT_GENERALISED and not runs.base.together:
         notes.append(
             f"on memorising a run predicts {shares(before)} of all other pairs: those whose swapped"
             " pair is among those of training"
@@ -230,31 +297,6 @@ def _notes(runs: Group, *, compares: bool, others: int) -> list[str]:
     if others:
         notes.append(f"runs left out, of another task or without accuracies: {others}")
     return notes
-
-
-def _model(settings: Iterable[Setting]) -> str:
-    """The model that the claims are about: the last by name, the MLP where there are several."""
-    return max((setting.model for setting in settings), default="")
-
-
-def _along(runs: Group, axis: str) -> dict[float, Sequence[Seen]]:
-    """The runs of one model by their value of an axis; the other values are those that are shared.
-
-    Without weight decay nothing generalises: that value is no part of its axis.
-    """
-    shared = {"decay": DECAY, "share": SHARE, "rate": RATE}
-    return {
-        getattr(setting, axis): group
-        for setting, group in sorted(runs.items())
-        if setting.model == _model(runs)
-        and all(getattr(setting, name) == x for name, x in shared.items() if name != axis)
-        and setting.decay > 0
-    }
-
-
-def _base(runs: Group) -> Sequence[Seen]:
-    """The runs of the setting whose values are varied."""
-    return _along(runs, "decay").get(DECAY, ())
 
 
 def _need_memorised(ones: Sequence[Seen]) -> None:
@@ -277,7 +319,7 @@ def _need_seeds(ones: Sequence[Seen], setting: str) -> None:
 
 
 def _late(runs: Group) -> Claim:
-    ones = _base(runs)
+    ones = runs.middle
 
     def decide() -> Decision:
         _need_seeds(ones, "of this setting")
@@ -294,14 +336,14 @@ def _late(runs: Group) -> Claim:
 
     return claim(
         "generalises_late",
-        f"with weight decay {DECAY:g} and {SHARE:.0%} of the pairs, every seed generalises after"
-        f" at least {LATE:g} times the steps it takes to memorise",
+        f"with weight decay {runs.base.decay:g} and {runs.base.share:.0%} of the pairs, every seed"
+        f" generalises after at least {LATE:g} times the steps it takes to memorise",
         decide,
     )
 
 
 def _needs_decay(runs: Group) -> Claim:
-    ones = runs.get(Setting(_model(runs), 0.0, SHARE, RATE), ())
+    ones = runs.seen.get(replace(runs.base, decay=0.0), ())
 
     def decide() -> Decision:
         _need_seeds(ones, "without weight decay")
@@ -319,7 +361,7 @@ def _needs_decay(runs: Group) -> Claim:
 
 def _falls(name: str, runs: Group, axis: str, more: str) -> Claim:
     """Whether the median steps to generalise fall along an axis."""
-    groups = _along(runs, axis)
+    groups = runs.along(axis)
 
     def decide() -> Decision:
         need(
@@ -347,7 +389,7 @@ def _law(runs: Group) -> PowerLaw | str:
     """Steps to generalise as a power of the weight decay, where every seed generalises."""
     every = {
         decay: [one.generalised.step for one in group if one.generalised.step is not None]
-        for decay, group in _along(runs, "decay").items()
+        for decay, group in runs.along("decay").items()
         if all(one.generalised.step is not None for one in group)
     }
     fit = fit_power_law(every)
@@ -357,7 +399,7 @@ def _law(runs: Group) -> PowerLaw | str:
 
 
 def _power(runs: Group) -> Claim:
-    groups = _along(runs, "decay")
+    groups = runs.along("decay")
 
     def decide() -> Decision:
         _need_memorised([one for group in groups.values() for one in group])
@@ -388,9 +430,9 @@ def _median(group: Sequence[Seen], what: str) -> Time:
 
 
 def _words(claims: Sequence[Claim], runs: Group) -> str:
-    mine = _base(runs)
+    mine = runs.middle
     words = (
-        f"With weight decay {DECAY:g} the network memorises its training set after"
+        f"With weight decay {runs.base.decay:g} the network memorises its training set after"
         f" {_median(mine, 'memorised').text} steps and first reaches"
         f" {GENERALISED:.0%} on all other pairs after {_median(mine, 'generalised').text}"
     )
@@ -404,7 +446,7 @@ def _words(claims: Sequence[Claim], runs: Group) -> str:
 
 def _measures(runs: Group) -> dict[str, float | None]:
     measures: dict[str, float | None] = {}
-    for setting, group in runs.items():
+    for setting, group in runs.seen.items():
         name = setting.name
         measures[f"memorise_steps.{name}"] = _median(group, "memorised").step
         measures[f"generalise_steps.{name}"] = _median(group, "generalised").step
@@ -426,12 +468,14 @@ def _table(runs: Group) -> Table:
         f" {GENERALISED:.0%} on all others (generalise), by setting: median over seeds, and each"
         " seed; as of the first measurement at that accuracy",
         head=(
-            "model", "weight decay", "share of pairs", "learning rate", "seeds", "memorise",
-            "generalise", "ratio", "each seed", "last accuracy on validation", "steps trained",
+            "model", "swapped pairs", "weight decay", "share of pairs", "learning rate", "seeds",
+            "memorise", "generalise", "ratio", "each seed", "last accuracy on validation",
+            "steps trained",
         ),
         rows=tuple(
             (
                 setting.model,
+                "together" if setting.together else "apart",
                 f"{setting.decay:g}",
                 f"{setting.share:g}",
                 f"{setting.rate:g}",
@@ -443,8 +487,9 @@ def _table(runs: Group) -> Table:
                 f"{median_over([one.val for one in group]):.3f}",
                 max(one.steps for one in group),
             )
-            for setting, group in runs.items()
+            for setting, group in runs.seen.items()
         ),
+        text_columns=2,
     )  # fmt: skip
 
 
@@ -452,31 +497,27 @@ def _step(time: Time) -> str:
     return "never" if time.step is None else time.text
 
 
-def _accuracies(groups: Runs) -> Figure | None:
+def _accuracies(groups: Runs, base: Setting) -> Figure | None:
     """Accuracy against steps at three weight decays: training dashed, validation solid."""
-    panels = []
-    mine = [s for s in groups if s == Setting(_model(groups), s.decay, SHARE, RATE)]
-    shown = {0.0, min((s.decay for s in mine if s.decay), default=DECAY), DECAY}
-    for setting in mine:
-        if setting.decay not in shown:
-            continue
-        group = groups[setting]
-        series = [
-            curve_series(label, run, f"accuracy.{split}", dashed=split == "train")
-            for run in group
-            for split, label in (
-                ("train", "training pairs"),
-                ("val", "all other pairs (validation)"),
-            )
-        ]
-        panels.append(
-            Panel(
-                title=f"weight decay {setting.decay:g}",
-                x=log_axis("steps"),
-                y=Axis(label="accuracy", low=-0.02, high=1.02),
-                series=tuple(series),
-            )
+    mine = [s for s in groups if replace(s, decay=base.decay) == base]
+    shown = {0.0, min((s.decay for s in mine if s.decay), default=base.decay), base.decay}
+    panels = [
+        Panel(
+            title=f"weight decay {setting.decay:g}",
+            x=log_axis("steps"),
+            y=Axis(label="accuracy", low=-0.02, high=1.02),
+            series=tuple(
+                curve_series(label, run, f"accuracy.{split}", dashed=split == "train")
+                for run in groups[setting]
+                for split, label in (
+                    ("train", "training pairs"),
+                    ("val", "all other pairs (validation)"),
+                )
+            ),
         )
+        for setting in mine
+        if setting.decay in shown
+    ]
     return figure(
         "grokking_accuracy",
         "Accuracy on the training pairs and on all others",
@@ -489,7 +530,7 @@ def _times(runs: Group) -> Figure | None:
     """Steps to memorise and to generalise along each axis."""
     panels = []
     for axis, label in AXES.items():
-        groups = _along(runs, axis)
+        groups = runs.along(axis)
         series = [
             time_series(
                 f"to {what}",
@@ -510,18 +551,19 @@ def _times(runs: Group) -> Figure | None:
     return figure(
         "grokking_time",
         "Steps to memorise the training pairs and to generalise to all others",
-        f"Each axis alone is varied from weight decay {DECAY:g}, {SHARE:.0%} of the pairs and"
-        f" learning rate {RATE:g}. Points: median over seeds; bars: the fastest and the slowest"
-        " seed that did. Hollow points with an arrow: half of the seeds or more had not by then.",
+        f"Each axis alone is varied from weight decay {runs.base.decay:g}, {runs.base.share:.0%} of"
+        f" the pairs and learning rate {runs.base.rate:g}. Points: median over seeds; bars: the"
+        " fastest and the slowest seed that did. Hollow points with an arrow: half of the seeds or"
+        " more had not by then.",
         panels,
     )
 
 
 def _literature(runs: Group) -> tuple[Published, ...]:
-    ones = [one for group in _along(runs, "share").values() for one in group]
+    ones = [one for group in runs.along("share").values() for one in group]
     measured = range_text(one.ratio for one in ones)
     law = _law(runs)
-    where = f", by seed and share of pairs ({_model(runs)}, weight decay {DECAY:g})"
+    where = f", by seed and share of pairs ({runs.base.model}, weight decay {runs.base.decay:g})"
     return (
         beside(
             "steps to generalise over steps to memorise",
@@ -540,7 +582,7 @@ def _literature(runs: Group) -> tuple[Published, ...]:
             "an MLP with quadratic activation groks modular addition",
             theirs="yes, even without weight decay (squared error, plain gradient descent)",
             ours="yes, with weight decay (cross-entropy, AdamW)"
-            if measured and _model(runs) == "mlp"
+            if measured and runs.base.model == "mlp"
             else None,
             source="Gromov 2023, arXiv 2301.02679",
         ),
@@ -563,8 +605,8 @@ def _planted(spec: RunSpec) -> Outcome:
         generalise = (
             _BASE
             * setting.decay**-0.75
-            * (setting.share / SHARE) ** -2.5
-            * (setting.rate / RATE) ** -0.6
+            * (setting.share / Settings.share) ** -2.5
+            * (setting.rate / Settings.rate) ** -0.6
         )
     late = 1 + 0.05 * spec.seed
     curve = []
@@ -586,6 +628,7 @@ EXPERIMENT = Experiment(
         "probe": ("accuracy", "weight_norm"),
     },
     analyse=analyse,
+    settings=Settings,
     planted=Planted(
         outcome=_planted,
         measures={

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
@@ -30,9 +31,9 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import left_out, task_settings
 from scaling_law.experiment.seeds import Time, first_time, median_over, range_text
 from scaling_law.files.record import CurvePoint
-from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of
 
@@ -90,7 +91,7 @@ class Seen:
 
 def seen(run: Run) -> Seen | None:
     """What a run did; None for another task, or without the measurements."""
-    if not isinstance(run.spec.data, TaskSpec) or run.spec.data.source.name != "modular_addition":
+    if task_settings(run.spec, "modular_addition", Task) is None:
         return None
     memorised, generalised = first_time(run, TRAIN, MEMORISED), first_time(run, VAL, GENERALISED)
     points = tuple(p for p in run.curve if {TRAIN, VAL, *MEASURES} <= set(p.metrics))
@@ -114,7 +115,6 @@ def analyse(evidence: Evidence) -> Findings:
     every = [one for run in evidence.ended if (one := seen(run)) is not None]
     decayed = [one for one in every if one.decay > 0]
     plain = [one for one in every if one.decay == 0]
-    others = len(evidence.ended) - len(every)
     claims = (
         _early(decayed),
         _begins(decayed, plain),
@@ -128,9 +128,7 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(every) if every else None,),
         figures=(_figure(decayed, plain),),
         literature=_literature(decayed),
-        notes=(f"runs left out, of another task or without the three probes: {others}",)
-        if others
-        else (),
+        notes=left_out(evidence, len(every), "of another task or without the three probes"),
     )
 
 

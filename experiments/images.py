@@ -30,6 +30,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import every, grouped, left_out, task_settings
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law_with_floor
 from scaling_law.experiment.seeds import mean_over, range_text
 from scaling_law.spec.counts import count_params
@@ -78,13 +79,11 @@ Errors = dict[float, list[float]]
 
 def setting_of(spec: RunSpec) -> Setting | None:
     """The setting that a run is one seed of; None for a run of another task or model."""
-    if not isinstance(spec.data, TaskSpec) or spec.data.source.name != "images":
+    task = task_settings(spec, "images", Task)
+    if task is None or spec.model.architecture.name not in NAMES:
         return None
-    if spec.model.architecture.name not in NAMES:
-        return None
-    examples = spec.data.source.settings_as(Task).train_examples
     params = count_params(spec.model).total
-    return Setting(spec.model.architecture.name, params, examples, spec.total_steps)
+    return Setting(spec.model.architecture.name, params, task.train_examples, spec.total_steps)
 
 
 def seen(run: Run) -> Seen | None:
@@ -99,12 +98,8 @@ def seen(run: Run) -> Seen | None:
 
 def groups_of(evidence: Evidence) -> Groups:
     """What the runs of each setting did, settings in order."""
-    groups: dict[Setting, list[Seen]] = {}
-    for run in evidence.ended:
-        setting = setting_of(run.spec)
-        if setting is not None and (one := seen(run)) is not None:
-            groups.setdefault(setting, []).append(one)
-    return dict(sorted(groups.items()))
+    pairs = ((setting_of(run.spec), seen(run)) for run in evidence.ended)
+    return grouped((setting, one) for setting, one in pairs if setting and one)
 
 
 def images_of(evidence: Evidence) -> tuple[str, ...]:
@@ -142,12 +137,11 @@ def analyse(evidence: Evidence) -> Findings:
         _larger(groups),
         _convolutions(groups),
     )
-    left_out = len(evidence.ended) - sum(map(len, groups.values()))
     notes = [f"the images are {' and '.join(images)}"] if groups else []
     if "synthetic" in images:
         notes += ["for Fashion-MNIST install Debian's package dataset-fashion-mnist; a new --out"]
-    if left_out:
-        notes += [f"runs left out, of another task or model or without accuracies: {left_out}"]
+    why = "of another task or model or without accuracies"
+    notes += left_out(evidence, len(every(groups)), why)
     return answer(
         claims,
         lambda: _words(claims, groups, laws, images),

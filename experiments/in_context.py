@@ -22,7 +22,6 @@ from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
 from scaling_law.experiment.findings import (
-    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -32,8 +31,8 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import every, grouped, left_out, need_sizes, task_settings
 from scaling_law.experiment.seeds import LEVEL, Mean, mean_over, pooled_noise, range_text
-from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
 
@@ -89,9 +88,8 @@ Group = Mapping[int, Sequence[Seen]]  # by size, in parameters
 
 def seen(run: Run) -> Seen | None:
     """What a run did; None for another task, or without the accuracies."""
-    if not isinstance(run.spec.data, TaskSpec) or run.spec.data.source.name != "shots":
+    if (task := task_settings(run.spec, "shots", Task)) is None:
         return None
-    task = run.spec.data.source.settings_as(Task)
     keys = [f"{PREFIX}{place}" for place in range(1, task.questions + 1)]
     if not set(keys) <= set(run.record.metrics):
         return None
@@ -99,19 +97,10 @@ def seen(run: Run) -> Seen | None:
     return Seen(run, run.record.params_total, task.numbers, accuracies)
 
 
-def groups_of(evidence: Evidence) -> dict[int, list[Seen]]:
-    """What the runs did, by size."""
-    groups: dict[int, list[Seen]] = {}
-    for run in evidence.ended:
-        if (one := seen(run)) is not None:
-            groups.setdefault(one.params, []).append(one)
-    return dict(sorted(groups.items()))
-
-
 def analyse(evidence: Evidence) -> Findings:
     """Return the accuracy by the number of shots and size, beside the best possible."""
-    groups = groups_of(evidence)
-    others = len(evidence.ended) - sum(map(len, groups.values()))
+    ones = [one for run in evidence.ended if (one := seen(run)) is not None]
+    groups = grouped((one.params, one) for one in ones)
     claims = (_uses(groups), _grows(groups), _same_without(groups), _reaches(groups))
     return answer(
         claims,
@@ -120,19 +109,7 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(groups) if groups else None,),
         figures=(_by_shots(groups), _in_training(groups)),
         literature=_literature(groups),
-        notes=(f"runs left out, of another task or without answers: {others}",) if others else (),
-    )
-
-
-def _need_sizes(groups: Group) -> None:
-    """The precondition of every claim: enough sizes, each with more than one seed."""
-    few = [f"{size:,}" for size, ones in groups.items() if len(ones) < 2]
-    need(
-        len(groups) >= 3 and not few,
-        f"one seed has finished at {', '.join(few)} parameters"
-        if few
-        else f"{len(groups)} sizes have finished",
-        "it needs 3 sizes with 2 seeds each: " + AGAIN,
+        notes=left_out(evidence, len(ones), "of another task or without answers"),
     )
 
 
@@ -144,7 +121,7 @@ def _gain(ones: Sequence[Seen]) -> Mean:
 
 def _uses(groups: Group) -> Claim:
     def decide() -> Decision:
-        _need_sizes(groups)
+        need_sizes(groups)
         gains = [one.gain for one in groups[max(groups)]]
         return min(gains) >= GAINS, f"{range_text(gains)} more, at {max(groups):,} parameters"
 
@@ -167,7 +144,7 @@ def _falls(ones: Sequence[Seen], others: Sequence[Seen]) -> bool:
 
 def _grows(groups: Group) -> Claim:
     def decide() -> Decision:
-        _need_sizes(groups)
+        need_sizes(groups)
         gains = [_gain(ones) for ones in groups.values()]
         listed = ", ".join(f"{mean.value:.2f}" for mean in gains)
         first, last = gains[0].interval, gains[-1].interval
@@ -190,7 +167,7 @@ def _grows(groups: Group) -> Claim:
 
 def _same_without(groups: Group) -> Claim:
     def decide() -> Decision:
-        _need_sizes(groups)
+        need_sizes(groups)
         zero = [fmean(one.accuracies[0] for one in ones) for ones in groups.values()]
         gains = [_gain(ones).value for ones in groups.values()]
         need(
@@ -211,7 +188,7 @@ def _same_without(groups: Group) -> Claim:
 
 def _reaches(groups: Group) -> Claim:
     def decide() -> Decision:
-        _need_sizes(groups)
+        need_sizes(groups)
         ones = groups[max(groups)]
         need(
             min(one.gain for one in ones) >= GAINS,
@@ -282,7 +259,7 @@ def _table(groups: Group) -> Table:
 
 def _by_shots(groups: Group) -> Figure | None:
     """Accuracy against shots, a line for each size, and the gain against size."""
-    ones = [one for group in groups.values() for one in group]
+    ones = every(groups)
     lines = [
         Series(
             label=f"{size:,} parameters",
@@ -368,8 +345,8 @@ _GAINS = {8: 0.05, 12: 0.2, 16: 0.6, 24: 0.95, 32: 1.0}
 
 def _planted(spec: RunSpec) -> Outcome:
     """Accuracies that gain a share of what is possible from each shot."""
-    assert isinstance(spec.model, ModelSpec) and isinstance(spec.data, TaskSpec)
-    task = spec.data.source.settings_as(Task)
+    task = task_settings(spec, "shots", Task)
+    assert isinstance(spec.model, ModelSpec) and task is not None
     share = _GAINS[spec.model.d_model] * (1 - 0.01 * spec.seed)
     zero = best(0, task.numbers)
     metrics = {

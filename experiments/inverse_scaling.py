@@ -23,7 +23,6 @@ from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
 from scaling_law.experiment.findings import (
-    AGAIN,
     Axis,
     Claim,
     Figure,
@@ -33,8 +32,8 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import grouped, left_out, need_sizes, task_settings
 from scaling_law.experiment.seeds import LEVEL, range_text
-from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
 
@@ -71,24 +70,15 @@ Group = Mapping[int, Sequence[Seen]]  # by size, in parameters
 
 def seen(run: Run) -> Seen | None:
     """What a run did; None for another task, or without the measurements."""
-    if not isinstance(run.spec.data, TaskSpec) or run.spec.data.source.name != "quotation":
+    if (task := task_settings(run.spec, "quotation", Task)) is None:
         return None
     if run.record.val_loss_nats is None or not set(METRICS) <= set(run.record.metrics):
         return None
-    chance = 1 / (run.spec.data.source.settings_as(Task).symbols - 1)
+    chance = 1 / (task.symbols - 1)
     altered, proverb, right, known = (run.record.metrics[name] for name in METRICS)
     course = tuple(point.metrics[LOSS] for point in run.curve if LOSS in point.metrics)
     params, val = run.record.params_total, run.record.val_loss_nats
     return Seen(run, params, chance, val, altered, proverb, right, known, course)
-
-
-def groups_of(evidence: Evidence) -> dict[int, list[Seen]]:
-    """What the runs did, by size."""
-    groups: dict[int, list[Seen]] = {}
-    for run in evidence.ended:
-        if (one := seen(run)) is not None:
-            groups.setdefault(one.params, []).append(one)
-    return dict(sorted(groups.items()))
 
 
 def _mean(ones: Sequence[Seen], what: str) -> float:
@@ -102,8 +92,8 @@ def _worst(groups: Group) -> int:
 
 def analyse(evidence: Evidence) -> Findings:
     """Return the loss on altered symbols by size, and whether it rises before it falls."""
-    groups = groups_of(evidence)
-    others = len(evidence.ended) - sum(map(len, groups.values()))
+    ones = [one for run in evidence.ended if (one := seen(run)) is not None]
+    groups = grouped((one.params, one) for one in ones)
     claims = (_rises_and_falls(groups), _better(groups), _trapped(groups), _in_training(groups))
     return answer(
         claims,
@@ -112,24 +102,7 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(groups) if groups else None,),
         figures=(_by_size(groups), _by_step(groups)),
         literature=_literature(groups),
-        notes=(f"runs left out, of another task or without its measurements: {others}",)
-        if others
-        else (),
-    )
-
-
-def _need_sizes(groups: Group) -> None:
-    """The precondition of every claim: enough sizes, with more than one seed each."""
-    need(
-        len(groups) >= 3,
-        f"{len(groups)} sizes have finished",
-        "it needs 3: " + AGAIN,
-    )
-    few = [f"{size:,}" for size, ones in groups.items() if len(ones) < 2]
-    need(
-        not few,
-        f"one seed has finished at {', '.join(few)} parameters",
-        "it needs 2 at each size: " + AGAIN,
+        notes=left_out(evidence, len(ones), "of another task or without its measurements"),
     )
 
 
@@ -149,7 +122,7 @@ def _difference(more: Sequence[Seen], less: Sequence[Seen], level: float) -> tup
 
 def _rises_and_falls(groups: Group) -> Claim:
     def decide() -> Decision:
-        _need_sizes(groups)
+        need_sizes(groups)
         losses = [_mean(ones, "val") for ones in groups.values()]
         need(
             losses[-1] < losses[0],
@@ -182,7 +155,7 @@ def _rises_and_falls(groups: Group) -> Claim:
 
 def _better(groups: Group) -> Claim:
     def decide() -> Decision:
-        _need_sizes(groups)
+        need_sizes(groups)
         losses = [_mean(ones, "val") for ones in groups.values()]
         falls = all(later < earlier for earlier, later in itertools.pairwise(losses))
         return falls, "nats: " + ", ".join(f"{loss:.3g}" for loss in losses)
@@ -196,7 +169,7 @@ def _better(groups: Group) -> Claim:
 
 def _trapped(groups: Group) -> Claim:
     def decide() -> Decision:
-        _need_sizes(groups)
+        need_sizes(groups)
         worst = groups[_worst(groups)]
         known = min(one.known for one in worst)
         need(
@@ -222,7 +195,7 @@ def _trapped(groups: Group) -> Claim:
 
 def _in_training(groups: Group) -> Claim:
     def decide() -> Decision:
-        _need_sizes(groups)
+        need_sizes(groups)
         size = max(groups)
         courses = [one.course for one in groups[size]]
         need(

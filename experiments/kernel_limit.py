@@ -21,6 +21,7 @@ from scaling_law.experiment.answer import Decision, PreconditionError, answer, b
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
 from scaling_law.experiment.findings import AGAIN, Claim, Figure, Findings, Panel, Published, Table
+from scaling_law.experiment.groups import every, grouped, left_out
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.spec.architectures.dense import Shape
 from scaling_law.spec.run import RunSpec
@@ -62,11 +63,11 @@ Values = Mapping[float, Sequence[float]]
 
 def runs_by_width(evidence: Evidence) -> dict[float, list[Run]]:
     """The runs that measured the kernel, by width, in order."""
-    groups: dict[float, list[Run]] = {}
-    for run in evidence.ended:
-        if run.spec.model.architecture.name == "dense" and QUANTITIES[0].metric in _metrics(run):
-            groups.setdefault(float(_width(run.spec)), []).append(run)
-    return dict(sorted(groups.items()))
+    return grouped(
+        (float(_width(run.spec)), run)
+        for run in evidence.ended
+        if run.spec.model.architecture.name == "dense" and QUANTITIES[0].metric in _metrics(run)
+    )
 
 
 def _metrics(run: Run) -> Mapping[str, float]:
@@ -91,7 +92,6 @@ def analyse(evidence: Evidence) -> Findings:
     groups = runs_by_width(evidence)
     laws = {one: fit_power_law(values_of(groups, one)) for one in QUANTITIES}
     claims = tuple(_as_theory(groups, one, laws[one]) for one in QUANTITIES)
-    left_out = len(evidence.ended) - sum(map(len, groups.values()))
     return answer(
         claims,
         lambda: _words(claims, laws),
@@ -102,7 +102,7 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(groups, laws),),
         figures=(_figure(groups, laws),),
         literature=_literature(laws),
-        notes=(f"runs left out, without the probe tangent_kernel: {left_out}",) if left_out else (),
+        notes=left_out(evidence, len(every(groups)), "without the probe tangent_kernel"),
     )
 
 

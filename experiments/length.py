@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 
 from scaling_law.data.tasks.copy import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted
@@ -29,6 +28,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import every, grouped, higher, left_out, task_settings
 from scaling_law.experiment.lengths import (
     COLUMNS,
     EXACT,
@@ -40,12 +40,12 @@ from scaling_law.experiment.lengths import (
     measures_of,
     need_able,
     ratio_series,
+    ratios_of,
     rows_of,
     scored,
 )
 from scaling_law.experiment.seeds import shares
 from scaling_law.experiment.trends import Fit, Trend, fit_logistic, fit_power, held_out
-from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
 
@@ -58,17 +58,13 @@ Groups = Mapping[str, Sequence[Scored]]  # by position encoding
 
 
 def task_of(spec: RunSpec) -> Task | None:
-    """The settings of copying; None for a run of another task or model."""
-    if not isinstance(spec.data, TaskSpec) or spec.data.source.name != "copy":
-        return None
-    if not isinstance(spec.model, ModelSpec):
-        return None
-    return spec.data.source.settings_as(Task)
+    """The settings of copying by a transformer; None for a run of another task or model."""
+    return task_settings(spec, "copy", Task) if isinstance(spec.model, ModelSpec) else None
 
 
 def groups_of(evidence: Evidence) -> dict[str, list[Scored]]:
     """What the runs do, by position encoding."""
-    groups: dict[str, list[Scored]] = {}
+    pairs = []
     for run in evidence.ended:
         if (task := task_of(run.spec)) is None or (one := scored(run, task.length)) is None:
             continue
@@ -76,8 +72,8 @@ def groups_of(evidence: Evidence) -> dict[str, list[Scored]]:
         position = run.spec.model.position
         if position == "none":  # nothing to interpolate
             one = dataclasses.replace(one, moved={})
-        groups.setdefault(position, []).append(one)
-    return dict(sorted(groups.items()))
+        pairs.append((position, one))
+    return grouped(pairs)
 
 
 def analyse(evidence: Evidence) -> Findings:
@@ -91,7 +87,7 @@ def analyse(evidence: Evidence) -> Findings:
         _interpolated(groups, "learned"),
         _law(groups),
     )
-    others = len(evidence.ended) - sum(map(len, groups.values()))
+    unused = left_out(evidence, len(every(groups)), "of another task or without answers")
     return answer(
         claims,
         lambda: _words(claims, groups),
@@ -99,7 +95,7 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(groups), _law_table(groups)) if groups else (),
         figures=(_by_position(groups), _laws_drawn(groups)),
         literature=_literature(groups),
-        notes=_notes(groups, others),
+        notes=_notes(groups) + unused,
     )
 
 
@@ -152,19 +148,14 @@ def _learned_drops(groups: Groups) -> Claim:
 def _order(groups: Groups) -> Claim:
     def decide() -> Decision:
         ours, theirs = (
-            [
-                fmean(one.exact[n] for n in one.longer)
-                for one in need_able(groups.get(position, ()), f"with {name}")
-            ]
+            [one.beyond for one in need_able(groups.get(position, ()), f"with {name}")]
             for position, name in (("alibi", "ALiBi"), ("rotary", "rotary positions"))
         )
         words = (
             f"{shares(ours)} after {_steps_text(groups['alibi'])} steps against {shares(theirs)}"
             f" after {_steps_text(groups['rotary'])}, the mean over all longer lengths"
         )
-        apart = min(ours) > max(theirs) or max(ours) < min(theirs)
-        need(apart, f"{words}: the seeds overlap", "it needs more seeds")
-        return min(ours) > max(theirs), words
+        return higher(ours, theirs, words), words
 
     return claim(
         "alibi_goes_further",
@@ -266,9 +257,7 @@ def _measures(groups: Groups) -> dict[str, float | None]:
 
 
 def _table(groups: Groups) -> Table:
-    ratios = sorted(
-        {n / one.trained for ones in groups.values() for one in ones for n in one.exact}
-    )
+    ratios = ratios_of(every(groups))
     rows = [
         row
         for position, ones in groups.items()
@@ -388,21 +377,19 @@ def _literature(groups: Groups) -> tuple[Published, ...]:
     )
 
 
-def _notes(groups: Groups, others: int) -> list[str]:
+def _notes(groups: Groups) -> list[str]:
     notes = []
     if "learned" in groups:
         notes.append(
             "learned positions beyond the trained length have their initial random vectors;"
             " interpolated ones lie between trained vectors"
         )
-    if len({one.steps for ones in groups.values() for one in ones}) > 1:
+    if len({one.steps for one in every(groups)}) > 1:
         listed = ", ".join(f"{_NAMES[p]} {_steps_text(ones)}" for p, ones in groups.items())
         notes.append(
             f"the encodings are not trained equally long (steps: {listed}), so that a difference"
             " between them may be one of training"
         )
-    if others:
-        notes.append(f"runs left out, of another task or without answers: {others}")
     return notes
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from scaling_law.data.tasks.copy import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
@@ -29,6 +28,7 @@ from scaling_law.experiment.findings import (
     Published,
     Table,
 )
+from scaling_law.experiment.groups import every, grouped, higher, left_out, task_settings
 from scaling_law.experiment.lengths import (
     COLUMNS,
     EXACT,
@@ -40,11 +40,11 @@ from scaling_law.experiment.lengths import (
     measures_of,
     need_able,
     ratio_series,
+    ratios_of,
     rows_of,
     scored,
 )
 from scaling_law.experiment.seeds import Time, first_time, median_time, shares
-from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
 
@@ -90,25 +90,22 @@ Groups = Mapping[Setting, Sequence[Seen]]
 
 
 def task_of(spec: RunSpec) -> Task | None:
-    """The settings of copying with rotary positions; None for any other run."""
-    if not isinstance(spec.data, TaskSpec) or spec.data.source.name != "copy":
-        return None
-    if not isinstance(spec.model, ModelSpec) or spec.model.position != "rotary":
-        return None
-    return spec.data.source.settings_as(Task)
+    """The settings of copying by a transformer; None for a run of another task or model."""
+    return task_settings(spec, "copy", Task) if isinstance(spec.model, ModelSpec) else None
 
 
 def groups_of(evidence: Evidence) -> dict[Setting, list[Seen]]:
-    """What the runs of each setting do, settings in order."""
-    groups: dict[Setting, list[Seen]] = {}
+    """What the runs with rotary positions do, by setting."""
+    pairs = []
     for run in evidence.ended:
         if (task := task_of(run.spec)) is None or (one := scored(run, task.length)) is None:
             continue
-        if (time := first_time(run, "answers.val.exact", LEARNED)) is None:
-            continue
-        setting = Setting(task.length, task.reverse, task.ramp is not None)
-        groups.setdefault(setting, []).append(Seen(run, one, time))
-    return dict(sorted(groups.items()))
+        assert isinstance(run.spec.model, ModelSpec)
+        time = first_time(run, "answers.val.exact", LEARNED)
+        if run.spec.model.position == "rotary" and time is not None:
+            setting = Setting(task.length, task.reverse, task.ramp is not None)
+            pairs.append((setting, Seen(run, one, time)))
+    return grouped(pairs)
 
 
 def _of(groups: Groups, setting: Setting) -> list[Scored]:
@@ -124,7 +121,7 @@ def analyse(evidence: Evidence) -> Findings:
     """Return what is left beyond the trained length, by what was trained on."""
     groups = groups_of(evidence)
     claims = (_ratio(groups), _rises(groups), _sooner(groups), _reverse(groups))
-    others = len(evidence.ended) - sum(map(len, groups.values()))
+    unused = left_out(evidence, len(every(groups)), "of another task or without answers")
     return answer(
         claims,
         lambda: _words(claims),
@@ -132,7 +129,7 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(groups),) if groups else (),
         figures=(_beyond_drawn(groups), _curves(groups)),
         literature=_literature(groups),
-        notes=_notes(groups, others),
+        notes=_notes(groups) + unused,
     )
 
 
@@ -183,14 +180,9 @@ def _further(name: str, says: str, groups: Groups, way: str) -> Claim:
     """Whether a way of training copies more beyond the trained length than plain copying."""
 
     def decide() -> Decision:
-        ours, theirs = (
-            [fmean(one.scored.exact[n] for n in one.scored.longer) for one in ones]
-            for ones in _against(groups, way)
-        )
+        ours, theirs = ([one.scored.beyond for one in ones] for ones in _against(groups, way))
         words = f"{shares(ours)} against {shares(theirs)}, the mean over all longer lengths"
-        apart = min(ours) > max(theirs) or max(ours) < min(theirs)
-        need(apart, f"{words}: the seeds overlap", "it needs more seeds")
-        return min(ours) > max(theirs), words
+        return higher(ours, theirs, words), words
 
     return claim(name, says, decide)
 
@@ -212,9 +204,7 @@ def _sooner(groups: Groups) -> Claim:
             for ones in _against(groups, "rises")
         )
         words = f"{_steps(ours)} steps against {_steps(theirs)}"
-        apart = max(ours) < min(theirs) or min(ours) > max(theirs)
-        need(apart, f"{words}: the seeds overlap", "it needs more seeds")
-        return max(ours) < min(theirs), words
+        return higher(theirs, ours, words), words
 
     return claim(
         "rising_lengths_learn_sooner",
@@ -279,14 +269,7 @@ def _measures(groups: Groups) -> dict[str, float | None]:
 
 
 def _table(groups: Groups) -> Table:
-    ratios = sorted(
-        {
-            length / one.scored.trained
-            for ones in groups.values()
-            for one in ones
-            for length in one.scored.exact
-        }
-    )
+    ratios = ratios_of(one.scored for one in every(groups))
     rows = [
         (*row, _median(ones).text)
         for setting, ones in groups.items()
@@ -367,15 +350,13 @@ def _literature(groups: Groups) -> tuple[Published, ...]:
     )
 
 
-def _notes(groups: Groups, others: int) -> list[str]:
+def _notes(groups: Groups) -> list[str]:
     notes = []
     if any(setting.rises for setting in groups):
         notes.append(
             "where lengths rise, the longest training sequences are seen only towards the end of"
             " the rise, and so for fewer steps"
         )
-    if others:
-        notes.append(f"runs left out, of another task or without answers: {others}")
     return notes
 
 

@@ -33,6 +33,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import grouped, left_out
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import mean_over, range_text
 from scaling_law.spec.counts import count_params
@@ -116,12 +117,12 @@ def values_of(errors: Errors, family: Family) -> dict[float, list[float]]:
 
 def dimensions_of(evidence: Evidence) -> dict[int, list[float]]:
     """TwoNN's estimates by true dimension, of the networks' inputs."""
-    estimates: dict[int, list[float]] = {}
-    for run in evidence.ended:
-        place, value = place_of(run.spec), run.record.metrics.get(PROBE)
-        if place is not None and place[0].kind == NETWORK and value is not None:
-            estimates.setdefault(place[0].dimension, []).append(value)
-    return dict(sorted(estimates.items()))
+    read = ((place_of(run.spec), run.record.metrics.get(PROBE)) for run in evidence.ended)
+    return grouped(
+        (place[0].dimension, value)
+        for place, value in read
+        if place is not None and place[0].kind == NETWORK and value is not None
+    )
 
 
 Laws = Mapping[Family, PowerLaw | str]
@@ -138,7 +139,7 @@ def analyse(evidence: Evidence) -> Findings:
         _classical(errors, laws, BOXES, "boxes_as_known", "means over M boxes falls as M^(-2/d)"),
         _classical(errors, laws, MEAN, "mean_as_known", "a mean of n numbers falls as 1/n"),
     )
-    left_out = sum(place_of(run.spec) is None for run in evidence.ended)
+    used = sum(place_of(run.spec) is not None for run in evidence.ended)
     return answer(
         claims,
         lambda: _words(claims, laws),
@@ -146,7 +147,7 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(errors, laws, estimates),),
         figures=(_error_figure(errors, laws), _exponent_figure(laws)),
         literature=_literature(laws, estimates),
-        notes=(f"runs left out, of another task or model: {left_out}",) if left_out else (),
+        notes=left_out(evidence, used, "of another task or model"),
     )
 
 

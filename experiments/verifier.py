@@ -3,6 +3,8 @@
     slaw run verifier                 # 3-digit sums; outcome labels and labels for each step
     slaw report results/verifier      # how well each judges, and how often its best of n is right
 
+All claims are about runs that are learning: some of their answers are right and some are wrong. The
+config's seeds and steps are chosen for that.
 A small network reads the model's state before each token of an answer, and the token. It learns
 from answers that the model drew to training questions: from whether an answer is right (Cobbe 2021,
 arXiv 2110.14168), or from where it goes wrong (Lightman 2023, arXiv 2305.20050). It then chooses
@@ -30,6 +32,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import left_out
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of
 
@@ -42,7 +45,6 @@ def analyse(evidence: Evidence) -> Findings:
     ones = [one for run in evidence.ended if (one := drawn(run)) is not None and _counts(one)]
     learning = [one for one in ones if one.learning]
     claims = (_beats(ones), _more_labels(ones), _steps_judge(ones), _few_labels(ones))
-    others = len(evidence.ended) - len(ones)
     return answer(
         claims,
         lambda: _words(claims, learning),
@@ -50,7 +52,10 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(learning),) if learning else (),
         figures=(_drawn(learning),),
         literature=_literature(learning),
-        notes=_notes(len(ones) - len(learning), others),
+        notes=[
+            *_settled(len(ones) - len(learning)),
+            *left_out(evidence, len(ones), "without verifiers"),
+        ],
     )
 
 
@@ -180,9 +185,9 @@ def _words(claims: Sequence[Claim], learning: Sequence[Drawn]) -> str:
     }
     listed = " and ".join(f"{share:.2f} from {labels:,}" for labels, share in best.items())
     words = (
-        f"The best of {CHOSEN_OF} answers by a verifier with labels for each step is right for"
-        f" a share of {listed} labelled answers, the one that the model itself finds likeliest for"
-        f" {own:.2f}"
+        f"In runs that are learning the best of {CHOSEN_OF} answers by a verifier with labels for"
+        f" each step is right for a share of {listed} labelled answers, the one that the model"
+        f" itself finds likeliest for {own:.2f}"
     )
     standing = {one.name: one.established for one in claims}
     if (better := standing["step_labels_judge_better"]) is not None:
@@ -304,13 +309,8 @@ def _literature(learning: Sequence[Drawn]) -> tuple[Published, ...]:
     )
 
 
-def _notes(settled: int, others: int) -> list[str]:
-    notes = []
-    if settled:
-        notes.append(f"runs left out, with next to all or no answers right: {settled}")
-    if others:
-        notes.append(f"runs left out, without verifiers: {others}")
-    return notes
+def _settled(count: int) -> list[str]:
+    return [f"runs left out, with next to all or no answers right: {count}"] if count else []
 
 
 def _planted(spec: RunSpec) -> Outcome:

@@ -46,7 +46,7 @@ def _block(entry: Listed) -> str:
     seconds = entry.seconds
     cost = entry.why_no_cost if seconds is None else f"about {format_seconds(seconds)}"
     runs = f"{entry.runs} runs, " if entry.runs is not None else ""
-    stages = ", then further stages" if entry.stages else ""
+    stages = ", then further stages" if entry.further else ""
     lines = [entry.name, f"  {entry.question}", f"  {runs}{cost}{stages}"]
     if entry.reproduces:
         lines.append(f"  reproduces {entry.reproduces}")

@@ -30,6 +30,7 @@ from scaling_law.cli import (
     report,
     run,
     sample,
+    tune,
 )
 from scaling_law.cli.options import Commands, Parser, add_loudness_options
 from scaling_law.console import (
@@ -54,6 +55,7 @@ _COMMANDS = (
     sample,
     export,
     data,
+    tune,
     parts,
     experiments,
 )  # in the order of --help

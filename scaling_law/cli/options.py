@@ -195,14 +195,31 @@ def refuse_no_config(options: argparse.Namespace) -> None:
 def config_of(options: argparse.Namespace) -> str:
     """Return the YAML file or the shipped config that the command names, by default quick.
 
-    Raises ``ConfigError`` for both.
+    Raises ``ConfigError`` for both, and for a mode that there is not.
     """
     if options.config is not None and options.mode is not None:
         raise ConfigError(
             f"{options.config} and --mode {options.mode}: expected one of them, a file of your own"
             " or a shipped config"
         )
+    if options.mode is not None and options.mode not in MODES:
+        raise ConfigError(_no_mode(options.mode))
     return str(options.config or options.mode or DEFAULT_MODE)
+
+
+def _no_mode(name: str) -> str:
+    """Say what modes there are, and how an experiment runs."""
+    from scaling_law.parts import shipped_files
+
+    experiments = [path.stem for path in shipped_files("experiments", "*.yaml")]
+    modes = ", ".join(MODES)
+    if name in experiments:
+        return f"--mode {name}: an experiment, and the modes are {modes}; try: slaw run {name}"
+    hint = did_you_mean(name, [*MODES, *experiments])
+    return (
+        f"--mode {quoted(name)}: expected one of {modes}{hint}; slaw run NAME takes a file, or one"
+        f" of the experiments {', '.join(experiments)}"
+    )
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

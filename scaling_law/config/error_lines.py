@@ -37,6 +37,8 @@ def error_line(document: YamlDocument, error: Mapping[str, Any], known: Known) -
     else:
         mark = document.mark(path)
         said = _said(error, location, known)
+        if error["type"] == "unexpected_keyword_argument" and (place := document.elsewhere(path)):
+            said = f"unknown key{place}"
     return line_number(mark), f"{mark}: {said}"
 
 

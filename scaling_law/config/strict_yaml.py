@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from scaling_law.errors import ConfigError, described, quoted
+from scaling_law.errors import ConfigError, described, listed, quoted
 
 MAX_BYTES = 100_000  # fifty times a config; PyYAML reads 100 kB in half a second
 MAX_DEPTH = 20
@@ -61,6 +61,11 @@ class YamlDocument:
                 return Mark(nearest.place, dotted((nearest.key, *path[length:])))
         return Mark("", dotted(path))
 
+    def elsewhere(self, path: Path_) -> str:
+        """``; the config has data.digits``: where else keys of this name are written; "" if not."""
+        others = [p for p in self.marks if p and p[-1] == path[-1] and p != path]
+        return f"; the config has {listed([dotted(p) for p in others])}" if others else ""
+
     def copied(self) -> YamlDocument:
         """A copy that shares nothing with this document."""
         return YamlDocument(deep_copy(self.data), dict(self.marks))
@@ -89,7 +94,8 @@ class YamlDocument:
                     )
                 index = int(key)
             elif not isinstance(target, dict):
-                raise ConfigError(f"{dotted(path)} holds {described(target)}, not keys")
+                place = self.elsewhere(tuple(keys)) or "; slaw config NAME prints all keys"
+                raise ConfigError(f"{dotted(path)} holds {described(target)}, not keys{place}")
             path = (*path, index)
             if last:
                 target[index] = value

@@ -32,13 +32,15 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def planted_point(spec: RunSpec, step: int, metrics: dict[str, float]) -> CurvePoint:
-    """An invented point of a run's curve: these metrics at a step, and losses of 1."""
+def planted_point(
+    spec: RunSpec, step: int, metrics: dict[str, float], *, train: float = 1.0, val: float = 1.0
+) -> CurvePoint:
+    """An invented point of a run's curve: metrics and losses at a step."""
     return CurvePoint(
         step=step,
         tokens=step * spec.batch_tokens,
-        train_loss_nats=1.0,
-        val_loss_nats=1.0,
+        train_loss_nats=train,
+        val_loss_nats=val,
         lr=spec.optim.lr,
         grad_norm=1.0,
         seconds=0.1 * step,
@@ -74,6 +76,7 @@ class Experiment:
     so far recorded; None from it ends the experiment, None in its place makes it one stage. With
     ``samples: {run: ID, count: 100, tokens: 64}`` among them the next stage's corpus is texts drawn
     from that run's final weights;
+    ``may_propose`` says of a config, as plain values, whether ``propose`` may give further stages;
     ``settings`` is a dataclass: what a config may set beside the experiment's name.
     """
 
@@ -83,4 +86,5 @@ class Experiment:
     reproduces: str = ""
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     propose: Callable[[Evidence], Mapping[str, Any] | None] | None = None
+    may_propose: Callable[[Mapping[str, Any]], bool] = lambda config: True
     settings: type = NoSettings

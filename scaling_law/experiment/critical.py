@@ -20,6 +20,7 @@ FEWEST = 5  # sizes, for three parameters and a scatter
 # of the size.
 _THRESHOLDS = (0.02, 0.995)
 _EXPONENTS = (0.02, 8.0)
+SIMULATED = 20  # sets of runs of a simulation
 _WIDE = 4.0  # upper end over lower end of an exponent's interval that determines nothing
 
 
@@ -71,11 +72,15 @@ def fit_critical(values: Mapping[float, Sequence[float]]) -> Critical | str:
     free = len(means) - 3
     near = squares <= squares[best] * (1 + t_reach(free, LEVEL) ** 2 / free) + 1e-12
     of_threshold, of_exponent = np.flatnonzero(near.any(axis=0)), np.flatnonzero(near.any(axis=1))
+    # up to the first values that are excluded, for the best may lie between two that are tried
     threshold_interval = (
-        float(thresholds[of_threshold[-1]]),
-        float(thresholds[of_threshold[0]]),
+        float(thresholds[min(of_threshold[-1] + 1, len(thresholds) - 1)]),
+        float(thresholds[max(of_threshold[0] - 1, 0)]),
     )
-    exponent_interval = float(exponents[of_exponent[0]]), float(exponents[of_exponent[-1]])
+    exponent_interval = (
+        float(exponents[max(of_exponent[0] - 1, 0)]),
+        float(exponents[min(of_exponent[-1] + 1, len(exponents) - 1)]),
+    )
     if of_threshold[-1] == len(thresholds) - 1:
         return "a power law of the size without a threshold describes the numbers as well"
     if of_threshold[0] == 0:
@@ -95,3 +100,28 @@ def fit_critical(values: Mapping[float, Sequence[float]]) -> Critical | str:
         exponent_interval=exponent_interval,
         factor=float(np.exp(shifts[best])),
     )
+
+
+def identified_share(
+    noise: Mapping[float, float], *, threshold: float, exponent: float, seeds: int
+) -> float:
+    """Return how often runs at some sizes would determine a critical size and exponent.
+
+    The runs are simulated: each seed's number lies on the curve of this threshold and exponent,
+    times a factor whose logarithm has the standard deviation that ``noise`` gives for the size. As
+    in an analysis, each size counts with the median of its seeds. The random numbers are always the
+    same.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    above = {size: spread for size, spread in noise.items() if size > threshold}
+    sizes, spreads = np.array(list(above)), np.array(list(above.values()))
+    curve = (sizes / threshold - 1) ** exponent
+    held = 0
+    for _ in range(SIMULATED):
+        factors = np.exp(spreads * rng.standard_normal((seeds, len(sizes))))
+        middles = np.median(factors, axis=0) * curve
+        values = {float(size): [float(y)] for size, y in zip(sizes, middles, strict=True)}
+        held += isinstance(fit_critical(values), Critical)
+    return held / SIMULATED

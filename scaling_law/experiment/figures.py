@@ -10,12 +10,18 @@ from scaling_law.experiment.evidence import Run
 from scaling_law.experiment.findings import Axis, Figure, Panel, Series
 from scaling_law.experiment.power_law import PowerLaw
 from scaling_law.experiment.seeds import Time, mean_over, median_time
+from scaling_law.units import format_count
 
 
 def log_axis(label: str, ticks: Iterable[float] | None = None) -> Axis:
     """Return a logarithmic axis, with ticks at these values alone where they are given."""
-    values = None if ticks is None else {number(value): value for value in ticks}
+    values = None if ticks is None else {_tick(value): value for value in ticks}
     return Axis(label=label, scale="log", values=values)
+
+
+def _tick(value: float) -> str:
+    """``131K``: thousands and millions as people write them; any other value by ``number``."""
+    return format_count(value) if 1e4 <= value < 1e9 else number(value)
 
 
 def number(value: float) -> str:

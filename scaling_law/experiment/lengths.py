@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -51,6 +51,11 @@ class Scored:
     def longer(self) -> list[int]:
         """The lengths beyond the trained one, in order."""
         return [length for length in self.exact if length > self.trained]
+
+    @property
+    def beyond(self) -> float:
+        """The mean of ``exact`` over all longer lengths."""
+        return fmean(self.exact[length] for length in self.longer)
 
 
 def scored(run: Run, trained: int) -> Scored | None:
@@ -99,6 +104,11 @@ def by_ratio(ones: Sequence[Scored], measure: str) -> dict[float, list[float]]:
         for length, value in getattr(one, measure).items():
             values.setdefault(length / one.trained, []).append(value)
     return dict(sorted(values.items()))
+
+
+def ratios_of(ones: Iterable[Scored]) -> list[float]:
+    """The lengths over trained lengths that any of the runs was scored at, in order."""
+    return sorted({length / one.trained for one in ones for length in one.exact})
 
 
 def means_by_ratio(ones: Sequence[Scored], measure: str) -> dict[float, float]:

@@ -52,8 +52,8 @@ class PowerLaw:
     @property
     def exponent_text(self) -> str:
         """``-0.73 (-0.9 to -0.56)``."""
-        low, high = self.interval
-        return f"{self.exponent:.2f} ({low:.2f} to {high:.2f})"
+        value, low, high = (round(number, 2) + 0.0 for number in (self.exponent, *self.interval))
+        return f"{value:.2f} ({low:.2f} to {high:.2f})"  # + 0.0 so that none is -0.00
 
     def formula(self, x: str) -> str:
         """``2.8 n^-0.59 + 0.149``, with the word for ``x``."""
@@ -97,6 +97,7 @@ def fit_power_law_with_floor(values: Mapping[float, Sequence[float]]) -> PowerLa
     """
     import numpy as np
 
+    from scaling_law.experiment.with_limit import solve
     from scaling_law.fit.solver.student import t_reach
 
     if why := _why_none(values, FEWEST + 1):
@@ -104,13 +105,8 @@ def fit_power_law_with_floor(values: Mapping[float, Sequence[float]]) -> PowerLa
     means = {x: fmean(group) for x, group in sorted(values.items()) if group}
     x, y = np.array(list(means)), np.array(list(means.values()))
     steeps = np.geomspace(*_FALLS, _STEPS)
-    # relative to the means: 1 = factor * falls + floor * flat
-    falls, flat = (x / x[0]) ** -steeps[:, np.newaxis] / y, 1 / y
-    aa, ab, bb = (falls**2).sum(1), falls @ flat, flat @ flat
-    a, b = falls.sum(1), flat.sum()
-    floors = np.maximum(0, (aa * b - ab * a) / (aa * bb - ab**2))
-    factors = (a - floors * ab) / aa
-    squares = ((1 - factors[:, np.newaxis] * falls - floors[:, np.newaxis] * flat) ** 2).sum(1)
+    shapes = (x / x[0]) ** -steeps[:, np.newaxis]
+    squares, factors, floors = solve(shapes, y, weights=1 / y**2, least=0.0)
     best, free = int(np.argmin(squares)), len(means) - 3
     allowed = squares[best] * (1 + t_reach(free, LEVEL) ** 2 / free)
     inside = np.flatnonzero(squares <= allowed)

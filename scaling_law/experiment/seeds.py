@@ -137,6 +137,14 @@ def first_time(run: Run, metric: str, level: float) -> Time | None:
     return Time(step=next(steps, None), within=points[-1].step)
 
 
+def metric_at(run: Run, metric: str, time: Time) -> float | None:
+    """Return the first measurement of ``metric`` from a time on; None where there is none."""
+    if time.step is None:
+        return None
+    points = (point for point in run.curve if metric in point.metrics and point.step >= time.step)
+    return next((point.metrics[metric] for point in points), None)
+
+
 def median_time(times: Sequence[Time]) -> Time | None:
     """Return the median over seeds; a run that never got there comes after all others.
 

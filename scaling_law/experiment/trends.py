@@ -3,9 +3,9 @@
     power      y = scale * x^-exponent + limit
     logistic   y = scale / (1 + (x / middle)^slope) + limit
 
-``x`` is above 0. Scale and limit are solved exactly for each exponent, or middle and slope, of a
-grid, so that there is no start and no local minimum. ``held_out`` says which of the two predicts
-points that it was not fitted to.
+``x`` is above 0. ``held_out`` says which of the two predicts points that it was not fitted to.
+Errors count as they are, and a curve may rise; ``power_law`` fits falling numbers over seeds by
+relative errors, and gives the exponent an interval.
 """
 
 from __future__ import annotations
@@ -128,16 +128,17 @@ def _solve(
     """
     import numpy as np
 
+    from scaling_law.experiment.with_limit import solve
+
     if first is None:
-        middle, mean = shapes.mean(axis=1, keepdims=True), y.mean()
+        misses, scales, limits = solve(shapes, y, np.ones(len(y)))
     else:
-        middle, mean = np.ones((len(shapes), 1)), first
-    off = shapes - middle
-    squares = (off**2).sum(axis=1)
-    scales = np.divide(off @ (y - mean), squares, out=np.zeros(len(off)), where=squares > 1e-12)
-    if first is not None:
-        scales = scales.clip(min=first - most)
-    misses = ((y - mean - scales[:, np.newaxis] * off) ** 2).sum(axis=1)
+        off = shapes - 1
+        squares = (off**2).sum(axis=1)
+        scales = np.divide(
+            off @ (y - first), squares, out=np.zeros(len(off)), where=squares > 1e-12
+        ).clip(min=first - most)
+        misses = ((y - first - scales[:, np.newaxis] * off) ** 2).sum(axis=1)
+        limits = first - scales
     best = int(misses.argmin())
-    scale = float(scales[best])
-    return best, scale, float(mean - scale * middle[best, 0])
+    return best, float(scales[best]), float(limits[best])

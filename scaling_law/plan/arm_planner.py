@@ -7,10 +7,12 @@ point are trained once. A single horizon, or another schedule, is a single run.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scaling_law import parts
 from scaling_law.config.sweep_config import Arm
 from scaling_law.errors import PlanError
 from scaling_law.plan.device_profile import DeviceProfile
@@ -26,6 +28,7 @@ from scaling_law.spec.component import Component
 from scaling_law.spec.counts import train_flops
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.mix import Mix
+from scaling_law.spec.model import Model
 from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import (
     DEFAULT_OBJECTIVE,
@@ -36,6 +39,7 @@ from scaling_law.spec.run import (
     RunSpec,
 )
 from scaling_law.spec.start import Branch, Growth
+from scaling_law.spec.work import Measured, Work
 from scaling_law.units import format_count
 
 RUN_START_SECONDS = 0.5  # to open the run's folder, build its model and write its files
@@ -86,6 +90,7 @@ class ArmPlanner:
             if sizes is None
             else {name: count and count * sizes.n_ctx for name, count in sizes.splits.items()}
         )
+        self._measuring: dict[tuple[Model, bool], Work] = {}
         if self.mix is not None:  # each component is scored as well
             components = self.component_tokens or self.config.components
             self.split_tokens |= {f"val:{name}": None for name in components}
@@ -239,32 +244,47 @@ class ArmPlanner:
         tokens = size_plan.batch_tokens * (stop - start)
         # a branch has a quarter of the curve's points, as in train.loop
         points = self.eval.curve_points // (4 if start else 1)
-        scored = self.scored(self.eval.val_tokens, final=True)
-        scored += points * self.scored(self.eval.curve_tokens, final=False)
+        model = size_plan.model
+        last, of_curve = self.measuring(model, final=True), self.measuring(model, final=False)
         step = self.measured(size_plan, fit)
         if step is not None and step.seconds is not None and step.eval_seconds is not None:
             training = tokens / step.shape.tokens * step.seconds
-            return RUN_START_SECONDS + training + scored * step.eval_seconds
-        training = self.profile.seconds(size_plan.model, tokens)
+            read = last.read_tokens + points * of_curve.read_tokens
+            beside = (dataclasses.replace(work, read_tokens=0.0) for work in (last, of_curve))
+            at_end, at_point = (self.profile.work_seconds(model, work) for work in beside)
+            measuring = read * step.eval_seconds + at_end + points * at_point
+            return RUN_START_SECONDS + training + measuring
+        training = self.profile.training_seconds(model, tokens, stop - start)
         training *= RECOMPUTE if fit.gradient_checkpointing else 1
-        training += (stop - start) * self.profile.step_overhead_seconds(size_plan.model)
-        return RUN_START_SECONDS + training + self.profile.forward_seconds(size_plan.model, scored)
+        at_end, at_point = (self.profile.work_seconds(model, work) for work in (last, of_curve))
+        return RUN_START_SECONDS + training + at_end + points * at_point
 
-    def scored(self, max_tokens: int, *, final: bool) -> float:
-        """Return the tokens that the forward passes of one measurement take.
+    def measuring(self, model: Model, *, final: bool) -> Work:
+        """Return what a measurement takes: the loss on every validation split, and the probes.
 
-        Every validation split is scored on about ``max_tokens``; each probe adds its own passes.
+        Raises ``ConfigError`` where a user's own probe fails.
         """
-        tokens = {
-            name: max_tokens if own is None else min(max_tokens, own)
-            for name, own in self.split_tokens.items()
-        }
-        total = float(sum(tokens.values()) - tokens["train"])
+        known = self._measuring.get((model, final))
+        if known is None:
+            known = self._measuring[model, final] = self._measuring_of(model, final)
+        return known
+
+    def _measuring_of(self, model: Model, final: bool) -> Work:
+        max_tokens = self.eval.val_tokens if final else self.eval.curve_tokens
+        sizes = self.config.task_sizes
+        measured = Measured(
+            model=model,
+            split_tokens={
+                name: max_tokens if own is None else min(max_tokens, own)
+                for name, own in self.split_tokens.items()
+            },
+            n_targets=(sizes.n_targets if sizes is not None else 0) or model.n_ctx,
+        )
+        total = Work(read_tokens=sum(measured.validation.values()))
         for choice in self.config.choices["probe"]:
-            probe = choice.part
-            if final or probe.when == "curve":
-                passes = probe.passes
-                total += sum(tokens.values()) if passes is None else passes * tokens["val"]
+            if final or choice.part.when == "curve":
+                with parts.users_code(choice.word, choice.reference):
+                    total += choice.part.work_of(measured, choice.settings)
         return total
 
     def tasks(

@@ -20,16 +20,21 @@ from typing import Any
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.plan.steps import MeasuredStep, StepShape, step_from_json
+from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params, flops_per_token, is_solved, train_flops
 from scaling_law.spec.model import Model
+from scaling_law.spec.run import EVAL_SEQS
 from scaling_law.spec.to_json import to_json
+from scaling_law.spec.work import Work
 from scaling_law.units import format_count
 from scaling_law.versions import PROFILE
 
-# A step of a few hundred weights takes 1.5 ms where the smallest calibrated step, of 8 sequences of
-# 128 tokens, takes 11 ms (two cores of an AMD EPYC): dispatching its operations, not products.
-_OVERHEAD = 1 / 8
-_SMALLEST_STEP_TOKENS = 1024
+_SMALLEST_STEP_TOKENS = 1024  # of the smallest step that the calibration measures
+# Measured on two cores of an AMD EPYC, where that step takes 11 ms: a tiny GPT's forward pass takes
+# 1.5 ms and its step 6.7 ms, a step of three small matrices 2 ms; drawing a token takes 10 us.
+_FORWARD_FRAC = 1 / 4
+_PLAIN_STEP_FRAC = 1 / 6
+_DRAWN_TOKEN_FRAC = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,21 +119,48 @@ class DeviceProfile:
         """Estimate the seconds of training ``tokens`` on one slot."""
         return train_flops(model, tokens) / self.flops_per_second(model)
 
-    def step_overhead_seconds(self, model: Model) -> float:
-        """Estimate the seconds that a step costs beside its products, for tiny models.
+    def training_seconds(self, model: Model, tokens: float, steps: int) -> float:
+        """Estimate the seconds of training ``tokens`` in ``steps`` steps on one slot.
+
+        In a step of a model smaller than those measured, starting its operations takes longer than
+        its products.
+        """
+        dispatch = self._dispatch_frac(model)
+        products = (1 - dispatch) * self.seconds(model, tokens)
+        return products + steps * dispatch * self._smallest_step_seconds
+
+    def forward_seconds(self, model: Model, tokens: float) -> float:
+        """Estimate the seconds of forward passes, a third of a training step, over ``tokens``."""
+        products = flops_per_token(model) * tokens / self.flops_per_second(model) / 3
+        dispatch = self._dispatch_frac(model)
+        passes = tokens / (EVAL_SEQS * model.n_ctx)
+        starting = passes * _FORWARD_FRAC * dispatch * self._smallest_step_seconds
+        return (1 - dispatch) * products + starting
+
+    def work_seconds(self, model: Model, work: Work) -> float:
+        """Estimate the seconds of what a probe has to do beside the evaluation."""
+        fastest = max(point.flops_per_second for point in self.speed)
+        dispatched = _PLAIN_STEP_FRAC * work.own_steps + _DRAWN_TOKEN_FRAC * work.drawn_tokens
+        return (
+            self.forward_seconds(model, work.read_tokens)
+            + dispatched * self._smallest_step_seconds
+            + work.own_flops / fastest
+        )
+
+    @cached_property
+    def _smallest_step_seconds(self) -> float:
+        """The seconds of the smallest step that was measured."""
+        smallest = self.speed[0]
+        return 6 * smallest.params_matmul * _SMALLEST_STEP_TOKENS / smallest.flops_per_second
+
+    def _dispatch_frac(self, model: Model) -> float:
+        """The time of starting a step's operations over that of the smallest measured step.
 
         0 for models of the measured sizes, whose speed includes it, and for those solved in closed
         form, which have no steps.
         """
-        smallest = self.speed[0]
-        if count_params(model).matmul >= smallest.params_matmul or is_solved(model):
-            return 0.0
-        step_flops = 6 * smallest.params_matmul * _SMALLEST_STEP_TOKENS
-        return _OVERHEAD * step_flops / smallest.flops_per_second
-
-    def forward_seconds(self, model: Model, tokens: float) -> float:
-        """Estimate the seconds of a forward pass, a third of a training step, over ``tokens``."""
-        return flops_per_token(model) * tokens / self.flops_per_second(model) / 3
+        measured = count_params(model).matmul >= self.speed[0].params_matmul
+        return 0.0 if measured or is_solved(model) else architecture_of(model).dispatch_frac
 
 
 def shared_by(

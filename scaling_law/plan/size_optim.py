@@ -39,6 +39,7 @@ def rule_choice(config: SweepConfig, model: Model, tokens: Sequence[float]) -> R
         shortest_tokens=tokens[0],
         longest_tokens=tokens[-1],
         shares_trunk=config.shares_trunk,
+        batch_tokens=fixed_batch(config, model.n_ctx),
     )
     try:
         with parts.users_code(rule.word, rule.reference):

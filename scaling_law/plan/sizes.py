@@ -92,6 +92,29 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
 
 def sizes_of(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:
     """Return the name and the model of each size of a grid entry. Raises ``PlanError``."""
+    sizes = _usable_sizes(config, number, entry)
+    parametrisation, width = (
+        config.choice("parametrisation"),
+        config.choice("architecture").part.width,
+    )
+    if width is None:
+        return sizes
+    where = config.where("model", "parametrisation")
+    try:
+        with parts.users_code(parametrisation.word, parametrisation.reference):
+            refusals = [
+                f"{where}: {parametrisation.spelled}: size {name}: {why}"
+                for name, model in sizes
+                if (why := parametrisation.part.refusal(width(model), parametrisation.settings))
+            ]
+    except ConfigError as problem:
+        raise PlanError(f"{where}: {problem}") from None
+    if refusals:
+        raise PlanError(*refusals)
+    return sizes
+
+
+def _usable_sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:
     architecture = config.choice("architecture")
     if architecture.reference.source_sha256 is None:
         return _made_sizes(config, number, entry)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
@@ -29,6 +31,8 @@ from scaling_law.report.page import (
 from scaling_law.report.plot import Plot
 from scaling_law.units import count_of, format_seconds
 
+_LEGEND = 0.4  # inches, of a legend of two lines
+_NARROW_TITLE, _NARROW_PANEL = 46, 40  # letters of a line
 _ARROW = 16  # points, of the arrow from what lies beyond the last step
 _COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PURPLE, style.SKY)
 
@@ -90,7 +94,8 @@ def answer(analysed: Analysed) -> str:
 def literature(findings: Findings, caption: str) -> str:
     """Published figures and ours."""
     rows = [(p.what, p.theirs, p.ours, p.source) for p in findings.literature]
-    return table(caption, ("what", "theirs", "ours", "source"), rows, 4) if rows else ""
+    head = ("what", "theirs", "ours", "source")
+    return table(caption, head, rows, 4, stacks=True) if rows else ""
 
 
 def measures(findings: Findings) -> str:
@@ -118,23 +123,35 @@ def plot(figure: Figure, name: str = "") -> Plot:
         caption=figure.caption,
         make=functools.partial(draw, figure),
         wide=True,
+        make_narrow=functools.partial(draw, figure, narrow=True),
     )
 
 
-def draw(figure: Figure) -> Drawing:
-    """The figure with its panels side by side and one legend below."""
+def draw(figure: Figure, *, narrow: bool = False) -> Drawing:
+    """The figure with its panels side by side and one legend below.
+
+    A ``narrow`` one has its panels below each other.
+    """
     count = len(figure.panels)
-    width = 0.75 * style.WIDE * max(count, 2)  # a figure fills the page's width
-    drawing = Drawing(figsize=(width, style.TALL), layout="constrained")
-    drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+    title = figure.title
+    if narrow:
+        rows, columns = count, 1
+        size = style.NARROW, 0.7 * style.TALL * count + _LEGEND
+        title = textwrap.fill(title, _NARROW_TITLE)
+    else:
+        rows, columns = 1, count
+        size = 0.75 * style.WIDE * max(0.8 * count, 2), style.TALL  # the width of the page
+    layout = ConstrainedLayoutEngine(hspace=0.05)
+    drawing = Drawing(figsize=size, layout=layout)
+    drawing.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
     labels = dict.fromkeys(s.label for panel in figure.panels for s in panel.series)
     colours = dict(zip(labels, itertools.cycle(_COLOURS), strict=False))
     if len(labels) > len(_COLOURS):
         colours = dict(zip(labels, style.ramp(len(labels)), strict=True))
     entries: dict[str, Line2D | Patch] = {}
     for number, panel in enumerate(figure.panels):
-        axes = drawing.add_subplot(1, count, number + 1)
-        axes.set_title(panel.title)
+        axes = drawing.add_subplot(rows, columns, number + 1)
+        axes.set_title(textwrap.fill(panel.title, _NARROW_PANEL) if narrow else panel.title)
         for label, low, high in panel.bands:
             axes.axhspan(low, high, color=style.FAINT, alpha=0.2, linewidth=0)
             entries[label] = Patch(color=style.FAINT, alpha=0.2, label=label)
@@ -142,9 +159,8 @@ def draw(figure: Figure) -> Drawing:
             entries.setdefault(series.label, _draw_series(axes, series, colours[series.label]))
         _set_axis(axes, "x", panel.x)
         _set_axis(axes, "y", panel.y)
-    style.legend_below(
-        drawing, [*entries.values(), *_beyond_entries(figure)], 2 if count == 1 else 4
-    )
+    most = 2 if count == 1 or narrow else 4
+    style.legend_below(drawing, [*entries.values(), *_beyond_entries(figure)], most)
     return drawing
 
 

@@ -46,7 +46,10 @@ def metric_plots(evidence: Evidence) -> list[Plot]:
 
 
 def metric_curves(evidence: Evidence) -> Figure | None:
-    """Each metric along training, a panel each; None without any curve."""
+    """Each metric along training, a panel each; None without any curve.
+
+    A metric that no run has at two steps, such as one that is measured at the end, has no panel.
+    """
     units = metric_units(evidence.records)
     groups = groups_of(evidence)
     lines: dict[str, list[tuple[RunRecord, list[int], list[float]]]] = {}
@@ -56,6 +59,9 @@ def metric_curves(evidence: Evidence) -> Figure | None:
             own = [point for point in points if math.isfinite(point.metrics.get(name, math.nan))]
             values = [point.metrics[name] for point in own]
             lines.setdefault(name, []).append((record, [point.tokens for point in own], values))
+    lines = {
+        name: runs for name, runs in lines.items() if any(len(tokens) > 1 for _, tokens, _ in runs)
+    }
     if not lines:
         return None
     rows = -(-len(lines) // _COLUMNS)

@@ -149,10 +149,13 @@ def table(
     head: Sequence[str],
     rows: Sequence[Sequence[object]],
     words: int | Collection[int],
+    *,
+    stacks: bool = False,
 ) -> str:
     """A table that scrolls on its own; a cell's lines stay lines.
 
-    The columns ``words``, or so many first ones, are text, the rest numbers.
+    The columns ``words``, or so many first ones, are text, the rest numbers. On a phone one that
+    ``stacks`` sets the cells of a row below each other, each behind its column's heading.
     """
     texts = range(words) if isinstance(words, int) else words
     kinds = ["id" if i == 0 else "" if i in texts else "n" for i in range(len(head))]
@@ -160,20 +163,22 @@ def table(
         f'<th scope="col" class="{kind}">{text(cell)}</th>'
         for kind, cell in zip(kinds, head, strict=True)
     )
+    labels = [f' data-head="{text(cell)}"' if stacks else "" for cell in head[1:]]
     lines = []
     for row in rows:
         first, *rest = (text(cell) for cell in row)
         cells = "".join(
-            f'<td class="{_cell(kind, cell)}">{cell}</td>'
-            for kind, cell in zip(kinds[1:], rest, strict=True)
+            f'<td class="{_cell(kind, cell)}"{label}>{cell}</td>'
+            for kind, cell, label in zip(kinds[1:], rest, labels, strict=True)
         )
         lines.append(f'<tr><th scope="row" class="id">{first}</th>{cells}</tr>')
+    kind = ' class="stacks"' if stacks else ""
     # outside of the table, so that it does not scroll away with it
     name = f"t-{zlib.crc32(caption.encode()):08x}"
     return (
         f'<p class="caption" id="{name}">{text(caption)}</p>\n'
         f'<div class="scroll" tabindex="0" role="region" aria-labelledby="{name}">'
-        f'<table aria-labelledby="{name}"><thead><tr>{top}</tr></thead>'
+        f'<table{kind} aria-labelledby="{name}"><thead><tr>{top}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>\n"
     )
 
@@ -182,17 +187,22 @@ def _cell(kind: str, cell: str) -> str:
     return "lines" if "\n" in cell else kind
 
 
-def drawing(svg: str, caption: str, label: str, chart: str = "", *, wide: bool = False) -> str:
+def drawing(
+    svg: str, caption: str, label: str, chart: str = "", *, wide: bool = False, narrow: str = ""
+) -> str:
     """A figure with its caption; narrower than it can be read at, it scrolls.
 
     The script puts the ``chart`` of this name in the drawing's place. A ``wide`` one, of several
-    panels, has a row of the page to itself.
+    panels, has a row of the page to itself. ``narrow`` is the SVG that a phone shows instead.
     """
     mark = ' class="wide"' if wide else ""
     mark += f' data-chart="{text(chart)}"' if chart else ""
+    kind = "scroll still roomy" if narrow else "scroll still"
+    other = f'<div class="still narrow">{narrow}</div>' if narrow else ""
     return (
-        f'<figure{mark}><div class="scroll still" tabindex="0" role="region" '
-        f'aria-label="{text(label)}">{svg}</div><figcaption>{text(caption)}</figcaption></figure>\n'
+        f'<figure{mark}><div class="{kind}" tabindex="0" role="region" '
+        f'aria-label="{text(label)}">{svg}</div>{other}'
+        f"<figcaption>{text(caption)}</figcaption></figure>\n"
     )
 
 

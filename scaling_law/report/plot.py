@@ -20,7 +20,9 @@ class Plot:
     ``shows`` says what it shows, for those who cannot see it;
     ``caption`` says how to read it;
     ``make`` draws it, None where there is nothing to draw;
-    ``wide`` says that it has a row of the page to itself.
+    ``wide`` says that it has a row of the page to itself;
+    ``make_narrow`` draws it for a phone, where it takes the place of the other; None for a figure
+    that scrolls there.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Plot:
     caption: str
     make: Callable[[], Figure | None]
     wide: bool = False
+    make_narrow: Callable[[], Figure] | None = None
 
 
 def saved(plot: Plot, folder: Path) -> str:
@@ -36,4 +39,8 @@ def saved(plot: Plot, folder: Path) -> str:
     if svg is None:
         return ""
     inline = style.inline_svg(svg, plot.name, plot.shows)
-    return drawing(inline, plot.caption, plot.shows, chart=plot.name, wide=plot.wide)
+    narrow = ""
+    if plot.make_narrow is not None:
+        svg = style.rendered_svg(plot.make_narrow())
+        narrow = style.inline_svg(svg, f"{plot.name}-narrow", plot.shows)
+    return drawing(inline, plot.caption, plot.shows, chart=plot.name, wide=plot.wide, narrow=narrow)

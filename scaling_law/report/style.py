@@ -27,6 +27,7 @@ from scaling_law.units import format_count
 
 _Words = Callable[[float], str]
 WIDE, TALL = 6.8, 4.6  # inches
+NARROW = 4.4  # inches, of a figure whose letters can be read across a phone
 PNG_DPI = 150
 _WIDE_RANGE = 30.0  # of losses, highest over lowest: beyond it even steps leave no room
 INK, FAINT, GRID, PAPER = "#1f2328", "#6a737d", "#d8dee4", "#ffffff"
@@ -83,15 +84,22 @@ def new_figure(title: str, *, width: float = WIDE, height: float = TALL) -> tupl
 
 def render(figure: Figure) -> tuple[bytes, bytes]:
     """The figure as (SVG, PNG), equal byte for byte for equal figures."""
+    svg = rendered_svg(figure)
+    return svg, _file(figure, "png", {"Software": None})
+
+
+def rendered_svg(figure: Figure) -> bytes:
+    """The figure as SVG, equal byte for byte for equal figures."""
     if (layout := figure.get_layout_engine()) is not None:
         layout.execute(figure)
         figure.set_layout_engine(None)  # laid out now: each file would do it twice more
-    files = []
-    for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
-        files.append(buffer.getvalue())
-    return files[0], files[1]
+    return _file(figure, "svg", {"Date": None, "Creator": None})
+
+
+def _file(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+    return buffer.getvalue()
 
 
 def save(figure: Figure | None, folder: Path, name: str) -> bytes | None:
@@ -204,11 +212,13 @@ def legend_below(
 def inline_svg(svg: bytes, name: str, description: str) -> str:
     """The SVG as an element of a page: own ids, a name for screen readers, themed colours.
 
-    Every colour ``#rrggbb`` becomes ``var(--k-rrggbb)``; ``theme_css`` defines the variables.
+    Every colour ``#rrggbb`` becomes ``var(--k-rrggbb)``; ``theme_css`` defines the variables. The
+    paper is left out, so that the shadow at the edge of what scrolls can be seen.
     """
     text = svg.decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.S)
+    text = re.sub(rf'(<g id="patch_\d+">\s*<path d="[^"]*" style="fill: ){PAPER}', r"\1none", text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", text)
     text = re.sub(r"(fill|stroke|stop-color): ?#([0-9a-f]{6})", r"\1:var(--k-\2)", text)

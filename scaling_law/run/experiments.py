@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.config.load import load_config
+from scaling_law.config.written import written
 from scaling_law.errors import SlawError
 from scaling_law.files.layout import SweepDir
 from scaling_law.parts import shipped_files
@@ -28,7 +29,8 @@ class Listed:
 
     ``name`` is the name of its config, and ``config`` the file;
     ``question`` and ``reproduces`` are its own;
-    ``stages`` is whether later stages depend on the runs of the first;
+    ``stages`` is whether it is trained in stages;
+    ``further`` is whether stages may follow the first, whose runs decide their cost;
     ``runs`` counts the runs of its first stage, None where nothing can be said;
     ``seconds`` is the planned time of those that have not finished, None where nothing can be said;
     ``why_no_cost`` is the reason for that, "" elsewhere.
@@ -39,6 +41,7 @@ class Listed:
     question: str
     reproduces: str
     stages: bool
+    further: bool
     runs: int | None = None
     seconds: float | None = None
     why_no_cost: str = ""
@@ -70,6 +73,7 @@ def _listed(path: Path, profile: DeviceProfile | None, folder: Path | None) -> L
         question=config.question or experiment.question,
         reproduces=experiment.reproduces,
         stages=experiment.propose is not None,
+        further=experiment.propose is not None and experiment.may_propose(written(config)),
         why_no_cost=_NOT_MEASURED.format(path.stem),
     )
     if profile is None:

@@ -59,7 +59,7 @@ class Choice:
 
 
 def _row(entry: Listed) -> tuple[str, str, str]:
-    further = "and later stages, whose cost the first decides" if entry.stages else ""
+    further = "and later stages, whose cost the first decides" if entry.further else ""
     cost = f"about {format_seconds(entry.seconds)}" if entry.seconds else "finished"
     return entry.name, cost, further
 
@@ -170,7 +170,7 @@ def run_all(choice: Choice, folder: Path, say: Say, *, train: Train = train_one)
             continue
         ended.done += 1
         took = format_seconds(time.monotonic() - began - spent)
-        stage = " for its first stage" if entry.stages else ""
+        stage = " for its first stage" if entry.further else ""
         planned = f", planned {format_seconds(needs)}{stage}" if needs else ""
         if (result := analysed(sweep)) is not None:
             findings = result.findings

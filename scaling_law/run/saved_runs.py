@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
-from scaling_law.errors import ConfigError, listed, quoted
+from scaling_law.errors import ConfigError, did_you_mean, listed, quoted
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import (
     NEXT_TOKEN,
@@ -15,8 +16,17 @@ from scaling_law.files.record import (
     short_unit,
 )
 
-# The remedy where a sweep's config did not save them.
-KEEP = "set keep_weights: all (or largest)"
+
+def _to_train_again(sweep: SweepDir) -> str:
+    """The command that trains a sweep once more, in another folder, and saves its weights."""
+    folder, other = (shlex.quote(f"{sweep.path}{more}") for more in ("", "-weights"))
+    return (
+        f"to train it again and save them: slaw run {folder} --out {other} --set keep_weights=all"
+    )
+
+
+def _to_choose(sweep: SweepDir, run_id: str) -> str:
+    return f"choose one: slaw sample {shlex.quote(str(sweep.path))} --run {run_id}"
 
 
 def run_called(source: Path, wanted: str | None) -> RunDir:
@@ -32,18 +42,22 @@ def run_called(source: Path, wanted: str | None) -> RunDir:
     if wanted is None:
         if len(saved) == 1:
             return saved[0]
-        raise ConfigError(
-            f"{source}: {len(saved)} runs with saved weights"
-            + (
+        if saved:
+            raise ConfigError(
+                f"{source}: {len(saved)} runs with saved weights"
                 f" ({listed([d.run_id for d in saved])}); choose one with --run"
-                if saved
-                else f"; {KEEP} before running a sweep"
             )
+        raise ConfigError(
+            f"{source}: none of its {len(finished)} finished runs has saved weights;"
+            f" {_to_train_again(only_sweep(source))}"
         )
-    matches = [d for d in finished if wanted in (d.run_id, read_record(d.record).spec.label)]
+    labels = {d.run_id: read_record(d.record).spec.label for d in finished}
+    matches = [d for d in finished if wanted in (d.run_id, labels[d.run_id])]
     if len(matches) != 1:
         which = "no finished run" if not matches else f"{len(matches)} runs are called"
-        raise ConfigError(f"{source}: {which} {quoted(wanted)}; expected a run id or a label")
+        names = [d.run_id if matches else labels[d.run_id] for d in matches or saved or finished]
+        hint = did_you_mean(wanted, names) or f", such as {listed(names)}" * bool(names)
+        raise ConfigError(f"{source}: {which} {quoted(wanted)}; expected a run id or a label{hint}")
     return _saved(matches[0])
 
 
@@ -55,8 +69,7 @@ def _saved(run_dir: RunDir) -> RunDir:
     others = [other.run_id for other in sweep.run_dirs() if other.weights.is_file()]
     with_weights = f"; runs here with weights: {listed(others)}" if others else ""
     raise ConfigError(
-        f"{run_dir.path}: its weights were not saved; {KEEP}, delete this folder and run the sweep"
-        f" again: it trains to the same bits{with_weights}"
+        f"{run_dir.path}: its weights were not saved{with_weights}; {_to_train_again(sweep)}"
     )
 
 
@@ -71,8 +84,8 @@ def best_run(source: Path) -> tuple[RunDir, str]:
     saved = [r for r in records if sweep.run(r.run_id).weights.is_file()]
     if not saved:
         raise ConfigError(
-            f"{sweep.path}: none of its {len(records)} finished runs has saved weights; {KEEP}"
-            " before running a sweep"
+            f"{sweep.path}: none of its {len(records)} finished runs has saved weights;"
+            f" {_to_train_again(sweep)}"
         )
     annealed = [
         (record.val_loss_nats, record)
@@ -81,8 +94,8 @@ def best_run(source: Path) -> tuple[RunDir, str]:
     ]
     if not annealed:
         raise ConfigError(
-            f"{sweep.path}: none of its {len(saved)} runs with saved weights is annealed; choose"
-            f" one with --run ({listed([r.run_id for r in saved])})"
+            f"{sweep.path}: none of its {len(saved)} runs with saved weights is annealed"
+            f" ({listed([r.run_id for r in saved])}); {_to_choose(sweep, saved[0].run_id)}"
         )
     kinds: dict[tuple[str, str], list[str]] = {}
     for _, record in annealed:
@@ -92,7 +105,7 @@ def best_run(source: Path) -> tuple[RunDir, str]:
         firsts = [names[0] for names in kinds.values()]
         raise ConfigError(
             f"{sweep.path}: its runs are on {len(kinds)} texts or objectives, whose losses do not"
-            f" compare; choose one with --run ({listed(firsts)})"
+            f" compare ({listed(firsts)}); {_to_choose(sweep, firsts[0])}"
         )
     loss, best = min(annealed, key=lambda one: (one[0], one[1].run_id))
     among = f"the lowest loss of {len(annealed)} annealed runs with saved weights"

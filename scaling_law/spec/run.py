@@ -25,6 +25,7 @@ KINDS = ("single", "trunk", "branch")
 PRECISIONS = ("fp32", "bf16", "fp16")
 STAGE_TAG = "stage"  # of runs of an experiment's later stages: the stage's number
 MAX_LABEL = 61  # characters of a run's label, which begins the name of its folder
+EVAL_SEQS = 32  # examples of one batch of an evaluation
 DEFAULT_OBJECTIVE = "next_token"  # of runs whose JSON has none
 
 

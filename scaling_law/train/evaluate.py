@@ -12,12 +12,11 @@ import torch
 from scaling_law.data.batch import Batch
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import RunFailed
-from scaling_law.spec.run import RunSpec, derive_seed
+from scaling_law.spec.run import EVAL_SEQS, RunSpec, derive_seed
 from scaling_law.train.forward import Trainable, tensors_of
 from scaling_law.train.objectives import ViewOf
 from scaling_law.train.tensors import Tensors
 
-EVAL_SEQS = 32
 # Examples of one batch of those that a closed form is solved for.
 SOLVE_SEQS = 1024
 

@@ -10,7 +10,8 @@ from typing import Any
 from scaling_law import parts
 from scaling_law.errors import RunFailed, one_line
 from scaling_law.spec.component import Component
-from scaling_law.train.evaluate import EVAL_SEQS, Evaluation, Examples, evaluate
+from scaling_law.spec.run import EVAL_SEQS
+from scaling_law.train.evaluate import Evaluation, Examples, evaluate
 from scaling_law.train.probes import Probe
 from scaling_law.train.subject import Interrupted, Subject, untouched
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -83,7 +84,7 @@ def answer(run_dir: RunDir, asked: Prompted) -> Iterator[dict[str, Any]]:
     saved, model = next_token_model(run_dir)
     kind = device.choose_device(asked.device)
     device.prepare_process(kind, threads=1)
-    prompt = _prompt_ids(saved.record, saved.tokenizer, asked)
+    prompt = _prompt_ids(run_dir, saved.record, saved.tokenizer, asked)
     yield {
         "device": kind,
         "n_ctx": saved.record.spec.model.n_ctx,
@@ -149,13 +150,18 @@ def _continued(
         yield from waiting
 
 
-def _prompt_ids(record: RunRecord, tokenizer: Tokenizer | None, asked: Prompted) -> list[int]:
+def _prompt_ids(
+    run_dir: RunDir, record: RunRecord, tokenizer: Tokenizer | None, asked: Prompted
+) -> list[int]:
     """The prompt as token ids. Raises ``ConfigError`` where the run cannot read it."""
     spec = record.spec
+    part = architecture_of(spec.model)
     if tokenizer is None and (asked.ids is None or asked.stop):
+        zeros = " ".join(["0"] * (spec.model.n_ctx if part.one_output else 1))
         raise ConfigError(
-            f"{record.run_id}: trained on the task {spec.data.name}, which has no text; give the"
-            " prompt by --prompt-ids, without --stop"
+            f"{record.run_id}: trained on the task {spec.data.name}, which has no text; give ids as"
+            f" the prompt, and no --stop, as in: slaw sample {shlex.quote(str(run_dir.path))}"
+            f" --prompt-ids {shlex.quote(zeros)}"
         )
     if asked.ids is not None:
         ids = list(asked.ids)
@@ -168,7 +174,6 @@ def _prompt_ids(record: RunRecord, tokenizer: Tokenizer | None, asked: Prompted)
             f"--prompt-ids: found {wrong[0]}, expected ids from 0 to {vocab - 1}, which"
             f" {record.run_id} knows"
         )
-    part = architecture_of(spec.model)
     if part.one_output and len(ids) < spec.model.n_ctx:
         raise ConfigError(
             f"{record.run_id}: its architecture {spec.model.architecture.name} reads exactly"

@@ -43,12 +43,12 @@ from scaling_law.spec.data import DataSpec
 from scaling_law.spec.kernels import PLAIN, Kernels
 from scaling_law.spec.optim import OptimSpec
 from scaling_law.spec.resources import Resources
-from scaling_law.spec.run import EvalSpec, RunSpec
+from scaling_law.spec.run import EVAL_SEQS, EvalSpec, RunSpec
 from scaling_law.spec.schedule import ScheduleSpec
 from scaling_law.spec.to_json import to_json
 from scaling_law.train import device, kernels, loop, stack_loop
 from scaling_law.train.begin import Job, begin
-from scaling_law.train.evaluate import EVAL_SEQS, evaluate
+from scaling_law.train.evaluate import evaluate
 from scaling_law.train.forward import tensors_of
 from scaling_law.train.optim import make_optimizer
 

@@ -215,6 +215,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("warmup-huge", GOOD + "optim: {warmup_tokens: 1e300}\n", "s.yaml:6: optim.warmup_tokens: expected at most 1e+40, found 1e+300", 1),
     ("memory-too-small", GOOD + "limits: {memory: 1MB}\n", "s.yaml:3: grid: nothing of the grid fits: nano14k-seed0-h999K: needs 303 MB even with one sequence at a time and gradient checkpointing; a slot has 500 kB", 1),
     ("time-too-short", GOOD + "limits: {time: 1s}\n", "s.yaml:3: grid: nothing of the grid fits: nano14k-seed0-h999K: the whole grid would take 1m02s, over limits.time 1.0s; the points that take longest alone are left out", 1),
+    ("width-off-the-base", GOOD + "model: {parametrisation: mup, base_width: 12}\n", "s.yaml:6: model.parametrisation: mup: size nano25k: base_width 12 does not divide the width 32; take a width that is a multiple of it, or a base_width that divides every width of the grid", 1),
     ("axis-unknown", GOOD + "axes: {optim.weight_decy: [0, 1]}\n", "s.yaml:6: axes.optim.weight_decy: unknown key (did you mean weight_decay?)", 1),
     ("axis-of-no-section", GOOD + "axes: {weight_decay: [0, 1]}\n", "s.yaml:6: axes.weight_decay: the config has no such key (did you mean optim.weight_decay?)", 1),
     ("axis-of-no-recipe", GOOD + "axes: {limits.time: [1h, 2h]}\n", "s.yaml:6: axes.limits.time: limits is no part of a run's recipe: its arms would be the same runs", 1),

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -191,8 +192,8 @@ def test_a_run_on_a_task_takes_and_gives_ids(tmp_path, in_process, capsys):
     for more in ((), ("--prompt", "x"), ("--prompt-ids", "1", "--stop", "x")):
         code, out, err = run(capsys, run_dir.path, *more)
         assert (code, out) == (2, "") and err.splitlines()[-1] == (
-            f"slaw: {run_dir.run_id}: trained on the task copy, which has no text; give the prompt"
-            " by --prompt-ids, without --stop"
+            f"slaw: {run_dir.run_id}: trained on the task copy, which has no text; give ids as the"
+            f" prompt, and no --stop, as in: slaw sample {run_dir.path} --prompt-ids 0"
         )
 
 
@@ -204,15 +205,16 @@ def test_what_the_model_cannot_see_is_said(sweep, in_process, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--run", "tiny-0"], "its weights were not saved; set keep_weights: all (or largest)"),
-        (["--run", "tiny-0"], "; runs here with weights: "),
-        (["--run", "gone"], "no finished run 'gone'; expected a run id or a label"),
+        (["--run", "tiny-0"], "its weights were not saved; runs here with weights: tiny-1-"),
+        (["--run", "tiny-0"], "mine --out {}/mine-weights --set keep_weights=all"),
+        (["--run", "gone"], "no finished run 'gone'; expected a run id or a label, such as tiny-1"),
+        (["--run", "tny-2"], "expected a run id or a label (did you mean tiny-2?)"),
         (["--prompt-ids", "1 257"], "--prompt-ids: found 257, expected ids from 0 to 256"),
     ],
 )
 def test_what_cannot_be_sampled_is_one_line(sweep, in_process, capsys, words, said):
     code, out, err = run(capsys, sweep, *words)
-    assert (code, out) == (2, "") and said in err.splitlines()[-1]
+    assert (code, out) == (2, "") and said.format(sweep.parent) in err.splitlines()[-1]
     assert err.splitlines()[-1].startswith("slaw: ")
 
 
@@ -220,7 +222,8 @@ def test_runs_that_do_not_compare_have_no_best(sweep, capsys):
     saved(sweep, tiny_spec(seed=5), 0.1, corpus_fingerprint="f" * 16)
     code, out, err = run(capsys, sweep)
     assert (code, out) == (2, "")
-    assert "on 2 texts or objectives, whose losses do not compare; choose one with --run" in err
+    assert "on 2 texts or objectives, whose losses do not compare (" in err
+    assert re.search(rf"choose one: slaw sample {sweep} --run tiny-\w+-\w+\n", err)
 
 
 def test_without_an_annealed_run_one_is_named(tmp_path, capsys):
@@ -228,7 +231,8 @@ def test_without_an_annealed_run_one_is_named(tmp_path, capsys):
     run_dir = saved(tmp_path / "mine", tiny_spec(schedule=hot), 3.1)
     code, out, err = run(capsys, tmp_path)
     assert (code, out) == (2, "")
-    assert f"runs with saved weights is annealed; choose one with --run ({run_dir.run_id})" in err
+    assert f"runs with saved weights is annealed ({run_dir.run_id})" in err
+    assert err.endswith(f"choose one: slaw sample {tmp_path}/mine --run {run_dir.run_id}\n")
 
 
 def test_damaged_weights_and_wrong_models_are_one_line(sweep, in_process, capsys, tmp_path):

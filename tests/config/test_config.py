@@ -200,8 +200,18 @@ def test_set_reports_its_own_errors(write):
     assert lines_of(path, overrides=["eval", "grid.4.tokens=[xs]", "name.x=1", "a=[1"]) == [
         "--set eval: expected key=value, as in eval.val_tokens=1M",
         "--set grid.4.tokens=[xs]: 4 is not a position in a list of 1 (from 0)",
-        "--set name.x=1: name holds 'test', not keys",
+        "--set name.x=1: name holds 'test', not keys; slaw config NAME prints all keys",
         "--set a=[1: value: not valid YAML: expected ',' or ']', but got '<stream end>'",
+    ]
+
+
+def test_a_key_in_the_wrong_section_is_shown_where_the_config_has_it(write):
+    path = write(SWEEP)
+    assert lines_of(path, overrides=["name.sizes=3"]) == [
+        "--set name.sizes=3: name holds 'test', not keys; the config has grid.0.sizes",
+    ]
+    assert lines_of(path, overrides=["eval.sizes=3"]) == [
+        "--set eval.sizes: unknown key; the config has grid.0.sizes",
     ]
 
 

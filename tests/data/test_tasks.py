@@ -58,6 +58,24 @@ def test_every_pair_is_in_exactly_one_split_with_its_result(operation):
     assert np.array_equal(outcomes, expected % 7)
 
 
+@pytest.mark.parametrize("train_pairs", [1, 2, 15, 24, 47, 48])
+def test_swapped_pairs_can_stay_in_one_split(train_pairs):
+    """The number of training pairs is that of the other split, odd or even."""
+    share = {"modulus": 7, "train_frac": train_pairs / 49}
+    dataset = of("modular_addition", **share, swapped_together=True)
+    splits = [{tuple(pair) for pair in whole(dataset, name).inputs} for name in dataset.splits]
+    assert [len(split) for split in splits] == [train_pairs, 49 - train_pairs]
+    assert splits[0] | splits[1] == {(a, b) for a in range(7) for b in range(7)}
+    assert all((b, a) in split for split in splits for a, b in split)
+
+
+def test_swapped_pairs_fall_apart_unless_they_are_held_together():
+    dataset = of("modular_addition")
+    assert dataset.fingerprint == "6325a051dc349d3a", "records name the examples by it"
+    trained = {tuple(pair) for pair in whole(dataset, "train").inputs}
+    assert any((b, a) not in trained for a, b in trained)
+
+
 def test_an_equals_sign_is_one_more_id():
     dataset = of("modular_addition", modulus=5, equals=True)
     assert (dataset.vocab_size, dataset.sizes.n_ctx) == (6, 3)

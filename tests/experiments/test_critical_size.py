@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaling_law.experiment.critical import Critical, fit_critical
+from scaling_law.experiment.critical import Critical, fit_critical, identified_share
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.sigmoid import middle_within
 from scaling_law.spec.model import OtherModel
@@ -176,3 +176,37 @@ def test_a_grid_gives_the_size_and_no_saving(planted):
     assert proposed(grid) is None
     claims = {c.name: c.established for c in experiment_of(NAME).analyse(grid).claims}
     assert claims["located"] is True and claims["cheaper_than_a_grid"] is None
+
+
+def test_more_sizes_and_seeds_determine_an_exponent_more_often():
+    def share(sizes: int, seeds: int, noise: float) -> float:
+        spreads = {float(width): noise for width in np.geomspace(31, 90, sizes)}
+        return identified_share(spreads, threshold=30, exponent=0.25, seeds=seeds)
+
+    assert share(12, 12, 0.15) > share(6, 2, 0.15) and share(12, 6, 0.01) == 1
+    assert share(6, 2, 3.0) < 0.2
+
+
+def test_a_critical_exponent_that_is_not_identified_says_what_would_be_needed(planted):
+    """Seeds of the planted runs that scatter, and of the last stage two widths only."""
+    first, second = sorted(widths(planted, planted.stage))[1:3]
+    rng = np.random.default_rng(1)
+
+    def scattered(run: Run) -> Run:
+        late = float(np.exp(0.3 * rng.standard_normal()))
+        curve = tuple(
+            dataclasses.replace(point, step=round(late * point.step)) for point in run.curve
+        )
+        return dataclasses.replace(run, curve=curve)
+
+    runs = tuple(
+        scattered(run)
+        for run in planted.runs
+        if run.stage < planted.stage or width_of(run) in (first, second)
+    )
+    findings = experiment_of(NAME).analyse(dataclasses.replace(planted, runs=runs))
+    (claim,) = (one for one in findings.claims if one.name == "critical_exponent")
+    assert claim.established is None
+    assert "with 12 seeds each" in claim.because or "with 24 seeds each" in claim.because
+    assert "of the simulated sets of runs of exponent 0.25" in claim.because
+    assert findings.verdict.endswith(f"no critical exponent is identified: {claim.because}.")

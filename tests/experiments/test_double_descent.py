@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scaling_law import parts
 from scaling_law.data.tasks import two_scales
 from scaling_law.experiment.evidence import Evidence
-from scaling_law.parts import Reference
+from scaling_law.experiment.humps import Hump, hump_of
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
@@ -89,11 +88,9 @@ def test_a_linear_model_of_more_numbers_than_an_input_has_is_refused():
 
 
 def test_a_curve_that_never_rises_has_no_peak():
-    experiment = parts.load("experiment", Reference(name=NAME))
-    hump, point = (experiment.analyse.__globals__[name] for name in ("hump", "Point"))
-    assert hump([point(x, 1 / x, None) for x in (1.0, 2.0, 3.0)]) is None
-    shown = hump([point(float(x), e, None) for x, e in enumerate((3, 1, 5, 2, 4))])
-    assert (shown.before, shown.peak, shown.after, shown.x) == (1, 5, 2, 2.0)
+    assert hump_of([(x, 1 / x) for x in (1.0, 2.0, 3.0)]) is None
+    shown = hump_of([(float(x), error) for x, error in enumerate((3, 1, 5, 2, 4))])
+    assert shown == Hump(before=1, peak=5, after=2, x=2.0)
 
 
 def test_models_that_do_not_fit_their_examples_establish_no_peak(planted):

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import pytest
 
+from scaling_law.config.load import load_config
+from scaling_law.experiment import Outcome, planted_point
 from scaling_law.experiment.evidence import Evidence, Run
-from tests.experiments.test_contract import experiment_of, planted_evidence
+from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.run import RunSpec
+from tests.experiments.test_contract import experiment_of, plan_of, planted_evidence
+from tests.fakes import planted_runs
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +107,58 @@ def test_accuracy_that_falls_after_it_was_reached_is_noted(planted):
     notes = experiment_of("grokking").analyse(fallen).notes
     assert any("falls below 0.5 again after it first reached 95%" in note for note in notes)
     assert not any("falls below" in n for n in experiment_of("grokking").analyse(planted).notes)
+
+
+def transformer_evidence() -> Evidence:
+    """Runs of the transformer that memorise at 50 steps and generalise at 400, or never."""
+
+    def outcome(spec: RunSpec) -> Outcome:
+        late = 400 if spec.optim.weight_decay else math.inf
+        curve = tuple(
+            planted_point(
+                spec,
+                step,
+                {"accuracy.train": float(step >= 50), "accuracy.val": float(step >= late)},
+            )
+            for step in range(10, 600, 10)
+        )
+        return Outcome(curve=curve, metrics=curve[-1].metrics)
+
+    name, experiment = "grokking_transformer", experiment_of("grokking")
+    planted = dataclasses.replace(experiment.planted, outcome=outcome)
+    runs = planted_runs(
+        dataclasses.replace(experiment, planted=planted), [run.spec for run in plan_of(name).runs]
+    )
+    settings = load_config(name, device_kind="cpu").choice("experiment").settings
+    return Evidence(runs=runs, settings=settings)
+
+
+def test_a_config_sets_the_values_that_axes_are_varied_from():
+    findings = experiment_of("grokking").analyse(transformer_evidence())
+    claims = {claim.name: claim for claim in findings.claims}
+    assert "80% of the pairs" in claims["generalises_late"].says
+    assert claims["generalises_late"].established is True
+    assert "8.0, 8.0, 8.0 times" in claims["generalises_late"].because
+    assert claims["faster_with_data"].established is False
+    assert "400 at 0.75, 400 at 0.8" in claims["faster_with_data"].because
+
+
+def test_runs_whose_swapped_pairs_are_apart_are_no_part_of_the_axes(planted):
+    """The same runs twice: in one half of them swapped pairs are together."""
+
+    def together(run: Run) -> Run:
+        assert isinstance(run.spec.data, TaskSpec)
+        source = run.spec.data.source
+        pairs = (*source.settings, ("swapped_together", True))
+        data = TaskSpec(source=dataclasses.replace(source, settings=tuple(sorted(pairs))))
+        spec = dataclasses.replace(run.spec, data=data)
+        return dataclasses.replace(
+            run, record=dataclasses.replace(run.record, spec=spec), curve=run.curve[:40]
+        )
+
+    both = dataclasses.replace(planted, runs=(*planted.runs, *map(together, planted.runs)))
+    findings = experiment_of("grokking").analyse(both)
+    name = "generalise_steps.mlp.wd1.share0.4.lr0.01"
+    assert findings.measures[name] == 400 and findings.measures[f"{name}.together"] is None
+    (late,) = (claim for claim in findings.claims if claim.name == "generalises_late")
+    assert late.established is None and "3 of 3 seeds have not generalised" in late.because

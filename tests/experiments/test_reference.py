@@ -15,7 +15,9 @@ from scaling_law.files.layout import SweepDir
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 NAMES = (
     "allocation-cpu",
+    "batch_ramp",
     "best_of_n",
+    "critical_batch",
     "critical_size",
     "critical_size_grid",
     "double_descent",
@@ -26,14 +28,19 @@ NAMES = (
     "grokking",
     "grokking_progress",
     "grokking_transformer",
+    "horizon_lr",
     "images",
     "in_context",
     "inverse_scaling",
     "kernel_limit",
     "length",
     "length_training",
+    "lr_batch",
     "manifold",
+    "mup",
+    "mup_depth",
     "overfitting",
+    "swapped_pairs",
     "verifier",
 )
 # What the records do not establish: the claim, and its standing.
@@ -61,13 +68,21 @@ OPEN = {
     "emergence": {"digits_first": None, "likelier_with_size": None},
     "grokking": {"inverse_decay": False},
     "grokking_progress": {"frequencies_first": False, "norm_falls": False},
+    "grokking_transformer": {"faster_with_decay": False, "inverse_decay": None},
+    "horizon_lr": {"falling_trunk_serves_all": False, "two_trunks_serve_all": False},
     "length_training": {
         "ratio_decides": False,
         "rising_lengths_go_further": False,
         "rising_lengths_learn_sooner": None,
         "reverse_goes_further": False,
     },
+    "lr_batch": {
+        "all_bounded": None,
+        "one_rate_serves_all_horizons": False,
+        "rule_is_good": False,
+    },
     "manifold": {"four_over_d": None},
+    "mup_depth": {"one_rate": None, "rate_drifts": None, "transfer_costs_less": None},
     "overfitting": {"kaplans_power": None, "one_ratio": None},
 }
 

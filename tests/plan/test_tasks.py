@@ -12,6 +12,7 @@ from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.table import render_plan
 from scaling_law.run.text import dry_run_text, plan_json
 from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.work import Work, continuing
 from tests.fakes import config_of, cpu_profile
 
 TASK = """
@@ -93,8 +94,7 @@ probes: {probes}
 """)
     profile = cpu_profile()
     (run,) = make_plan(config, profile, train_tokens=config.task_sizes.train_tokens).runs
-    training = profile.seconds(run.spec.model, run.spec.tokens)
-    training += 50 * profile.step_overhead_seconds(run.spec.model)
+    training = profile.training_seconds(run.spec.model, run.spec.tokens, 50)
     return run, run.seconds - RUN_START_SECONDS - training
 
 
@@ -106,19 +106,75 @@ probes: {probes}
         ("[weight_norm]", 50),
         ("[gradient_norm]", 2 * 50),
         ("[accuracy, weight_norm]", 2 * 50 + 48),
+        ("[answers]", 2 * 50),
     ],
 )
 def test_the_time_includes_probes(probes, tokens):
     run, seconds = measuring("{source: modular_addition, modulus: 7, train_frac: 0.5}", probes)
-    forward = cpu_profile().seconds(run.spec.model, 5 * tokens) / 3
+    forward = cpu_profile().forward_seconds(run.spec.model, 5 * tokens)
     assert seconds == pytest.approx(forward, rel=1e-6)
 
 
-def test_the_time_includes_every_validation_split():
+@pytest.mark.parametrize(("probes", "splits"), [("[]", 3), ("[answers]", 6), ("[interpolated]", 3)])
+def test_the_time_includes_every_validation_split(probes, splits):
     data = "{source: copy, length: 4, longer: [8, 16], val_examples: 10}"
-    run, seconds = measuring(data, "[]")
-    forward = cpu_profile().seconds(run.spec.model, 5 * 3 * 10 * run.spec.model.n_ctx) / 3
+    run, seconds = measuring(data, probes)
+    tokens = 10 * run.spec.model.n_ctx
+    forward = cpu_profile().forward_seconds(run.spec.model, 5 * splits * tokens)
+    # at the end the splits of longer examples are read once more
+    forward += cpu_profile().forward_seconds(run.spec.model, 2 * tokens) * ("inter" in probes)
     assert seconds == pytest.approx(forward, rel=1e-6)
+
+
+def drawing_seconds(probe: str) -> float:
+    """The planned seconds of a probe of answers to sums."""
+    plain, probed = (measuring("{source: addition}", probes)[1] for probes in ("[]", f"[{probe}]"))
+    return probed - plain
+
+
+def test_the_time_includes_drawn_answers_and_the_training_of_verifiers():
+    few, many = (drawing_seconds(f"{{name: best_of_n, samples: {n}}}") for n in (16, 64))
+    assert many == pytest.approx(4 * few)
+    judged = [
+        drawing_seconds(f"{{name: best_of_n, samples: 16, labels: {labels}}}")
+        for labels in ("[64]", "[64, 64]", "[4096]")
+    ]
+    # a second verifier of one kind of labels takes the steps of the first, and no more answers
+    assert judged[1] - judged[0] < judged[0] - few
+    assert few < judged[0] < judged[2] < 2 * judged[0]
+
+
+def test_continuing_reads_a_prompt_once_where_a_model_has_a_cache():
+    (run,) = plan("steps: [50]").runs
+    cached = continuing(run.spec.model, prompts=10, prompt_tokens=7, tokens=4)
+    assert cached == Work(read_tokens=100, drawn_tokens=40)
+    config = config_of("""
+name: t
+data: {source: modular_addition, modulus: 7, train_frac: 0.5}
+model: {architecture: mlp}
+grid: [{sizes: [{width: 8}], steps: [50]}]
+optim: {batch_examples: all, lr: 0.01}
+""")
+    (other,) = make_plan(config, cpu_profile(), train_tokens=48).runs
+    plain = continuing(other.spec.model, prompts=10, prompt_tokens=7, tokens=4)
+    assert plain == Work(read_tokens=10 * (7 + 8 + 9 + 10), drawn_tokens=40)
+
+
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [
+        ("1 / 0", r"own\.py:2: this probe fails \(ZeroDivisionError"),
+        ("3", r"probes: work gives 3, expected Work\(...\)"),
+    ],
+)
+def test_a_users_probe_that_cannot_say_its_work_is_named(tmp_path, work, words):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from scaling_law.train.probes import Probe\n"
+        f"PROBE = Probe(measure=print, unit='x', work=lambda measured, settings: {work})\n"
+    )
+    with pytest.raises(ConfigError, match=words):
+        measuring("{source: addition}", f"[{own}]")
 
 
 @pytest.mark.parametrize(

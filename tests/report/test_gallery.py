@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -9,11 +10,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Text
 
 from scaling_law.cli.main import main
 from scaling_law.errors import EXIT_OK, EXIT_USAGE
 from scaling_law.experiment.collection import collect
 from scaling_law.experiment.findings import Findings
+from scaling_law.report import style
+from scaling_law.report.experiment import draw
 from scaling_law.report.gallery import write_gallery
 from scaling_law.report.page import text
 
@@ -65,12 +69,27 @@ def test_each_experiment_has_its_question_verdict_figure_numbers_and_literature(
     (one,) = [one for one in collect(folder).shown if one.name == "emergence"]
     findings, shown = one.analysed.findings, section(page, "emergence")
     assert text(findings.verdict) in shown and text(one.analysed.question) in shown
-    assert shown.count("<svg") == 1 and (folder / "figures").glob("emergence-*.png")
+    # side by side, and below each other for a phone
+    assert shown.count("<svg") == 2 and (folder / "figures").glob("emergence-*.png")
     for published in findings.literature:
         assert text(published.theirs) in shown and text(published.ours) in shown
     assert "exact.reversed.n544 = 0.0164063 share of answers" in shown
     assert "critical_params.reversed = not measured parameters" in shown
     assert "slaw report" in shown and "50 finished runs" in shown
+
+
+def test_a_phone_has_the_panels_below_each_other_and_all_titles_within_the_figure(folder):
+    (one,) = [one for one in collect(folder).shown if one.name == "emergence"]
+    figure = one.analysed.findings.figures[0]
+    long = " ".join(["words"] * 12)
+    panels = tuple(dataclasses.replace(panel, title=long) for panel in figure.panels)
+    with style.applied():
+        drawing = draw(dataclasses.replace(figure, title=long, panels=panels), narrow=True)
+        drawing.draw_without_rendering()
+    assert len({axes.get_position().x0 for axes in drawing.axes}) == 1 < len(drawing.axes)
+    texts = [text for text in drawing.findobj(Text) if "words" in text.get_text()]
+    assert len(texts) == 1 + len(panels)
+    assert all(text.get_window_extent().x1 <= drawing.bbox.width for text in texts)
 
 
 def test_a_precondition_that_is_not_met_is_a_note_with_what_would_meet_it(page):

@@ -130,8 +130,13 @@ def test_an_experiment_without_a_law_shows_its_findings_and_the_reason(tmp_path)
 
 
 def test_each_metric_along_training_has_its_panel(tmp_path):
-    evidence, _ = measured(tmp_path)
-    figure = metric_curves(evidence)
+    evidence, record = measured(tmp_path)
+    (once,) = evidence.curves[record.run_id]
+    assert metric_curves(evidence) is None  # measured at one step only
+    both = {**once.metrics, "at_end": 1.0}
+    later = dataclasses.replace(once, step=40, tokens=1280, metrics=both)
+    twice = {record.run_id: [once, later]}
+    figure = metric_curves(dataclasses.replace(evidence, curves=twice))
     assert figure is not None
     assert [axes.get_title() for axes in figure.axes] == ["accuracy.val (fraction)"]
     assert metric_curves(dataclasses.replace(evidence, curves={})) is None

@@ -29,6 +29,7 @@ def test_an_inlined_figure_has_no_foreign_id_and_no_fixed_colour():
     assert ids and all(name.startswith("loss-") for name in ids)
     assert not re.search(r"(fill|stroke): ?#", text)
     assert 'aria-label="loss against size"' in text
+    assert style.themed(style.PAPER) not in text  # it would hide the shadow of what scrolls
     css = style.theme_css(text)
     assert all(f"--k-{code}:" in css for code in re.findall(r"var\(--k-(\w+)\)", text))
 

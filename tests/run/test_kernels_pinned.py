@@ -245,8 +245,9 @@ def test_a_fixed_choice_leaves_measured_steps_out(monkeypatch):
 
 
 def test_what_cannot_be_measured_beforehand_takes_the_thresholds():
-    for change in ("optim.name=sgd", "model.parametrisation=mup"):
-        config = config_of(TEXT, change)
+    mup = ("model.parametrisation=mup", "model.base_width=8")
+    for changes in (("optim.name=sgd",), mup):
+        config = config_of(TEXT, *changes)
         assert step_shapes(config, cpu_profile(), train_tokens=None) == ()
     on_gpu = cpu_profile(kind="cuda")
     assert step_shapes(config_of(TEXT), on_gpu, train_tokens=None) == ()

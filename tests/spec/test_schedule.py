@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from scaling_law.spec.component import Component
 from scaling_law.spec.schedule import ScheduleSpec, lr_factor, lr_phase
 
 WSD = ScheduleSpec(shape="wsd", warmup_steps=10, decay_steps=20)
@@ -22,6 +23,24 @@ def test_a_trunk_and_every_branch_agree_before_the_cooldown():
     for total in (60, 100, 200):
         for step in range(total - 20):
             assert lr_factor(trunk, step, 500) == lr_factor(WSD, step, total)
+
+
+def test_a_trunk_that_falls_is_shared_and_cools_down_from_its_own_rate():
+    part = Component(name="wsd_power", settings=(("power", 0.3),))
+    falling = dataclasses.replace(WSD, shape="wsd_power", shape_part=part)
+    trunk = dataclasses.replace(falling, decay_steps=None)
+    assert lr_factor(falling, 10, 100) == 1.0 and falling.end == "annealed"
+    assert lr_factor(falling, 60, 100) == pytest.approx((61 / 11) ** -0.3)
+    for total in (60, 100, 200):
+        for step in range(total - 20):
+            assert lr_factor(trunk, step, 500) == lr_factor(falling, step, total)
+    assert lr_factor(falling, 90, 100) == pytest.approx((81 / 11) ** -0.3 * (1 - math.sqrt(0.5)))
+    flat = dataclasses.replace(
+        falling, shape_part=Component(name="wsd_power", settings=(("power", 0.0),))
+    )
+    assert [lr_factor(flat, s, 100) for s in range(100)] == [
+        lr_factor(WSD, s, 100) for s in range(100)
+    ]
 
 
 @pytest.mark.parametrize(

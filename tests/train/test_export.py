@@ -222,9 +222,9 @@ def test_a_refused_export_writes_nothing(tmp_path, bpe):
     with pytest.raises(ConfigError, match="no finished run 'other'"):
         export_run(tmp_path, "other", tmp_path / "out", "hf")
     run_dir.weights.unlink()
-    with pytest.raises(ConfigError, match="weights were not saved; set keep_weights: all"):
+    with pytest.raises(ConfigError, match="not saved; to train it again and save them: slaw run"):
         export_run(run_dir.path, None, tmp_path / "out", "hf")
-    with pytest.raises(ConfigError, match="0 runs with saved weights"):
+    with pytest.raises(ConfigError, match="none of its 1 finished runs has saved weights"):
         export_run(tmp_path, None, tmp_path / "out", "hf")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full", "runs"]
 

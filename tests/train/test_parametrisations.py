@@ -1,4 +1,4 @@
-"""Parametrisations: standard leaves everything as it is; mup by its coordinate check."""
+"""Parametrisations: standard leaves everything as it is; mup and completep by coordinate checks."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from scaling_law.spec.architectures.gpt import stack_gain
 from scaling_law.spec.component import Component
 from scaling_law.spec.model import ModelSpec, OtherModel
 from scaling_law.spec.optim import OptimSpec
-from scaling_law.train.architectures import build
+from scaling_law.train.architectures import build, weights_of
 from scaling_law.train.architectures._gpt_hf import hf_model
 from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.parametrisations import Parametrisation, multipliers
 from tests.fakes import tiny_model
 
 MUP = Component(name="mup", settings=(("base_head_size", 16), ("base_width", 32)))
+COMPLETEP = Component(
+    name="completep", settings=(("base_depth", 2), ("base_head_size", 16), ("base_width", 32))
+)
 LR = 0.02
 
 
-def gpt(width, parametrisation, **changes):
+def gpt(width, parametrisation, n_layer=2, **changes):
     heads = width // 16
     return ModelSpec(
-        vocab_size=64, n_ctx=16, n_layer=2, d_model=width, n_head=heads, n_kv_head=heads,
+        vocab_size=64, n_ctx=16, n_layer=n_layer, d_model=width, n_head=heads, n_kv_head=heads,
         d_ff=4 * width, parametrisation=parametrisation, **changes,
     )  # fmt: skip
 
@@ -58,6 +61,7 @@ def test_every_parametrisation_gives_factors_above_zero(name):
     settings = part.settings()
     for width in (16, 4096):
         assert part.output(width, settings) > 0 and part.attention(width, settings) > 0
+        assert part.residual(width, settings) > 0 and part.residual_initial(width, settings) > 0
         for role in ("input", "hidden", "output"):
             assert part.initial(role, width, settings) > 0 and part.lr(role, width, settings) > 0
 
@@ -94,6 +98,61 @@ def test_mup_matches_table_8(tied):
         names = (output, "blocks.0.mlp.up.weight")
         stds[width] = [float(weights[name].detach().std()) for name in names]
     assert stds[128] == pytest.approx([stds[32][0], stds[32][1] / 2], rel=0.1)
+
+
+def test_mup_divides_attention_scores_by_the_head_size():
+    """Table 8's 1/d: the architecture divides by its root, the multiplier by the other root."""
+    scales = [multipliers(MUP, 64).attention(size) / size**0.5 for size in (16, 32, 64)]
+    assert scales == pytest.approx([scales[0], scales[0] / 2, scales[0] / 4])
+
+
+def test_gains_and_biases_learn_at_one_rate_at_every_width():
+    """Table 8: vectors count as input weights."""
+    settings = (("activation", "tanh"), ("depth", 3))
+    dense = OtherModel(
+        architecture=Component(name="dense", settings=settings), shape=(("width", 128),),
+        vocab_size=0, n_ctx=1, features=3, outputs=1, parametrisation=MUP,
+    )  # fmt: skip
+    for model in (gpt(128, MUP), dense):
+        weights = weights_of(build(model))
+        assert {w.lr_mult for w in weights if w.parameter.ndim == 1} == {1}
+        matrices = [w for w in weights if w.parameter.ndim > 1]
+        hidden = {w.lr_mult for w in matrices if min(w.parameter.shape) >= 128}
+        assert hidden == {0.25}
+
+
+def test_completep_passes_the_coordinate_check_in_depth():
+    """Dey 2025, arXiv 2505.01618: what a few steps change is alike at every depth."""
+    deep = [change_of_the_stream(gpt(32, COMPLETEP, depth)) for depth in (2, 4, 16)]
+    assert max(deep) < 1.5 * min(deep)
+    # the check can tell: with muP alone the change grows with the depth
+    mup = [change_of_the_stream(gpt(32, MUP, depth)) for depth in (2, 16)]
+    assert mup[1] > 2 * mup[0]
+    # at the base depth it is muP
+    assert deep[0] == mup[0]
+
+
+def test_completep_matches_table_1():
+    """Branches are divided by the depth, first weights and learning rates do not depend on it."""
+    shallow, deep = (dict(build(gpt(64, COMPLETEP, n), 0).named_modules()) for n in (2, 8))
+    mults = [modules["blocks.0"].residual_mult for modules in (shallow, deep)]
+    assert mults == [1, 0.25]
+    name = "blocks.0.mlp.out"
+    stds = [float(modules[name].weight.detach().std()) for modules in (shallow, deep)]
+    assert stds[1] == pytest.approx(stds[0], rel=0.05)
+    rates = {w.lr_mult for w in weights_of(build(gpt(64, COMPLETEP, 8), 0))}
+    assert rates == {w.lr_mult for w in weights_of(build(gpt(64, MUP, 2), 0))} == {1, 0.5}
+
+
+def test_generating_with_a_cache_multiplies_branches_too():
+    module: Any = build(gpt(32, COMPLETEP, 8), 0)
+    ids = torch.randint(0, 64, (2, 6), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        first, memory = module.read_prompts(ids[:, :5], (5, 5), 8)
+        following = module.next_logits(ids[:, 5], memory)
+        whole = module(ids)
+    assert torch.allclose(first, whole[:, 4], atol=1e-5)
+    assert torch.allclose(following, whole[:, 5], atol=1e-5)
 
 
 def test_weight_decay_per_step_is_independent_of_the_width():

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +38,7 @@ from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.begin import begin
 from scaling_law.train.evaluate import Examples
 from scaling_law.train.loop import train_run
-from scaling_law.train.probes import fourier
+from scaling_law.train.probes import activation_change, fourier, noise_scale
 from scaling_law.train.probes.position_loss import blocks
 from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.state import State
@@ -207,6 +208,50 @@ def test_changes_are_measured_from_the_first_weights_of_the_run(dataset, tmp_pat
         if old.ndim > 1 and old.any()
     }
     assert moved and record.metrics == pytest.approx(moved, rel=1e-5)
+
+
+def test_changes_of_activations_are_those_of_blocks_branches_and_outputs(dataset, tmp_path):
+    spec = probed(Component(name="activation_change"))
+    record, (weights, _) = trained(dataset, tmp_path, spec, stacked=False)
+    names = {name.removeprefix("activation_change.") for name in record.metrics}
+    blocks = [f"blocks.{index}" for index in range(tiny_model().n_layer)]
+    branches = {f"{block}.{branch}" for block in blocks for branch in ("attention", "mlp")}
+    assert names == {"outputs", *blocks, *branches}
+    last = build(spec.model, 0)
+    last.load_state_dict(weights)
+    examples = begin(job(dataset, tmp_path, spec)).meter.examples
+    batch = next(examples.measured("val", spec.eval.val_tokens))
+    with torch.no_grad():
+        moved = last(batch.inputs) - build(spec.model, init_seed(spec))(batch.inputs)
+    expected = float(moved.square().mean().sqrt())
+    assert record.metrics["activation_change.outputs"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_activations_of_a_model_without_blocks_are_its_outputs():
+    assert activation_change.blocks_and_branches(torch.nn.Linear(2, 2)) == []
+
+
+def test_noise_of_gradients_is_estimated_without_bias():
+    """Gradients of 4 examples each, about (1, 2), whose noise has the trace 8 for one example."""
+    draws = torch.Generator().manual_seed(0)
+    pairs = []
+    for _ in range(400):
+        noise = torch.randn(6, 2, generator=draws) * (4 / 4) ** 0.5
+        gradients = [[row[:1], row[1:]] for row in torch.tensor([1.0, 2.0]) + noise]
+        squared, trace, count = noise_scale.estimates(gradients, 4)
+        assert count == 6
+        pairs.append((squared, trace))
+    squared, trace = (fmean(column) for column in zip(*pairs, strict=True))
+    assert squared == pytest.approx(5, rel=0.05) and trace == pytest.approx(8, rel=0.05)
+
+
+def test_noise_of_gradients_without_two_batches_names_the_key(dataset, tmp_path):
+    subject = subject_of(begin(job(dataset, tmp_path, tiny_spec())))
+    assert noise_scale.measure(subject, noise_scale.Settings(examples=1)).keys() == {
+        "gradient", "trace",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"two batches of 1024 examples, and eval.curve_tokens"):
+        noise_scale.measure(subject, noise_scale.Settings(examples=1024))
 
 
 def test_other_draws_of_the_first_weights_differ(dataset, tmp_path):

@@ -644,7 +644,8 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "data.val_examples": _number_of(1, 40),
     "model.n_ctx": _n_ctx,
     "model.architecture": _architecture,
-    "model.base_width": _number_of(1, 64),
+    "model.base_width": lambda drawing: drawing.one((1, 1, 2, 4)),  # widths must be its multiples
+    "model.base_depth": _number_of(1, 4),
     "model.base_head_size": _number_of(1, 32),
     "grid": _grid,
     "grid.*.sizes": _sizes,
@@ -658,6 +659,9 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "schedule.decay_frac": lambda drawing: drawing.one((0.1, 0.2, 0.5, 0.6)),
     "objective": _objective,
     "optim.lr": lambda drawing: float(f"{drawing.log(1e-4, 0.05):.3g}"),
+    "optim.first": lambda drawing: drawing.one((1, 1, 2)),  # at most optim.last, which is 1 or more
+    "optim.last": _number_of(2, 4),
+    "optim.double_after": _number_of(1, 5),
     "optim.lr_mult": lambda drawing: drawing.one((0.5, 1.0, 2)),
     "optim.batch_tokens": _batch_tokens,
     "optim.batch_examples": _batch_examples,
@@ -682,8 +686,8 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     },
     "trackers": _trackers,
 }  # fmt: skip
-# Keys whose defaults take too long for a test.
-ALWAYS = ("eval", "eval.val_tokens", "eval.curve_tokens")
+# Keys whose defaults take too long for a test, or fit none of its widths.
+ALWAYS = ("eval", "eval.val_tokens", "eval.curve_tokens", "model.base_width")
 # Keys that are drawn once the others are there.
 LATER = (
     "variants", "data.domains", "data.mix", "data.mix_temperature", "data.phases",

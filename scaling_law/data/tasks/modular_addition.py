@@ -1,6 +1,8 @@
 """Arithmetic modulo a number (Power 2022, arXiv 2201.02177): two numbers give one.
 
-Every pair of numbers is one example, and in exactly one split.
+Every pair of numbers is one example, and in exactly one split. (a, b) and (b, a) have one sum and
+one product: a network that ignores the order predicts a held-out pair as soon as it has memorised
+the swapped one. ``swapped_together`` leaves no such pair.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class Settings:
     ``train_frac`` is the share of all pairs that are trained on, the others are ``val``;
     ``operation`` is the operation on a pair;
     ``equals`` appends an "=" to the two numbers, of which it is the last id;
+    ``swapped_together`` puts (a, b) and (b, a) in the same split;
     ``seed`` decides which pairs are trained on.
     """
 
@@ -36,6 +39,7 @@ class Settings:
     train_frac: Annotated[float, Number("share of pairs to train on", above=0, below=1)] = 0.4
     operation: Annotated[str, Text("the operation on a pair", OPERATIONS)] = "add"
     equals: bool = False
+    swapped_together: bool = False
     seed: Annotated[int, Number("of the split", low=0, high=10**9)] = 0
 
     def __post_init__(self) -> None:
@@ -51,6 +55,17 @@ class Settings:
     def train_pairs(self) -> int:
         """Pairs to train on."""
         return round(self.train_frac * self.modulus**2)
+
+    @property
+    def train_doubles(self) -> int:
+        """Pairs of a number with itself to train on, where swapped pairs are together.
+
+        Their number is close to their share, and leaves an even number of other pairs.
+        """
+        doubles = round(self.train_frac * self.modulus)
+        if (self.train_pairs - doubles) % 2:
+            doubles += 1 if doubles < self.modulus else -1
+        return doubles
 
 
 def vocab_size(settings: Settings) -> int:
@@ -76,7 +91,20 @@ def _pairs(settings: Settings) -> NDArray[np.int64]:
     from scaling_law.spec.run import derive_seed
 
     seed = derive_seed(settings.seed, "modular_addition")
-    return permutation(seed, settings.modulus**2)
+    order = permutation(seed, settings.modulus**2)
+    return _swapped_together(settings, order) if settings.swapped_together else order
+
+
+def _swapped_together(settings: Settings, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same pairs, those of training first: with each pair its swapped one is among them."""
+    import numpy as np
+
+    a, b = np.divmod(order, settings.modulus)
+    doubles = order[a == b][: settings.train_doubles]
+    ascending = order[a < b][: (settings.train_pairs - settings.train_doubles) // 2]
+    trained = np.isin(np.minimum(a, b) * settings.modulus + np.maximum(a, b), ascending)
+    trained |= np.isin(order, doubles)
+    return np.concatenate([order[trained], order[~trained]])
 
 
 def examples(settings: Settings, split: str, indices: NDArray[np.int64]) -> Batch:

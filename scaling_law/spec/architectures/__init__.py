@@ -131,8 +131,12 @@ class Architecture:
     ``notes``: lines under the plan's table: what is counted as parameters and FLOPs.
     ``stack_gain(model, batch_tokens, device_kind)``: how many times as fast runs are that train
     as one program; 1 where that is not known, 0 where the model cannot. None: it never can.
+    ``width(model)``: the width that a parametrisation goes by, which may refuse it when a plan is
+    made. None: none is refused.
     ``measured_as(model)``: the GPT whose training step is the model's, so that its kernels on a CPU
     are chosen by measuring; None: the thresholds choose them. None: they always do.
+    ``dispatch_frac``: the time of a training step of a tiny network, which is spent on starting
+    operations, over that of the smallest step that a calibration measures (a GPT of two layers).
     ``compiles``: whether its module has a ``loss`` of its own that goes through torch.compile.
     ``why_not_grown(small, large)``: why a large model cannot start as a small one that is
     trained, "" where it can. None: it never can.
@@ -161,7 +165,9 @@ class Architecture:
     cache_numbers: Callable[[Any], int] = lambda model: 0
     notes: tuple[str, ...] = ()
     stack_gain: Callable[[Any, int, str], float] | None = None
+    width: Callable[[Any], int] | None = None
     measured_as: Callable[[Any], ModelSpec | None] | None = None
+    dispatch_frac: float = 1 / 8
     compiles: bool = False
     why_not_grown: Callable[[Any, Any], str] | None = None
     solves: str = ""

@@ -94,6 +94,7 @@ ARCHITECTURE = Architecture(
     count_params=counts,
     flops_per_token=flops_per_token,
     activation_bytes=activation_bytes,
+    width=lambda model: model.dimensions["channels"],
     size_name=size_name,
     notes=(
         "params: non-emb = total: kernels, the linear layer and biases; matmul: without biases",

@@ -92,6 +92,7 @@ ARCHITECTURE = Architecture(
     count_params=counts,
     flops_per_token=flops_per_token,
     activation_bytes=activation_bytes,
+    width=lambda model: model.dimensions["width"],
     size_name=size_name,
     shape_for=shape_for,
     notes=(

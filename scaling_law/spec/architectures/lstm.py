@@ -95,9 +95,11 @@ ARCHITECTURE = Architecture(
     count_params=counts,
     flops_per_token=flops_per_token,
     activation_bytes=activation_bytes,
+    width=lambda model: model.dimensions["d_model"],
     size_name=size_name,
     shape_for=shape_for,
     cache_numbers=cache_numbers,
+    dispatch_frac=0.2,
     notes=(
         "params: non-emb = LSTM layers with their biases; matmul = matrices of layers and head;"
         " total = all stored",

@@ -34,13 +34,15 @@ class Sizing:
 
     ``model`` is the size;
     ``shortest_tokens`` and ``longest_tokens`` are its first and last horizon;
-    ``shares_trunk`` says that the learning rate stays at its peak until a cooldown, as under wsd.
+    ``shares_trunk`` says that the learning rate stays at its peak until a cooldown, as under wsd;
+    ``batch_tokens`` are the tokens of a step where the config sets them, None where the rule does.
     """
 
     model: Model
     shortest_tokens: float
     longest_tokens: float
     shares_trunk: bool = True
+    batch_tokens: int | None = None
 
     @property
     def params(self) -> int:

@@ -255,10 +255,12 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)), each branch times the residual multiplier."""
 
     def __init__(self, spec: ModelSpec, mlp: nn.Module) -> None:
         super().__init__()
+        factors = multipliers(spec.parametrisation, spec.d_model)
+        self.residual_mult = factors.residual(spec.n_layer)
         self.norm_attention = _norm(spec.norm, spec.d_model)
         self.attention = Attention(spec)
         self.norm_mlp = _norm(spec.norm, spec.d_model)
@@ -266,11 +268,15 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
         """x [B, T, M] -> [B, T, M]."""
-        return self.feed(x + self.attention(self.norm_attention(x), positions))
+        return self.feed(self.add(x, self.attention(self.norm_attention(x), positions)))
 
     def feed(self, x: Tensor) -> Tensor:
         """x + mlp(norm(x)), [B, T, M]."""
-        return cast(Tensor, x + self.mlp(self.norm_mlp(x)))
+        return self.add(x, self.mlp(self.norm_mlp(x)))
+
+    def add(self, x: Tensor, branch: Tensor) -> Tensor:
+        """The residual stream with what a branch adds, [B, T, M]."""
+        return x + branch if self.residual_mult == 1 else x + self.residual_mult * branch
 
 
 def _is_table(name: str) -> bool:
@@ -332,6 +338,7 @@ class GPT(nn.Module):
                 std = weight.shape[1] ** -0.5
                 if name.endswith("out.weight"):
                     std *= (2 * self.spec.n_layer) ** -0.5
+                    std *= self._multipliers.residual_initial(self.spec.n_layer)
             std *= self._multipliers.initial(self._role(name, weight))
             weight.normal_(0.0, std, generator=generator)
 
@@ -415,7 +422,7 @@ class GPT(nn.Module):
             x = x + self.position.weight[: tokens.shape[1]]
         for block in cast(Sequence[Block], self.blocks):
             y = block.attention.read(block.norm_attention(x), self.position_tables, memory)
-            x = block.feed(x + y)
+            x = block.feed(block.add(x, y))
         last = x[torch.arange(len(x), device=x.device), memory.at - 1]
         return cast(Tensor, self.head(self._normed(last))), memory
 
@@ -434,7 +441,7 @@ class GPT(nn.Module):
             bias = bias.reshape(len(bias), spec.n_kv_head, -1, memory.end)
         for at, block in enumerate(cast(Sequence[Block], self.blocks)):
             y = block.attention.extend(block.norm_attention(x), rotation, bias, memory, at)
-            x = block.feed(x + y)
+            x = block.feed(block.add(x, y))
         memory.move()
         return cast(Tensor, self.head(self._normed(x[:, 0])))
 

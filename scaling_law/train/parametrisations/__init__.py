@@ -1,7 +1,7 @@
 """Parametrisations, one file each: ``model: {parametrisation: mup}`` is ``mup.py``.
 
-A parametrisation says how initial scales, learning rates and outputs change with the width. It
-knows only the role of a weight:
+A parametrisation says how initial scales, learning rates and outputs change with the width, and
+what residual branches add with the depth. It knows only the role of a weight:
 
 ``input``   reads a fixed number of inputs: embeddings, position tables, gains and biases;
 ``hidden``  reads as many inputs as the model is wide, and makes as many outputs;
@@ -31,6 +31,11 @@ class Parametrisation:
     ``output(width, settings)`` is the factor on the model's outputs;
     ``attention(head_size, settings)`` is the factor on attention scores, which are already divided
     by the root of ``head_size``;
+    ``residual(depth, settings)`` is the factor on what each branch adds to the residual stream of
+    a model of ``depth`` blocks;
+    ``residual_initial(depth, settings)`` is a further factor on the standard deviation of first
+    weights, of the matrices that end such a branch;
+    ``refusal(width, settings)`` says why a plan cannot have models of this width, "" where it can;
     ``settings`` is the dataclass of its settings.
     """
 
@@ -38,6 +43,9 @@ class Parametrisation:
     lr: Callable[[Role, int, Any], float]
     output: Callable[[int, Any], float]
     attention: Callable[[int, Any], float]
+    residual: Callable[[int, Any], float] = lambda depth, settings: 1.0
+    residual_initial: Callable[[int, Any], float] = lambda depth, settings: 1.0
+    refusal: Callable[[int, Any], str] = lambda width, settings: ""
     settings: type = NoSettings
 
 
@@ -64,6 +72,14 @@ class Multipliers:
     def attention(self, head_size: int) -> float:
         """The factor on attention scores."""
         return self.part.attention(head_size, self.settings)
+
+    def residual(self, depth: int) -> float:
+        """The factor on what each branch adds to the residual stream."""
+        return self.part.residual(depth, self.settings)
+
+    def residual_initial(self, depth: int) -> float:
+        """The further factor on the first weights of the matrices that end a branch."""
+        return self.part.residual_initial(depth, self.settings)
 
 
 def multipliers(component: Component | None, width: int) -> Multipliers:

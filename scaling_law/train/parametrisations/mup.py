@@ -3,7 +3,8 @@
 Let m be the width over ``base_width``. Hidden matrices start by fan-in, as in standard, and their
 learning rate is divided by m. The output matrix starts at every width as it does at the base width,
 and the outputs are divided by m. Attention scores are divided by the head size instead of its root.
-At the base width and head size all factors are 1, so it equals standard there.
+At the base width and head size all factors are 1, so it equals standard there. A plan takes only
+widths that ``base_width`` divides, so that m is a whole number.
 
 The table is for Adam and similar optimizers, whose steps do not scale with the gradient.
 """
@@ -52,6 +53,21 @@ def attention(head_size: int, settings: Settings) -> float:
     return math.sqrt(settings.base_head_size / head_size)
 
 
+def refusal(width: int, settings: Settings) -> str:
+    """A width between two multiples of the base is refused."""
+    if width % settings.base_width == 0:
+        return ""
+    return (
+        f"base_width {settings.base_width} does not divide the width {width}; take a width that is"
+        " a multiple of it, or a base_width that divides every width of the grid"
+    )
+
+
 PARAMETRISATION = Parametrisation(
-    initial=initial, lr=lr, output=output, attention=attention, settings=Settings
+    initial=initial,
+    lr=lr,
+    output=output,
+    attention=attention,
+    refusal=refusal,
+    settings=Settings,
 )

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scaling_law.errors import ConfigError
 from scaling_law.parts import NoSettings
+from scaling_law.spec.work import Measured, Work
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,8 +31,10 @@ class Probe:
     ``unit`` is the unit of these numbers;
     ``when`` is ``curve`` for every point of the curve, the last included, or ``end``;
     ``settings`` is a dataclass;
-    ``passes`` are the forward passes over the tokens of one split that a measurement takes, for the
-    plan's time: 0 where only weights are read, None for one pass over each split.
+    ``passes`` are the forward passes over the tokens of ``val`` that a measurement takes, for the
+    plan's time: 0 where only weights are read, None for one pass over each split;
+    ``work(measured, settings)`` gives what a measurement takes where that depends on the settings
+    or the model; ``passes`` is then None.
     """
 
     measure: Callable[[Subject, Any], float | Mapping[str, float]]
@@ -38,6 +42,7 @@ class Probe:
     when: str = "curve"
     settings: type = NoSettings
     passes: float | None = None
+    work: Callable[[Measured, Any], Work] | None = None
 
     def __post_init__(self) -> None:
         if self.when not in TIMES:
@@ -46,6 +51,20 @@ class Probe:
             raise ValueError("unit is empty")
         if self.passes is not None and not 0 <= self.passes < math.inf:
             raise ValueError(f"passes is {self.passes!r}, expected a number of at least 0")
+        if self.passes is not None and self.work is not None:
+            raise ValueError("passes and work: expected one of them")
+
+    def work_of(self, measured: Measured, settings: Any) -> Work:
+        """What one measurement takes. Raises ``ConfigError`` where ``work`` gives no ``Work``."""
+        if self.work is not None:
+            work = self.work(measured, settings)
+            if not isinstance(work, Work):  # of a user's own file
+                raise ConfigError(f"probes: work gives {work!r:.60}, expected Work(...)")
+            return work
+        tokens = measured.split_tokens
+        if self.passes is None:
+            return Work(read_tokens=sum(tokens.values()))
+        return Work(read_tokens=self.passes * tokens["val"])
 
 
 def l2_norm(tensors: Iterable[Tensor]) -> float:

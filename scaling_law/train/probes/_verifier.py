@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own idiom
-from torch import Tensor
+from scaling_law.spec.work import Measured, Work
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from scaling_law.train.probes._samples import Samples
     from scaling_law.train.subject import Subject
 
@@ -37,8 +37,10 @@ class Verifier:
     """
 
     def __init__(self, vocab_size: int, width: int) -> None:
+        import torch
+
         generator = torch.Generator().manual_seed(0)
-        sizes = ((vocab_size + width, _HIDDEN), (_HIDDEN, _HIDDEN), (_HIDDEN, 1))
+        sizes = _sizes(vocab_size, width)
         self._vocab_size = vocab_size
         self._weights = [
             torch.randn(rows, columns, generator=generator) * (2 / rows) ** 0.5
@@ -48,6 +50,9 @@ class Verifier:
 
     def log_probs(self, states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities that tokens [..., A] are right, and that they are wrong, [..., A]."""
+        import torch
+        import torch.nn.functional as F  # noqa: N812 - torch's own idiom
+
         x = torch.cat((F.one_hot(ids, self._vocab_size).float(), states), dim=-1)
         last = len(self._weights) - 1
         for at, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
@@ -57,6 +62,9 @@ class Verifier:
 
     def train(self, states: Tensor, ids: Tensor, right: Tensor, of_tokens: bool) -> None:
         """Learn from N answers with states [N, A, M]; ``right`` up to each token or not, [N, A]."""
+        import torch
+        import torch.nn.functional as F  # noqa: N812 - torch's own idiom
+
         tensors = [*self._weights, *self._biases]
         for tensor in tensors:
             tensor.requires_grad_()
@@ -86,12 +94,26 @@ class Verifier:
         return self.log_probs(states, ids)[0].sum(dim=-1)
 
 
-@torch.no_grad()
+def _sizes(vocab_size: int, width: int) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of a verifier's matrices."""
+    return (vocab_size + width, _HIDDEN), (_HIDDEN, _HIDDEN), (_HIDDEN, 1)
+
+
+def training_work(measured: Measured) -> Work:
+    """What training one verifier takes."""
+    model = measured.model
+    sizes = _sizes(model.vocab_size, int(model.dimensions.get("d_model", 0)))
+    params = sum(rows * columns for rows, columns in sizes)
+    return Work(own_steps=_STEPS, own_flops=6.0 * params * _STEPS * _BATCH * measured.n_targets)
+
+
 def states_of(subject: Subject, samples: Samples) -> Tensor:
     """The model's state before each token of each answer, [Q, S, A, M].
 
     Raises ``ValueError`` for a model without states.
     """
+    import torch
+
     if not isinstance(subject.model, HasStates):
         raise ValueError("a verifier reads a model's states, and this one has none; use gpt")
     prompts = samples.questions.prompts
@@ -99,7 +121,8 @@ def states_of(subject: Subject, samples: Samples) -> Tensor:
     states = []
     for sample in range(drawn):
         read = torch.cat((prompts, samples.ids[:, sample, :-1]), dim=1)
-        states.append(subject.model.hidden(read)[:, -length:].float())
+        with torch.no_grad():
+            states.append(subject.model.hidden(read)[:, -length:].float())
     return torch.stack(states, dim=1)
 
 
@@ -108,5 +131,7 @@ def balanced_accuracy(scores: Tensor, right: Tensor) -> float:
 
     NaN where all are right or all wrong.
     """
+    import torch
+
     judged = scores > torch.tensor(0.5).log()
     return float((judged[right].double().mean() + (~judged[~right]).double().mean()) / 2)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scaling_law.spec.work import Measured, Work
 from scaling_law.train.probes import Probe
 
 if TYPE_CHECKING:
@@ -64,8 +65,14 @@ def of_split(subject: Subject, split: str, positions: bool) -> dict[str, float]:
     return numbers
 
 
+def work(measured: Measured, settings: Settings) -> Work:
+    """Every validation split is read once."""
+    return Work(read_tokens=sum(measured.validation.values()))
+
+
 PROBE = Probe(
     measure=measure,
     unit="shares of answers and of targets, nats, Brier score",
     settings=Settings,
+    work=work,
 )

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from scaling_law.spec.values import Number
+from scaling_law.spec.work import Measured, Work, continuing
 from scaling_law.train.probes import Probe
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # Answers to one training question among those that a verifier learns from.
 _OF_A_QUESTION = 4
+_KINDS = ("outcome", "steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,11 @@ def powers_of_two(most: int) -> list[int]:
     return [2**power for power in range(most.bit_length())]
 
 
+def _training_questions(settings: Settings) -> int:
+    """How many training questions the verifiers' answers are drawn to."""
+    return -(-max(settings.labels) // _OF_A_QUESTION)
+
+
 def _verified(subject: Subject, samples: Samples, settings: Settings) -> dict[str, float]:
     """Return what verifiers make of the answers, by kind and number of labels."""
     import torch
@@ -78,8 +85,7 @@ def _verified(subject: Subject, samples: Samples, settings: Settings) -> dict[st
     from scaling_law.train.probes._samples import best_of, draw, questions_of
     from scaling_law.train.probes._verifier import Verifier, balanced_accuracy, states_of
 
-    most = -(-max(settings.labels) // _OF_A_QUESTION)
-    questions = questions_of(subject, "train", most)
+    questions = questions_of(subject, "train", _training_questions(settings))
     learned = draw(subject, questions, _OF_A_QUESTION, settings.temperature, settings.seed + 1)
     states = states_of(subject, learned).flatten(0, 1)
     ids, steps = learned.ids.flatten(0, 1), learned.steps.flatten(0, 1)
@@ -87,7 +93,7 @@ def _verified(subject: Subject, samples: Samples, settings: Settings) -> dict[st
     vocab_size = int(max(ids.max(), samples.ids.max())) + 1
     numbers = {}
     for labels in settings.labels:
-        for kind in ("outcome", "steps"):
+        for kind in _KINDS:
             verifier = Verifier(vocab_size, states.shape[-1])
             with torch.enable_grad():
                 verifier.train(states[:labels], ids[:labels], steps[:labels], kind == "steps")
@@ -100,9 +106,29 @@ def _verified(subject: Subject, samples: Samples, settings: Settings) -> dict[st
     return numbers
 
 
+def work(measured: Measured, settings: Settings) -> Work:
+    """The answers drawn, and for verifiers the answers they learn from and their training."""
+    model, answer_tokens = measured.model, measured.n_targets
+    prompt_tokens = model.n_ctx - answer_tokens + 1
+
+    def drawing(answers: int) -> Work:
+        return continuing(model, answers, prompt_tokens, answer_tokens)
+
+    answers = settings.questions * settings.samples
+    if not settings.labels:
+        return drawing(answers)
+    from scaling_law.train.probes._verifier import training_work
+
+    learned = _training_questions(settings) * _OF_A_QUESTION
+    states = Work(read_tokens=(answers + learned) * model.n_ctx)
+    trained = [training_work(measured) for _ in settings.labels for _ in _KINDS]
+    return sum(trained, drawing(answers) + drawing(learned) + states)
+
+
 PROBE = Probe(
     measure=measure,
     unit="questions, and shares of questions",
     when="end",
     settings=Settings,
+    work=work,
 )

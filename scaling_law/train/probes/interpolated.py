@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from scaling_law.parts import NoSettings
+from scaling_law.spec.work import Measured, Work
 from scaling_law.train.probes import Probe
 from scaling_law.train.probes.answers import of_split
 
@@ -54,8 +55,15 @@ def _reach(subject: Subject, split: str) -> int:
     return most
 
 
+def work(measured: Measured, settings: NoSettings) -> Work:
+    """Every further validation split is read once."""
+    further = (tokens for name, tokens in measured.validation.items() if name != "val")
+    return Work(read_tokens=sum(further))
+
+
 PROBE = Probe(
     measure=measure,
     unit="shares of answers, nats, Brier score",
     when="end",
+    work=work,
 )

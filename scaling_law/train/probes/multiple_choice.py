@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from scaling_law.spec.values import Number
+from scaling_law.spec.work import Measured, Work
 from scaling_law.train.probes import Probe
 
 if TYPE_CHECKING:
@@ -88,10 +89,15 @@ def _score(subject: Subject, batch: Tensors, shift: int, settings: Settings) -> 
     return log_probs.gather(-1, tail.unsqueeze(-1)).squeeze(-1).double().sum(dim=1)
 
 
+def work(measured: Measured, settings: Settings) -> Work:
+    """Every validation split is read once for each choice."""
+    return Work(read_tokens=settings.choices * sum(measured.validation.values()))
+
+
 PROBE = Probe(
     measure=measure,
     unit="shares of questions, nats per token, number of questions",
     when="end",
     settings=Settings,
-    passes=4.0,
+    work=work,
 )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from scaling_law.spec.values import Number
+from scaling_law.spec.work import Measured, Work
 from scaling_law.train.probes import Probe
 
 if TYPE_CHECKING:
@@ -81,4 +82,12 @@ def kernel(model: nn.Module, inputs: Tensor) -> Tensor:
     return jacobian @ jacobian.T
 
 
-PROBE = Probe(measure=measure, unit="relative distance", when="end", settings=Settings, passes=1)
+def work(measured: Measured, settings: Settings) -> Work:
+    """A backward pass for each output of the examples, under each of three sets of weights."""
+    model = measured.model
+    each = getattr(model, "outputs", 0) or model.vocab_size * measured.n_targets
+    outputs = min(settings.examples * each, _MOST_OUTPUTS)
+    return Work(read_tokens=3 * (1 + 2 * outputs) * settings.examples * model.n_ctx)
+
+
+PROBE = Probe(measure=measure, unit="relative distance", when="end", settings=Settings, work=work)

@@ -1,0 +1,399 @@
+"""Whether a batch that grows along training beats a fixed one at equal tokens and updates.
+
+    slaw run batch_ramp
+    slaw report results/batch_ramp
+
+The critical batch grows as the loss falls (``critical_batch``), so that small batches should do
+early and large ones late (McCandlish 2018, arXiv 1812.06162; Merrill 2025, arXiv 2505.23971). All
+arms read the same tokens in the same order, by the optimizer ``growing_batch``: a small, a middle
+and a large batch throughout, and a ramp from the small to the large one that makes as many updates
+as the middle one. Seeds are compared one by one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
+from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.figures import figure, log_axis
+from scaling_law.experiment.findings import (
+    AGAIN,
+    Axis,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Series,
+    Table,
+)
+from scaling_law.experiment.seeds import Mean, beyond_error, mean_over
+from scaling_law.spec.run import RunSpec
+from scaling_law.units import format_count
+
+OPTIMIZER = "growing_batch"
+SHOWN = 0.1  # share of the steps from which on curves are drawn
+EQUAL = 0.02  # share by which the updates of ramp and fixed batch may differ
+
+
+@dataclass(frozen=True, order=True)
+class Batch:
+    """How many steps an update takes.
+
+    ``first`` at the start and ``last`` at the end; they double after ``double_after`` steps.
+    """
+
+    first: int
+    last: int
+    double_after: int
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is one batch throughout."""
+        return self.first == self.last
+
+    def updates(self, steps: int) -> int:
+        """The updates of so many steps."""
+        done, count = 0, 0
+        while True:
+            wanted = min(self.last, self.first << min(done // self.double_after, 30))
+            if done + wanted > steps:
+                return count
+            done, count = done + wanted, count + 1
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one batch or ramp.
+
+    ``runs`` are they by seed.
+    """
+
+    batch: Batch
+    runs: Mapping[int, Run]
+
+    @property
+    def spec(self) -> RunSpec:
+        """What one of its runs was."""
+        return next(iter(self.runs.values())).spec
+
+    @property
+    def losses(self) -> dict[int, float]:
+        """The final loss, by seed."""
+        return {
+            seed: run.record.val_loss_nats
+            for seed, run in self.runs.items()
+            if run.record.val_loss_nats is not None
+        }
+
+    @property
+    def updates(self) -> int:
+        """How often the weights moved."""
+        return self.batch.updates(self.spec.total_steps)
+
+    @property
+    def words(self) -> str:
+        """``512 tokens``, ``512 to 2,048 tokens``."""
+        first, last = (
+            f"{n * self.spec.batch_tokens:,}" for n in (self.batch.first, self.batch.last)
+        )
+        return f"{first} tokens" if self.batch.is_fixed else f"{first} to {last} tokens"
+
+    def points(self, since: float) -> list[tuple[int, float]]:
+        """(tokens, loss) of the curves, from a share of the steps on.
+
+        The last point is left out: it is measured on other tokens of ``val`` than those before.
+        """
+        return [
+            (point.tokens, point.val_loss_nats)
+            for run in self.runs.values()
+            for point in run.curve
+            if point.val_loss_nats is not None
+            and since * run.spec.total_steps <= point.step < run.spec.total_steps
+        ]
+
+    @property
+    def tokens_per_loss(self) -> float | None:
+        """By how much log tokens rise as the loss falls by 1, in the second half of the curves."""
+        late = [(loss, math.log(tokens)) for tokens, loss in self.points(0.5)]
+        if len(late) < 3:
+            return None
+        middle, level = fmean(x for x, _ in late), fmean(y for _, y in late)
+        square = sum((x - middle) ** 2 for x, _ in late)
+        slope = sum((x - middle) * (y - level) for x, y in late) / square if square else 0.0
+        return -slope if slope < 0 else None
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The arms that are compared; None for one that has no run.
+
+    ``small``, ``middle`` and ``large`` have one batch throughout; ``ramp`` begins with the small
+    and ends with the large one, and makes about as many updates as the middle one.
+    """
+
+    small: Arm | None
+    middle: Arm | None
+    large: Arm | None
+    ramp: Arm | None
+
+    @property
+    def each(self) -> tuple[Arm, ...]:
+        """Those that there are, the ramp last."""
+        known = (self.small, self.middle, self.large, self.ramp)
+        return tuple(arm for arm in known if arm is not None)
+
+
+def arms_of(evidence: Evidence) -> Arms:
+    """Return the arms of the sweep: the ramp, its ends, and the fixed batch of as many updates."""
+    groups: dict[Batch, dict[int, Run]] = {}
+    for run in evidence.ended:
+        part = run.spec.optim.optimizer
+        if part is None or part.name != OPTIMIZER:
+            continue
+        given = dict(part.settings)
+        first, last = int(given.get("first", 1)), int(given.get("last", 1))
+        after = int(given.get("double_after", 1000)) if first != last else 1
+        batch = Batch(first, last, after)
+        groups.setdefault(batch, {})[run.spec.seed] = run
+    arms = [Arm(batch, dict(sorted(runs.items()))) for batch, runs in sorted(groups.items())]
+    fixed = {arm.batch.first: arm for arm in arms if arm.batch.is_fixed}
+    ramp = next((arm for arm in arms if not arm.batch.is_fixed), None)
+    if ramp is None:
+        return Arms(None, None, None, None)
+    ends = (ramp.batch.first, ramp.batch.last)
+    between = [arm for first, arm in fixed.items() if ends[0] < first < ends[1]]
+    middle = min(between, key=lambda arm: abs(arm.updates - ramp.updates), default=None)
+    return Arms(fixed.get(ends[0]), middle, fixed.get(ends[1]), ramp)
+
+
+def gains(better: Arm, worse: Arm) -> list[float]:
+    """By how much the first one's loss is lower, seed by seed."""
+    both = sorted(better.losses.keys() & worse.losses.keys())
+    return [worse.losses[seed] - better.losses[seed] for seed in both]
+
+
+def saved_by(arms: Arms) -> Mean | None:
+    """The share of tokens that the ramp saves, by the late slope of the fixed batch's curves."""
+    if arms.ramp is None or arms.middle is None or arms.middle.tokens_per_loss is None:
+        return None
+    slope = arms.middle.tokens_per_loss
+    return mean_over([1 - math.exp(-gain * slope) for gain in gains(arms.ramp, arms.middle)])
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """Return what a ramp gains over the fixed batch of as many updates."""
+    arms = arms_of(evidence)
+    saved = saved_by(arms)
+    claims = (_ramp_beats(arms), _batch_matters(arms), _ramp_keeps_up(arms))
+    left_out = len(evidence.ended) - sum(len(arm.runs) for arm in arms.each)
+    return answer(
+        claims,
+        lambda: _words(arms, claims, saved),
+        measures=_measures(arms, saved),
+        tables=(_table(arms),),
+        figures=(_figure(arms),),
+        literature=(
+            beside(
+                "a batch that grows, against a fixed one at equal tokens",
+                theirs="the same loss in 43% fewer updates (1B parameters)",
+                ours=_against_small(arms),
+                source="Merrill 2025, arXiv 2505.23971",
+            ),
+        ),
+        notes=(f"runs left out, of no arm that is compared: {left_out}",) if left_out else (),
+        units={"loss": "nats", "gain": "nats", "updates": "updates"},
+    )
+
+
+def _need_arms(arms: Arms, *names: str) -> list[Arm]:
+    """The arms of these names, behind their preconditions."""
+    needed = []
+    for name in names:
+        arm: Arm | None = getattr(arms, name)
+        need(arm is not None, f"no run of the {name} arm finished", AGAIN)
+        assert arm is not None, "needed above"
+        need(len(arm.losses) > 1, f"one seed of the {name} arm finished", AGAIN)
+        needed.append(arm)
+    return needed
+
+
+def _decided(better: Arm, worse: Arm) -> Decision:
+    """Whether one arm's loss is the lower one, seed by seed, with the figures."""
+    each = gains(better, worse)
+    mean = mean_over(each)
+    need(len(each) > 1 and mean is not None, f"{len(each)} seeds have both", AGAIN)
+    assert mean is not None, "needed above"
+    words = f"by {mean.text.replace('seeds', 'seeds, paired')} nats"
+    shown = beyond_error(each)
+    need(shown is not None, f"{words}: within the noise of seeds", "more seeds")
+    return bool(shown), words
+
+
+def _ramp_beats(arms: Arms) -> Claim:
+    def decide() -> Decision:
+        ramp, middle, small, large = _need_arms(arms, "ramp", "middle", "small", "large")
+        apart = abs(ramp.updates / middle.updates - 1)
+        need(
+            apart <= EQUAL,
+            f"the ramp makes {ramp.updates} updates, the fixed batch {middle.updates}",
+            "a double_after or a fixed batch with which they are equal",
+        )
+        need(
+            bool(beyond_error(gains(small, large))),
+            "the large batch loses nothing against the small one at equal tokens",
+            "a larger `last`, beyond the critical batch (slaw run critical_batch)",
+        )
+        return _decided(ramp, middle)
+
+    return claim(
+        "ramp_beats_fixed",
+        "a batch that grows ends with a lower loss than a fixed one of as many updates and tokens",
+        decide,
+    )
+
+
+def _batch_matters(arms: Arms) -> Claim:
+    def decide() -> Decision:
+        small, large = _need_arms(arms, "small", "large")
+        return _decided(small, large)
+
+    return claim(
+        "small_beats_large",
+        "at equal tokens, the small batch throughout ends with a lower loss than the large one",
+        decide,
+    )
+
+
+def _ramp_keeps_up(arms: Arms) -> Claim:
+    def decide() -> Decision:
+        ramp, small, large = _need_arms(arms, "ramp", "small", "large")
+        lost, whole = (fmean(gains(small, arm)) for arm in (ramp, large))
+        need(whole > 0, "the large batch loses nothing against the small one", "a larger `last`")
+        share = ramp.updates / small.updates
+        return lost < 0.5 * whole, (
+            f"the ramp loses {lost:.3f} nats with {share:.0%} of the updates, the large batch"
+            f" {whole:.3f} with {large.updates / small.updates:.0%}"
+        )
+
+    return claim(
+        "ramp_keeps_up",
+        "the ramp loses less than half of what the large batch loses against the small one",
+        decide,
+    )
+
+
+def _against_small(arms: Arms) -> str | None:
+    if arms.ramp is None or arms.small is None or not (each := gains(arms.small, arms.ramp)):
+        return None
+    fewer = 1 - arms.ramp.updates / arms.small.updates
+    return f"{fmean(each):+.3f} nats in {fewer:.0%} fewer updates than the small batch"
+
+
+def _words(arms: Arms, claims: Sequence[Claim], saved: Mean | None) -> str:
+    beats, _, keeps_up = claims
+    assert arms.ramp is not None and arms.middle is not None, "the first claim is decided"
+    verb = "beats" if beats.established else "does not beat"
+    words = (
+        f"A batch of {arms.ramp.words} {verb} {arms.middle.words} throughout at equal tokens and"
+        f" updates ({beats.because})"
+    )
+    if saved is not None:
+        share = "of tokens" if saved.value >= 0 else "of tokens, that is, none"
+        words += f", worth {saved.value:.1%} {share}"
+    if keeps_up.established is not None:
+        words += f". Against the small batch {keeps_up.because}"
+    return f"{words}."
+
+
+def _measures(arms: Arms, saved: Mean | None) -> dict[str, float | None]:
+    pairs = {
+        "gain.ramp_over_middle": (arms.ramp, arms.middle),
+        "gain.small_over_ramp": (arms.small, arms.ramp),
+        "gain.small_over_large": (arms.small, arms.large),
+    }
+    measures: dict[str, float | None] = {
+        "tokens_saved_frac": None if saved is None else saved.value,
+    }
+    for name, (better, worse) in pairs.items():
+        each = gains(better, worse) if better is not None and worse is not None else []
+        measures[name] = fmean(each) if each else None
+    for name in ("small", "middle", "large", "ramp"):
+        arm: Arm | None = getattr(arms, name)
+        losses = [] if arm is None else list(arm.losses.values())
+        measures[f"loss.{name}"] = fmean(losses) if losses else None
+        measures[f"updates.{name}"] = None if arm is None else arm.updates
+    return measures
+
+
+def _table(arms: Arms) -> Table | None:
+    rows = []
+    for arm in arms.each:
+        mean = mean_over(list(arm.losses.values()))
+        if mean is not None:
+            spec = arm.spec
+            rows.append((arm.words, arm.updates, format_count(spec.tokens), mean.text))
+    if not rows:
+        return None
+    return Table(
+        caption="Final validation loss (nats per token) by tokens of an update: mean over seeds"
+        " with its 90% interval",
+        head=("batch", "updates", "tokens", "loss"),
+        rows=tuple(rows),
+    )
+
+
+def _figure(arms: Arms) -> Figure | None:
+    series = []
+    for arm in arms.each:
+        losses: dict[int, list[float]] = {}
+        for tokens, loss in arm.points(SHOWN):
+            losses.setdefault(tokens, []).append(loss)
+        line = tuple((float(x), fmean(ys)) for x, ys in sorted(losses.items()))
+        series.append(Series(label=arm.words, points=line, marks=False))
+    return figure(
+        "losses",
+        "Loss against tokens, by batch",
+        "Means over seeds.",
+        [
+            Panel(
+                x=log_axis("tokens"),
+                y=Axis(label="validation loss (nats per token)"),
+                series=tuple(series),
+            )
+        ],
+    )
+
+
+def _planted(spec: RunSpec) -> Outcome:
+    """Losses that rise by 0.05 nats with each doubling of the batch; the ramp is 0.03 below."""
+    part = spec.optim.optimizer
+    assert part is not None, "planted in the experiment's own plan"
+    given = dict(part.settings)
+    first, last = int(given["first"]), int(given["last"])
+    loss = 2.5 + 0.05 * math.log2(first * last) / 2
+    loss -= 0.03 if first != last else 0.0
+    loss += 0.01 * spec.seed
+    curve = []
+    for share in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
+        step = round(share * spec.total_steps)
+        point = planted_point(spec, step, {})
+        curve.append(replace(point, val_loss_nats=loss * share**-0.1))
+    return Outcome(val_loss_nats=loss, curve=tuple(curve))
+
+
+EXPERIMENT = Experiment(
+    question="Does a batch that grows along training beat a fixed one at equal tokens and updates?",
+    reproduces="McCandlish 2018, Merrill 2025 (batches that grow)",
+    parts={"optimizer": (OPTIMIZER,)},
+    analyse=analyse,
+    planted=Planted(
+        outcome=_planted,
+        measures={"gain.ramp_over_middle": (0.029, 0.031), "tokens_saved_frac": (0.05, 0.2)},
+        claims={"ramp_beats_fixed": True, "small_beats_large": True, "ramp_keeps_up": True},
+    ),
+)

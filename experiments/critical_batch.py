@@ -1,0 +1,681 @@
+"""The critical batch: where larger batches stop saving steps, and how it grows as the loss falls.
+
+    slaw run critical_batch
+    slaw report results/critical_batch
+
+To reach a loss with batches of B tokens takes S steps and E = S B tokens, and the two trade off as
+(S/S_min - 1) (E/E_min - 1) = 1 (McCandlish 2018, arXiv 1812.06162, equation 2.11), that is
+S = S_min (1 + B_crit/B) with B_crit = E_min/S_min. The gradient's noise predicts B_crit without any
+such sweep: B_simple, the trace of the gradient's covariance over its squared norm, which the probe
+``noise_scale`` measures. Kaplan 2020 (arXiv 2001.08361, section 5.1) finds that B_crit grows as the
+loss falls, as L^(-1/alpha_B) with alpha_B = 0.21.
+
+The steps to a loss are read from the run's curve, made to fall only (isotonic regression).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Annotated
+
+from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
+from scaling_law.experiment.answer import Decision, PreconditionError, answer, beside, claim, need
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series, number
+from scaling_law.experiment.findings import (
+    AGAIN,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
+from scaling_law.experiment.power_law import PowerLaw, fit_power_law
+from scaling_law.experiment.seeds import beyond_error, mean_over
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.values import Number
+from scaling_law.units import format_count
+
+MISFIT = 0.1  # largest root mean square of relative distances of S from the hyperbola
+WITHIN = 3.0  # B_simple predicts B_crit within this factor
+BAND = 1.03  # gradients count at a loss that is met within this factor
+KAPLAN = 0.21
+FEWEST = 4  # batches that a hyperbola is fitted to
+TRACE, SQUARED = "noise_scale.trace", "noise_scale.gradient"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The losses at which the trade-off is read.
+
+    ``highest`` and ``lowest`` are in nats per token; ``targets`` losses lie between them, ends
+    included, at equal ratios.
+    """
+
+    highest: Annotated[float, Number("nats per token", above=0, high=100)] = 3.0
+    lowest: Annotated[float, Number("nats per token", above=0, high=100)] = 2.5
+    targets: Annotated[int, Number("losses", low=2, high=20)] = 4
+
+    def __post_init__(self) -> None:
+        if self.lowest >= self.highest:
+            raise ValueError(f"lowest {self.lowest:g} is not below highest {self.highest:g}")
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """The target losses, falling."""
+        ratio = (self.lowest / self.highest) ** (1 / (self.targets - 1))
+        return tuple(round(self.highest * ratio**k, 3) for k in range(self.targets))
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """The hyperbola of one target.
+
+    ``steps`` is S_min; ``batch`` is B_crit, in tokens; ``misfit`` is the root mean square of log S
+    about it.
+    """
+
+    steps: float
+    batch: float
+    misfit: float
+
+    def at(self, batch: float) -> float:
+        """The steps that batches of so many tokens take."""
+        return self.steps * (1 + self.batch / batch)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the runs show of one target loss.
+
+    ``loss`` is in nats per token;
+    ``steps`` are those that each batch took to reach it, by batch (tokens) and seed, where every
+    seed of that batch reached it;
+    ``short`` are the batches of which a seed did not;
+    ``noise`` is B_simple in tokens, by seed.
+    """
+
+    loss: float
+    steps: Mapping[int, Mapping[int, float]]
+    short: tuple[int, ...]
+    noise: Mapping[int, float]
+
+    @property
+    def mean_steps(self) -> dict[int, float]:
+        """The geometric mean over seeds, by batch."""
+        return {
+            batch: math.exp(fmean(map(math.log, of_seed.values())))
+            for batch, of_seed in self.steps.items()
+        }
+
+    @property
+    def fit(self) -> Tradeoff | str:
+        """The hyperbola through the means over seeds, or why there is none."""
+        return fit_tradeoff(self.mean_steps)
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """B_crit of each seed whose own steps give one."""
+        seeds = {seed for of_seed in self.steps.values() for seed in of_seed}
+        fits = {
+            seed: fit_tradeoff({b: s[seed] for b, s in self.steps.items() if seed in s})
+            for seed in sorted(seeds)
+        }
+        return {seed: fit.batch for seed, fit in fits.items() if isinstance(fit, Tradeoff)}
+
+    @property
+    def not_monotone(self) -> str:
+        """Where a larger batch takes more steps or fewer tokens; "" for nowhere."""
+        for (small, more), (large, fewer) in itertools.pairwise(sorted(self.mean_steps.items())):
+            pair = (
+                f"batches of {small:,} and {large:,} tokens take {more:.0f} and {fewer:.0f} steps"
+            )
+            if fewer >= more:
+                return f"{pair}: more tokens a step save no step"
+            if fewer * large <= more * small:
+                return f"{pair}: the larger batch takes fewer tokens"
+        return ""
+
+
+def fit_tradeoff(steps: Mapping[int, float]) -> Tradeoff | str:
+    """Return the hyperbola of least squares in log S, by steps of each batch, or why none."""
+    import numpy as np
+
+    if len(steps) < FEWEST:
+        return f"{len(steps)} batches reach it, and a hyperbola takes {FEWEST}"
+    batch, log_steps = np.array(list(steps), float), np.log(list(steps.values()))
+    tried = np.geomspace(batch.min() / 30, batch.max() * 30, 4000)
+    shapes = np.log1p(tried[:, np.newaxis] / batch)
+    rest = log_steps - shapes
+    level = rest.mean(axis=1, keepdims=True)
+    squares = ((rest - level) ** 2).mean(axis=1)
+    best = int(squares.argmin())
+    if best in (0, len(tried) - 1):
+        return "the batches lie on one side of the critical one: they do not bound it"
+    return Tradeoff(
+        steps=float(math.exp(level[best, 0])),
+        batch=float(tried[best]),
+        misfit=float(math.sqrt(squares[best])),
+    )
+
+
+def steps_to(run: Run, loss: float) -> float | None:
+    """The steps after which a run's curve, made to fall only, has come down to a loss."""
+    from scipy.optimize import isotonic_regression
+
+    points = [p for p in run.curve if p.step > 0 and p.val_loss_nats is not None]
+    if len(points) < 2:
+        return None
+    losses = [float(p.val_loss_nats) for p in points if p.val_loss_nats is not None]
+    fit = isotonic_regression(losses, increasing=False)
+    # a level of equal losses stands at the mean of its steps
+    ends = [*map(int, fit.blocks)]
+    levels = [
+        (fmean(p.step for p in points[a:b]), float(fit.x[a])) for a, b in itertools.pairwise(ends)
+    ]
+    for (early, above), (late, below) in itertools.pairwise(levels):
+        if below <= loss < above:
+            share = (math.log(above) - math.log(loss)) / (math.log(above) - math.log(below))
+            return float(math.exp(math.log(early) + share * math.log(late / early)))
+    return None
+
+
+def noise_at(runs: Sequence[Run], loss: float) -> float | None:
+    """B_simple in tokens where runs meet a loss: the mean trace over the mean squared norm."""
+    near = [
+        (point.metrics[TRACE] * run.spec.model.n_ctx, point.metrics[SQUARED])
+        for run in runs
+        for point in run.curve
+        if TRACE in point.metrics
+        and SQUARED in point.metrics
+        and loss / BAND <= (point.val_loss_nats or 0) <= loss * BAND
+    ]
+    if not near:
+        return None
+    trace, squared = (fmean(column) for column in zip(*near, strict=True))
+    return trace / squared if squared > 0 else None
+
+
+def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
+    """What the runs show of each target loss, falling."""
+    groups: dict[int, dict[int, Run]] = {}
+    for run in evidence.ended:
+        groups.setdefault(run.spec.batch_tokens, {})[run.spec.seed] = run
+    seeds = sorted({seed for of_seed in groups.values() for seed in of_seed})
+    targets = []
+    for loss in settings.losses:
+        steps, short = {}, []
+        for batch, of_seed in sorted(groups.items()):
+            reached = {seed: steps_to(run, loss) for seed, run in sorted(of_seed.items())}
+            whole = {seed: value for seed, value in reached.items() if value is not None}
+            if len(whole) == len(of_seed):
+                steps[batch] = whole
+            else:
+                short.append(batch)
+        noise = {
+            seed: noise_at([of_seed[seed] for of_seed in groups.values() if seed in of_seed], loss)
+            for seed in seeds
+        }
+        targets.append(
+            Target(
+                loss=loss,
+                steps=steps,
+                short=tuple(short),
+                noise={seed: value for seed, value in noise.items() if value is not None},
+            )
+        )
+    return tuple(targets)
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """Return the critical batch at each target, beside the noise scale."""
+    settings = evidence.settings if isinstance(evidence.settings, Settings) else Settings()
+    targets = targets_of(evidence, settings)
+    law = fit_power_law({t.loss: list(t.by_seed.values()) for t in targets})
+    noise = fit_power_law({t.loss: list(t.noise.values()) for t in targets})
+    ramp = ramp_of(targets)
+    claims = (
+        _hyperbola(targets),
+        _grows(targets),
+        _noise_predicts(targets),
+        _noise_grows(targets),
+        _kaplan(targets, law),
+    )
+    notes = [
+        f"batches left out at {t.loss:g} nats, which not every seed reached:"
+        f" {', '.join(f'{b:,} tokens' for b in t.short)}"
+        for t in targets
+        if t.short and t.steps
+    ]
+    if ramp is not None:
+        notes.append(ramp.text)
+    return answer(
+        claims,
+        lambda: _words(claims, targets, law),
+        measures=_measures(targets, law, noise, ramp),
+        tables=(_steps_table(targets), _batch_table(targets)),
+        figures=(_tradeoff_figure(targets), _growth_figure(targets, law, noise)),
+        literature=_literature(targets, law, noise),
+        notes=notes,
+        units={"critical_batch": "tokens", "noise_batch": "tokens", "least": "steps"},
+    )
+
+
+def _need_tradeoff(target: Target) -> Tradeoff:
+    """The hyperbola of a target, behind its preconditions."""
+    where = f"at {target.loss:g} nats"
+    few = min((len(of_seed) for of_seed in target.steps.values()), default=0)
+    need(few > 1, f"{where} {'one seed' if few else 'no run'} of a batch finished", AGAIN)
+    need(
+        not target.not_monotone,
+        f"{where} {target.not_monotone}",
+        "a learning rate nearer to the best one of each batch, or more seeds",
+    )
+    fit = target.fit
+    if isinstance(fit, str):
+        raise PreconditionError(f"{where}: {fit}", "more steps, other batches or other targets")
+    return fit
+
+
+def _hyperbola(targets: Sequence[Target]) -> Claim:
+    def decide() -> Decision:
+        fits = [_need_tradeoff(target) for target in targets]
+        worst = max(fit.misfit for fit in fits)
+        return (
+            worst <= MISFIT,
+            f"steps lie within {worst:.1%} of it (root mean square) at the worst",
+        )
+
+    return claim(
+        "hyperbola",
+        "at every target, steps and tokens trade off along (S/S_min - 1)(E/E_min - 1) = 1 (within"
+        f" {MISFIT:.0%})",
+        decide,
+    )
+
+
+def _grows(targets: Sequence[Target]) -> Claim:
+    def decide() -> Decision:
+        for target in targets:
+            _need_tradeoff(target)
+        first, last = targets[0].by_seed, targets[-1].by_seed
+        both = sorted(first.keys() & last.keys())
+        need(len(both) > 1, f"the steps of {len(both)} seeds bound both ends", "more seeds")
+        grown = [math.log(last[seed] / first[seed]) for seed in both]
+        shown = beyond_error(grown)
+        words = (
+            f"{math.exp(fmean(grown)):.2g} times from {targets[0].loss:g} to"
+            f" {targets[-1].loss:g} nats, {len(both)} seeds"
+        )
+        need(shown is not None, f"{words}: within the noise of seeds", "more seeds")
+        return bool(shown), words
+
+    return claim("critical_batch_grows", "the critical batch grows as the loss falls", decide)
+
+
+def _noise_predicts(targets: Sequence[Target]) -> Claim:
+    def decide() -> Decision:
+        ratios = []
+        for target in targets:
+            fit, noise = _need_tradeoff(target), _need_noise(target)
+            ratios.append(noise / fit.batch)
+        listed = ", ".join(f"{r:.2g}" for r in ratios)
+        return all(1 / WITHIN <= ratio <= WITHIN for ratio in ratios), (
+            f"B_simple over B_crit: {listed}, as the loss falls"
+        )
+
+    return claim(
+        "noise_scale_predicts",
+        f"the gradient's noise scale lies within a factor of {WITHIN:g} of the critical batch",
+        decide,
+    )
+
+
+def _need_noise(target: Target) -> float:
+    """B_simple at a target, the geometric mean over seeds."""
+    need(
+        len(target.noise) > 1,
+        f"at {target.loss:g} nats {len(target.noise)} seeds have a noise scale (of the probe"
+        " noise_scale whose estimate of the squared gradient is above 0)",
+        "a larger eval.curve_tokens, more curve points or seeds",
+    )
+    return math.exp(fmean(map(math.log, target.noise.values())))
+
+
+def _noise_grows(targets: Sequence[Target]) -> Claim:
+    def decide() -> Decision:
+        ends = [_need_noise(target) for target in (targets[0], targets[-1])]
+        first, last = targets[0].noise, targets[-1].noise
+        both = sorted(first.keys() & last.keys())
+        need(len(both) > 1, f"{len(both)} seeds have one at both ends", "more seeds")
+        shown = beyond_error([math.log(last[seed] / first[seed]) for seed in both])
+        words = f"from {ends[0]:,.0f} to {ends[1]:,.0f} tokens"
+        need(shown is not None, f"{words}: within the noise of seeds", "more seeds")
+        return bool(shown), words
+
+    return claim("noise_scale_grows", "the gradient's noise scale grows as the loss falls", decide)
+
+
+def _kaplan(targets: Sequence[Target], law: PowerLaw | str) -> Claim:
+    def decide() -> Decision:
+        for target in targets:
+            _need_tradeoff(target)
+        if isinstance(law, str):
+            raise PreconditionError(law, AGAIN)
+        low, high = law.interval
+        need(
+            high < 0,
+            f"B_crit goes as L^{law.exponent_text}: its sign is open",
+            "more seeds or a wider range of losses",
+        )
+        words = f"alpha_B {-1 / law.exponent:.2f} ({-1 / low:.2f} to {-1 / high:.2f})"
+        return -1 / low <= KAPLAN <= -1 / high, words
+
+    return claim(
+        "kaplans_exponent",
+        f"the critical batch grows as L^(-1/alpha_B) with Kaplan's alpha_B = {KAPLAN:g}",
+        decide,
+    )
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """What a batch that grows along training would save, by the hyperbolas of the targets.
+
+    ``batches`` are those from the start to the first target and from each to the next, in tokens;
+    ``fixed`` is the critical batch of the last target, which takes as many steps; ``saved`` is the
+    share of its tokens that the ramp saves.
+    """
+
+    batches: tuple[float, ...]
+    fixed: float
+    saved: float
+
+    @property
+    def text(self) -> str:
+        """What is predicted, and that it is no training."""
+        listed = ", ".join(f"{batch:,.0f}" for batch in self.batches)
+        return (
+            "no run of this experiment ramps its batch (batch_ramp does); if progress depended on"
+            f" the loss alone, batches of {listed} tokens from target to target would take"
+            f" {self.saved:.1%} fewer tokens than {self.fixed:,.0f} throughout, in as many steps"
+        )
+
+
+def ramp_of(targets: Sequence[Target]) -> Ramp | None:
+    """The ramp that takes the fewest tokens in the steps of the last target's critical batch.
+
+    From one target to the next a batch of B takes s + e/B steps and s B + e tokens, where s and e
+    are the differences of S_min and E_min. For a given sum of steps, the sum of tokens is least
+    where B goes with the root of e/s. None where a target has no hyperbola, or s or e falls.
+    """
+    fits = [target.fit for target in targets]
+    known = [fit for fit in fits if isinstance(fit, Tradeoff)]
+    steps = [0.0, *(fit.steps for fit in known)]
+    tokens = [0.0, *(fit.steps * fit.batch for fit in known)]
+    s, e = ([b - a for a, b in itertools.pairwise(ends)] for ends in (steps, tokens))
+    if len(known) < len(fits) or min(*s, *e) <= 0:
+        return None
+    fixed = tokens[-1] / steps[-1]
+    roots = sum(math.sqrt(a * b) for a, b in zip(s, e, strict=True))
+    scale = fixed * roots / tokens[-1]
+    return Ramp(
+        batches=tuple(scale * math.sqrt(b / a) for a, b in zip(s, e, strict=True)),
+        fixed=fixed,
+        saved=(1 - roots**2 / (steps[-1] * tokens[-1])) / 2,
+    )
+
+
+def _words(claims: Sequence[Claim], targets: Sequence[Target], law: PowerLaw | str) -> str:
+    by_name = {one.name: one for one in claims}
+    fits = [(t.loss, t.fit) for t in targets]
+    known = [(loss, fit) for loss, fit in fits if isinstance(fit, Tradeoff)]
+    listed = ", ".join(f"{fit.batch:,.0f} tokens at {loss:g} nats" for loss, fit in known)
+    lead = (
+        "Steps and tokens trade off along McCandlish's hyperbola"
+        if by_name["hyperbola"].established
+        else "Steps and tokens do not trade off along one hyperbola"
+    )
+    sentences = [f"{lead}; the critical batch is {listed}"]
+    grows = by_name["critical_batch_grows"]
+    if grows.established is None:
+        sentences.append(f"Whether it grows as the loss falls is not established: {grows.because}")
+    else:
+        verb = "grows" if grows.established else "does not grow"
+        words = f"It {verb} as the loss falls ({grows.because})"
+        kaplan = by_name["kaplans_exponent"]
+        if grows.established and kaplan.established is not None:
+            agrees = "which agrees with" if kaplan.established else "which differs from"
+            words += f", with {kaplan.because}, {agrees} Kaplan's {KAPLAN:g}"
+        sentences.append(words)
+    noise = by_name["noise_scale_predicts"]
+    sentences.append(
+        {
+            True: f"The gradient's noise scale predicts it within a factor of {WITHIN:g}",
+            False: f"The gradient's noise scale misses it by more than a factor of {WITHIN:g}"
+            f" ({noise.because})",
+            None: f"What the gradient's noise scale predicts is not established: {noise.because}",
+        }[noise.established]
+    )
+    return ". ".join(sentences) + "."
+
+
+def _measures(
+    targets: Sequence[Target], law: PowerLaw | str, noise: PowerLaw | str, ramp: Ramp | None
+) -> dict[str, float | None]:
+    measures: dict[str, float | None] = {
+        "exponent.critical_batch": law.exponent if isinstance(law, PowerLaw) else None,
+        "exponent.noise_batch": noise.exponent if isinstance(noise, PowerLaw) else None,
+        "ramp_saved_frac": None if ramp is None else ramp.saved,
+    }
+    for target in targets:
+        fit, at = target.fit, f"loss{number(target.loss)}"
+        known = isinstance(fit, Tradeoff)
+        values = target.noise.values()
+        measures[f"critical_batch.{at}"] = fit.batch if isinstance(fit, Tradeoff) else None
+        measures[f"least_steps.{at}"] = fit.steps if isinstance(fit, Tradeoff) else None
+        measures[f"misfit_frac.{at}"] = fit.misfit if isinstance(fit, Tradeoff) else None
+        measures[f"noise_batch.{at}"] = (
+            math.exp(fmean(map(math.log, values))) if values and known else None
+        )
+    return measures
+
+
+def _steps_table(targets: Sequence[Target]) -> Table | None:
+    batches = sorted({batch for target in targets for batch in target.steps})
+    if not batches:
+        return None
+    return Table(
+        caption="Steps to each target loss (nats per token) by tokens of a batch: geometric means"
+        " over seeds",
+        head=("target", *(f"{batch:,}" for batch in batches)),
+        rows=tuple(
+            (
+                f"{target.loss:g}",
+                *(
+                    f"{target.mean_steps[b]:.1f}" if b in target.mean_steps else "not reached"
+                    for b in batches
+                ),
+            )
+            for target in targets
+        ),
+    )
+
+
+def _batch_table(targets: Sequence[Target]) -> Table | None:
+    rows = []
+    for target in targets:
+        fit = target.fit
+        if isinstance(fit, str):
+            rows.append((f"{target.loss:g}", fit, "–", "–", "–", _geometric(target.noise)))
+            continue
+        rows.append(
+            (
+                f"{target.loss:g}",
+                f"{fit.batch:,.0f}",
+                _geometric(target.by_seed),
+                f"{fit.steps:.1f}",
+                f"{fit.misfit:.1%}",
+                _geometric(target.noise),
+            )
+        )
+    if not any(target.steps for target in targets):
+        return None
+    return Table(
+        caption="Critical batch in tokens: of the means over seeds, and of each seed (their mean"
+        " with its 90% interval); least steps; misfit of log steps; noise scale B_simple in tokens",
+        head=("target", "B_crit", "over seeds", "S_min", "misfit", "B_simple"),
+        rows=tuple(rows),
+    )
+
+
+def _geometric(values: Mapping[int, float]) -> str:
+    mean = mean_over([math.log(value) for value in values.values()])
+    if mean is None:
+        return "–"
+    middle = f"{math.exp(mean.value):,.0f}"
+    if mean.interval is None:
+        return f"{middle} (one seed)"
+    low, high = (math.exp(end) for end in mean.interval)
+    return f"{middle} ({low:,.0f} to {high:,.0f})"
+
+
+def _tradeoff_figure(targets: Sequence[Target]) -> Figure | None:
+    series: list[Series] = []
+    knees = []
+    for target in targets:
+        label = f"{target.loss:g} nats"
+        points = tuple((s, s * b) for b, s in sorted(target.mean_steps.items()))
+        series.append(Series(label=label, points=points, line=False))
+        fit = target.fit
+        if isinstance(fit, Tradeoff):
+            low, high = min(target.steps) / 2, max(target.steps) * 2
+            tried = [low * (high / low) ** (k / 40) for k in range(41)]
+            line = tuple((fit.at(b), fit.at(b) * b) for b in tried)
+            series.append(Series(label=label, points=line, marks=False, dashed=True))
+            if low <= fit.batch <= high:
+                knees.append((2 * fit.steps, 2 * fit.steps * fit.batch))
+    series.append(Series(label="critical batch", points=tuple(knees), line=False))
+    return figure(
+        "tradeoff",
+        "Tokens against steps to reach a loss, by batch",
+        "Points: batches, geometric means over seeds; broken lines: McCandlish's hyperbola, whose"
+        " knee is the critical batch.",
+        [Panel(x=log_axis("steps"), y=log_axis("tokens"), series=tuple(series))],
+    )
+
+
+def _growth_figure(
+    targets: Sequence[Target], law: PowerLaw | str, noise: PowerLaw | str
+) -> Figure | None:
+    series = []
+    for words, fitted, values in (
+        ("critical batch", law, {t.loss: list(t.by_seed.values()) for t in targets}),
+        ("noise scale", noise, {t.loss: list(t.noise.values()) for t in targets}),
+    ):
+        if not any(values.values()):
+            continue
+        label = words
+        if isinstance(fitted, PowerLaw):
+            label += f": L^{fitted.exponent:.1f}"
+            series.append(law_series(label, fitted, values))
+        series.append(mean_series(label, values, geometric=True, line=False))
+    return figure(
+        "growth",
+        "Critical batch and noise scale against the loss",
+        "Points: geometric means over seeds with their interval; broken lines: power laws.",
+        [
+            Panel(
+                x=log_axis("target loss (nats per token)", [t.loss for t in targets]),
+                y=log_axis("tokens"),
+                series=tuple(series),
+            )
+        ],
+    )
+
+
+def _literature(
+    targets: Sequence[Target], law: PowerLaw | str, noise: PowerLaw | str
+) -> tuple[Published, ...]:
+    def alpha(fitted: PowerLaw | str) -> str | None:
+        if isinstance(fitted, str) or fitted.interval[1] >= 0:
+            return None
+        low, high = fitted.interval
+        return f"{-1 / fitted.exponent:.2f} ({-1 / low:.2f} to {-1 / high:.2f})"
+
+    last = targets[-1]
+    fit = last.fit
+    mccandlish, kaplan = "McCandlish 2018, arXiv 1812.06162", "Kaplan 2020, arXiv 2001.08361"
+    return (
+        beside(
+            "B_simple over the critical batch",
+            theirs="the same order of magnitude",
+            ours=", ".join(
+                f"{math.exp(fmean(map(math.log, t.noise.values()))) / of.batch:.2g} at {t.loss:g}"
+                for t in targets
+                if t.noise and isinstance(of := t.fit, Tradeoff)
+            )
+            or None,
+            source=mccandlish,
+        ),
+        beside(
+            "alpha_B of the critical batch, L^(-1/alpha_B)",
+            theirs=f"{KAPLAN:g}",
+            ours=alpha(law),
+            source=kaplan,
+        ),
+        beside(
+            f"critical batch at {last.loss:g} nats per token",
+            theirs=f"{format_count(2.1e8 * last.loss ** (-1 / KAPLAN))} tokens of BPE",
+            ours=f"{fit.batch:,.0f} tokens (bytes)" if isinstance(fit, Tradeoff) else None,
+            source=kaplan,
+        ),
+        beside(
+            "alpha_B of the noise scale",
+            theirs="grows as the loss falls; no exponent",
+            ours=alpha(noise),
+            source=mccandlish,
+        ),
+    )
+
+
+def _planted(spec: RunSpec) -> Outcome:
+    """A loss that falls as steps^-0.2, each step worth 1/(1 + B_crit/B), with B_crit = 3e5 L^-5."""
+    batch, curve = spec.batch_tokens, []
+    loss, progress, at = 5.0, 1.0, 0
+    every = max(1, spec.total_steps // 200)
+    for step in range(1, spec.total_steps + 1):
+        critical = 3e5 * loss**-5
+        progress += (1 + 0.01 * spec.seed) / (1 + critical / batch)
+        loss = 5.0 * progress**-0.2
+        if step - at >= every:
+            at = step
+            trace = 0.5 * critical / spec.model.n_ctx
+            point = planted_point(spec, step, {TRACE: trace, SQUARED: 0.5})
+            curve.append(replace(point, val_loss_nats=loss))
+    return Outcome(val_loss_nats=loss, curve=tuple(curve))
+
+
+EXPERIMENT = Experiment(
+    question="How large a batch still saves steps, and how does it grow as the loss falls?",
+    reproduces="McCandlish 2018 (critical batch, noise scale), Kaplan 2020 (its growth)",
+    parts={"architecture": ("gpt",), "probe": ("noise_scale",)},
+    analyse=analyse,
+    planted=Planted(
+        outcome=_planted,
+        measures={"exponent.noise_batch": (-5.2, -4.8), "exponent.critical_batch": (-6, -2)},
+        claims={
+            "hyperbola": True,
+            "critical_batch_grows": True,
+            "noise_scale_predicts": True,
+            "noise_scale_grows": True,
+        },
+    ),
+    settings=Settings,
+)

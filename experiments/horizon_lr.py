@@ -1,0 +1,504 @@
+"""What horizons lose by sharing the learning rate of one trunk, and what a falling trunk mends.
+
+    slaw run horizon_lr              # trunks at a constant rate and at two slow falls, three seeds
+    slaw report results/horizon_lr   # the best rate by horizon, and what sharing one costs each
+
+Every way of training has its own best shared rate. What a horizon loses is counted from its loss
+at its own best constant rate, as if it had a trunk of its own, on the same seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.figures import figure, log_axis
+from scaling_law.experiment.findings import (
+    AGAIN,
+    Axis,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
+from scaling_law.experiment.power_law import PowerLaw, fit_power_law
+from scaling_law.experiment.seeds import Mean, mean_over
+from scaling_law.experiment.tuning import Optimum, Tuning, trials_of, tuned
+from scaling_law.experiment.tuning_stages import Settings, next_stage, other_axes
+from scaling_law.spec.run import RunSpec
+from scaling_law.units import format_count
+
+LITTLE = 0.4  # units of seed noise that sharing a rate may cost a horizon
+CHEAP = 1.1  # FLOPs of two trunks, over those of one, that count as little
+_POWER = "schedule.power"
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """Horizons that share a trunk.
+
+    ``power`` is the power of the step by which its rate falls, 0 for a constant rate;
+    ``cells`` are the horizons, by tokens, each with a best rate.
+    """
+
+    power: float
+    cells: tuple[Optimum, ...]
+
+    @property
+    def lr(self) -> float:
+        """The rate to share: the geometric mean of the horizons' best ones."""
+        return math.exp(fmean(math.log(best.lr or math.nan) for best in self.cells))
+
+    @property
+    def law(self) -> PowerLaw | str:
+        """How the best rate goes with the horizon."""
+        return fit_power_law({float(b.cell.tokens): [b.lr or math.nan] for b in self.cells})
+
+
+@dataclass(frozen=True)
+class Split:
+    """Two constant trunks for the horizons of one.
+
+    ``short`` is how many of the shortest horizons share the first trunk;
+    ``lost`` is what each horizon loses, in units of seed noise;
+    ``flops`` is the cost, over that of one trunk.
+    """
+
+    short: int
+    lost: tuple[float, ...]
+    flops: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the runs show.
+
+    ``tuning`` are the cells; ``trunks`` are those whose horizons all have a best rate, by power;
+    ``open_`` says of the others why not; ``flops`` is the cost of a trunk of its own for each
+    horizon, over one trunk for all, None where it is not known; ``cooldown`` is the share of steps
+    in the cooldown; ``left_out`` counts runs of other sizes and batches than the first.
+    """
+
+    tuning: Tuning
+    trunks: tuple[Trunk, ...]
+    open_: tuple[str, ...]
+    flops: float | None
+    cooldown: float
+    left_out: int
+
+    @property
+    def constant(self) -> Trunk | None:
+        """The trunk at a constant rate."""
+        return next((trunk for trunk in self.trunks if trunk.power == 0), None)
+
+    @property
+    def noise(self) -> float:
+        """The spread of a loss from seed to seed, as a share of it."""
+        return self.tuning.noise.deviation
+
+    def lost(self, trunk: Trunk) -> list[Mean]:
+        """What each horizon loses on a trunk at its shared rate, in units of seed noise."""
+        assert self.constant is not None, "asked only beside a constant rate"
+        means = []
+        for own, alone in zip(trunk.cells, self.constant.cells, strict=True):
+            shared = math.log1p(own.excess(trunk.lr))
+            seeds = sorted(own.levels.keys() & alone.levels.keys())
+            pairs = [own.levels[seed] - alone.levels[seed] + shared for seed in seeds]
+            mean = mean_over([pair / self.noise for pair in pairs])
+            assert mean is not None, "the two have a seed in common"
+            means.append(mean)
+        return means
+
+    @property
+    def splits(self) -> list[Split]:
+        """What two constant trunks would cost and lose, by the parabolas; nothing is trained."""
+        if self.constant is None:
+            return []
+        cells = self.constant.cells
+        cooldowns = sum(self.cooldown * best.cell.tokens for best in cells)
+        whole = (1 - self.cooldown) * cells[-1].cell.tokens + cooldowns
+        splits = []
+        for short in range(1, len(cells)):
+            lost = []
+            for own in (cells[:short], cells[short:]):
+                shared = Trunk(0.0, own).lr
+                lost += [best.excess(shared) / self.noise for best in own]
+            more = (1 - self.cooldown) * cells[short - 1].cell.tokens
+            splits.append(Split(short, tuple(lost), 1 + more / whole))
+        return splits
+
+
+def power_of(spec: RunSpec) -> float:
+    """The power by which a run's trunk falls; 0 under wsd."""
+    return float(getattr(spec.schedule.settings, "power", 0.0))
+
+
+def read(evidence: Evidence) -> Seen:
+    """Return what the runs show."""
+    first = [(run.spec.model, run.spec.batch_tokens) for run in evidence.runs[:1]]
+    runs = [run for run in evidence.runs if [(run.spec.model, run.spec.batch_tokens)] == first]
+    tuning = tuned(trials_of(runs, recipe=other_axes))
+    powers = {other_axes(run): power_of(run.spec) for run in runs}
+    groups: dict[tuple[object, ...], list[Optimum]] = {}
+    for best in tuning.optima:
+        groups.setdefault(best.cell.trunk, []).append(best)
+    tokens = max((tuple(b.cell.tokens for b in own) for own in groups.values()), default=())
+    trunks, open_ = [], []
+    for own in groups.values():
+        why = next((f"{best.cell.text}: {best.why}" for best in own if best.lr is None), "")
+        if why or tuple(best.cell.tokens for best in own) != tokens:
+            open_.append(why or f"{own[0].cell.text}: not all of its horizons have finished")
+        else:
+            trunks.append(Trunk(powers[own[0].cell.recipe], tuple(own)))
+    return Seen(
+        tuning=tuning,
+        trunks=tuple(sorted(trunks, key=lambda trunk: trunk.power)),
+        open_=tuple(open_),
+        flops=_flops_apart(runs),
+        cooldown=max(
+            ((run.spec.schedule.decay_steps or 0) / run.spec.total_steps for run in runs),
+            default=0.0,
+        ),
+        left_out=len(evidence.runs) - len(runs),
+    )
+
+
+def _flops_apart(runs: Sequence[Run]) -> float | None:
+    """The FLOPs of the points trained from scratch, over those that were spent."""
+    spent = sum(run.record.flops_spent for run in runs)
+    alone = sum(run.record.flops_exact for run in runs if run.record.kind != "trunk")
+    return alone / spent if spent else None
+
+
+def propose(evidence: Evidence) -> Mapping[str, Any] | None:
+    """Give the learning rates that are still needed, or None."""
+    return next_stage(evidence.runs, evidence.settings, evidence.stage)
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """Return the best rate by horizon, and what a shared rate costs each on every trunk."""
+    seen = read(evidence)
+    claims = (
+        _falls_claim(seen),
+        _shared_claim(seen),
+        _flatter_claim(seen),
+        _mended_claim(seen),
+        _split_claim(seen),
+    )
+    notes = [seen.tuning.noise_text] if seen.tuning.optima else []
+    if seen.left_out:
+        notes.append(f"{seen.left_out} runs left out, of other sizes or batches than the first")
+    return answer(
+        claims,
+        lambda: _words(seen),
+        measures=_measures(seen),
+        tables=(_table(seen),),
+        figures=(_figure(seen),),
+        literature=_literature(seen),
+        notes=(*notes, *seen.open_),
+        units={"lost": "units of seed noise", "noise": "share", "flops": "times one trunk's"}
+        | {f"split.{one.short}.lost": "units of seed noise" for one in seen.splits}
+        | {f"split.{one.short}.flops": "times one trunk's" for one in seen.splits},
+    )
+
+
+def _need_constant(seen: Seen) -> Trunk:
+    """The precondition: every horizon has a best constant rate."""
+    need(bool(seen.tuning.optima), "no run has finished", AGAIN)
+    need(
+        seen.constant is not None,
+        f"not every horizon has a best constant rate ({'; '.join(seen.open_[:1])})",
+        "it takes more stages (experiment.most), or other rates in axes",
+    )
+    assert seen.constant is not None
+    return seen.constant
+
+
+def _need_law(trunk: Trunk) -> PowerLaw:
+    law = trunk.law
+    need(not isinstance(law, str), str(law), "it takes three horizons")
+    assert isinstance(law, PowerLaw)
+    return law
+
+
+def _falls_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        law = _need_law(_need_constant(seen))
+        low, high = law.interval
+        need(low > 0 or high < 0, f"{law.text}, on both sides of 0", "more seeds or horizons")
+        return high < 0, f"tokens to the {law.exponent_text}"
+
+    return claim("best_rate_falls", "the best constant rate falls as the horizon grows", decide)
+
+
+def _shared_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        constant = _need_constant(seen)
+        need(len(constant.cells) > 1, "there is one horizon", "it takes two")
+        lost = seen.lost(constant)
+        return _most(lost) > LITTLE, _lost_text(constant, lost)
+
+    return claim(
+        "sharing_costs",
+        f"sharing the geometric mean of the best rates costs some horizon more than {LITTLE:g}"
+        " units of seed noise",
+        decide,
+    )
+
+
+def _most(lost: Sequence[Mean]) -> float:
+    """The most that a horizon loses."""
+    return max(mean.value for mean in lost)
+
+
+def _lost_text(trunk: Trunk, lost: Sequence[Mean]) -> str:
+    each = (
+        f"{mean.value:.2f} at {format_count(best.cell.tokens)}"
+        for best, mean in zip(trunk.cells, lost, strict=True)
+    )
+    return f"units of noise: {', '.join(each)}"
+
+
+def _falling(seen: Seen) -> list[Trunk]:
+    """The trunks that fall. Needs one, and the constant one beside it."""
+    _need_constant(seen)
+    falling = [trunk for trunk in seen.trunks if trunk.power > 0]
+    need(bool(falling), "no trunk that falls has a best rate at every horizon", AGAIN)
+    return falling
+
+
+def _flatter_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        falling = _falling(seen)
+        first = _need_law(_need_constant(seen))
+        laws = [(trunk.power, _need_law(trunk)) for trunk in falling]
+        words = ", ".join(f"{power:g}: {law.exponent_text}" for power, law in laws)
+        flattest = min((law for _, law in laws), key=lambda law: abs(law.exponent))
+        apart = abs(flattest.exponent) < abs(first.exponent)
+        return apart, f"exponents by the power of the fall: 0: {first.exponent_text}, {words}"
+
+    return claim(
+        "falling_is_flatter",
+        "on a trunk that falls, the best peak rate depends less on the horizon",
+        decide,
+    )
+
+
+def _mended_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        falling = _falling(seen)
+        best = min(falling, key=lambda trunk: _most(seen.lost(trunk)))
+        lost = seen.lost(best)
+        need(lost[0].seeds > 1, "one seed has finished", "it takes two")
+        words = f"a fall by the power {best.power:g}: {_lost_text(best, lost)}"
+        return _most(lost) <= LITTLE, words
+
+    return claim(
+        "falling_trunk_serves_all",
+        f"on some trunk that falls every horizon is within {LITTLE:g} units of seed noise of a"
+        " trunk of its own, at the FLOPs of one trunk",
+        decide,
+    )
+
+
+def _split_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        _need_constant(seen)
+        need(bool(seen.splits), "there is one horizon", "it takes two")
+        cheap = [split for split in seen.splits if split.flops <= CHEAP]
+        best = min(cheap or seen.splits, key=lambda split: max(split.lost))
+        words = (
+            f"with a trunk for the {best.short} shortest and one for the others: at most"
+            f" {max(best.lost):.2f} units of noise, {best.flops:.2f} times the FLOPs (by the"
+            " parabolas, not trained)"
+        )
+        return bool(cheap) and max(best.lost) <= LITTLE, words
+
+    return claim(
+        "two_trunks_serve_all",
+        f"two constant trunks, each with its own rate, bring every horizon within {LITTLE:g} units"
+        f" of seed noise at {CHEAP:g} times the FLOPs or less",
+        decide,
+    )
+
+
+def _words(seen: Seen) -> str:
+    constant = seen.constant
+    assert constant is not None, "asked only where every horizon has a best constant rate"
+    law = constant.law
+    assert isinstance(law, PowerLaw), "asked only where the best rate has a law"
+    words = f"The best constant rate goes as tokens^{law.exponent_text}"
+    for trunk in seen.trunks:
+        lost = [mean.value for mean in seen.lost(trunk)]
+        at = trunk.cells[lost.index(max(lost))].cell.tokens
+        how = f"a fall by the power {trunk.power:g}" if trunk.power else "one constant rate"
+        words += f"; {how} costs at most {max(lost):.2f} units of seed noise"
+        words += f" ({format_count(at)} tokens)"
+    if seen.splits:
+        split = min(seen.splits, key=lambda one: one.flops)
+        words += (
+            f"; a second trunk for the shortest horizon, which adds {split.flops - 1:.0%} of FLOPs,"
+            f" would leave at most {max(split.lost):.2f}"
+        )
+    if seen.flops is not None:
+        words += f"; a trunk for each horizon costs {seen.flops:.2f} times the FLOPs"
+    return words + "."
+
+
+def _measures(seen: Seen) -> dict[str, float | None]:
+    measures: dict[str, float | None] = {
+        "noise": seen.noise if seen.tuning.optima else None,
+        "flops.apart": seen.flops,
+    }
+    for split in seen.splits:
+        measures[f"split.{split.short}.flops"] = split.flops
+        measures[f"split.{split.short}.lost"] = max(split.lost)
+    for trunk in seen.trunks:
+        law = trunk.law
+        name = f"power{trunk.power:g}"
+        measures[f"exponent.{name}"] = law.exponent if isinstance(law, PowerLaw) else None
+        if seen.constant is None:
+            continue
+        lost = seen.lost(trunk)
+        measures[f"lost.{name}.first"] = lost[0].value
+        measures[f"lost.{name}.last"] = lost[-1].value
+        measures[f"lost.{name}.most"] = _most(lost)
+    return measures
+
+
+def _table(seen: Seen) -> Table | None:
+    if seen.constant is None:
+        return None
+    rows = []
+    for trunk in seen.trunks:
+        for best, lost in zip(trunk.cells, seen.lost(trunk), strict=True):
+            low, high = best.interval or (math.nan, math.nan)
+            rows.append(
+                (
+                    f"{trunk.power:g}",
+                    format_count(best.cell.tokens),
+                    f"{best.lr:.3g}",
+                    f"{low:.2g} to {high:.2g}" if best.interval else "-",
+                    f"{trunk.lr:.3g}",
+                    f"{best.loss:.3f}",
+                    lost.text if trunk.power else f"{lost.value:.3g} (by its parabola)",
+                )
+            )
+    return Table(
+        caption="Each horizon on each trunk: the best peak rate (interval at 90%), the shared one,"
+        " the lowest loss (nats per token), and what the shared rate costs against the horizon's"
+        " own best constant rate, in units of seed noise",
+        head=("power", "tokens", "best rate", "interval", "shared", "lowest loss", "lost"),
+        rows=tuple(rows),
+    )
+
+
+def _figure(seen: Seen) -> Figure | None:
+    if seen.constant is None:
+        return None
+    ticks = [float(best.cell.tokens) for best in seen.constant.cells]
+    rates, losses = [], []
+    for trunk in seen.trunks:
+        label = f"power {trunk.power:g}" if trunk.power else "constant rate"
+        points = [(float(best.cell.tokens), best.lr or math.nan) for best in trunk.cells]
+        ends = tuple(
+            best.interval or (y, y) for best, (_, y) in zip(trunk.cells, points, strict=True)
+        )
+        rates.append(Series(label=label, points=tuple(points), intervals=ends))
+        lost = seen.lost(trunk)
+        losses.append(
+            Series(
+                label=label,
+                points=tuple((x, mean.value) for (x, _), mean in zip(points, lost, strict=True)),
+                intervals=tuple(mean.interval or (mean.value, mean.value) for mean in lost)
+                if trunk.power
+                else (),
+            )
+        )
+    axis = log_axis("tokens", ticks)
+    return figure(
+        "horizon_lr",
+        "Horizons on one trunk",
+        "Left: the best peak rate of each horizon, with 90% intervals. Right: what the shared rate"
+        " costs each, against its own best constant rate on the same seeds. Grey: little.",
+        (
+            Panel(title="best rate", x=axis, y=log_axis("peak learning rate"), series=tuple(rates)),
+            Panel(
+                title="what sharing costs",
+                x=axis,
+                y=Axis(label="units of seed noise"),
+                series=tuple(losses),
+                bands=((f"within {LITTLE:g}", -LITTLE, LITTLE),),
+            ),
+        ),
+    )
+
+
+def _literature(seen: Seen) -> tuple[Published, ...]:
+    law = seen.constant.law if seen.constant else ""
+    ours = f"tokens^{law.exponent_text}" if isinstance(law, PowerLaw) else None
+    return (
+        beside(
+            "best learning rate by horizon",
+            theirs="tokens^-.3 ((T0 / T)^.3)",
+            ours=ours,
+            source="Marin, Delphi",
+        ),
+        beside(
+            "best learning rate by horizon",
+            theirs="longer training takes a lower rate, by a power of tokens",
+            ours=ours,
+            source="Bjorck 2024, arXiv 2409.19913",
+        ),
+    )
+
+
+_FALL, _RATE, _CURVATURE = 0.2, 0.016, 0.03  # of the planted runs
+
+
+def _planted(spec: RunSpec) -> Outcome:
+    """A best rate that falls as tokens^-0.2, less so by the power of the trunk's own fall."""
+    power = power_of(spec)
+    best = _RATE * (spec.tokens / 2**18) ** (power - _FALL) * 4 ** (power / 0.2)
+    away = math.log(spec.optim.lr / best)
+    wobble = 0.0002 * math.sin(1e4 * spec.optim.lr + 7 * spec.seed + spec.total_steps)
+    level = 6 * spec.tokens**-0.02 * (1 + 0.002 * (spec.seed - 1))
+    return Outcome(val_loss_nats=level * math.exp(_CURVATURE * away**2 + wobble))
+
+
+EXPERIMENT = Experiment(
+    question="What do horizons lose by sharing one learning rate, and does a falling trunk mend"
+    " it?",
+    reproduces="Bjorck 2024 (the best rate by horizon), Hagele 2024 (branches of one trunk)",
+    parts={"corpus": ("installed",), "rule": ("slaw_small",), "schedule": ("wsd_power",)},
+    analyse=analyse,
+    propose=propose,
+    settings=Settings,
+    planted=Planted(
+        outcome=_planted,
+        measures={
+            "exponent.power0": (-0.23, -0.17),
+            "exponent.power0.15": (-0.08, -0.02),
+            "lost.power0.first": (0.4, 0.9),
+            "lost.power0.15.most": (-0.1, 0.2),
+            "split.1.flops": (1.08, 1.09),
+            "split.1.lost": (0.15, 0.4),
+        },
+        claims={
+            "best_rate_falls": True,
+            "sharing_costs": True,
+            "falling_is_flatter": True,
+            "falling_trunk_serves_all": True,
+            "two_trunks_serve_all": True,
+        },
+    ),
+)

@@ -1,0 +1,695 @@
+"""Whether one learning rate serves every width, or every depth, and what moves with the size.
+
+    slaw run mup           # standard against muP, over widths
+    slaw run mup_depth     # muP against CompleteP, over depths
+    slaw report results/mup
+
+muP (Yang 2022, arXiv 2203.03466) scales first weights, learning rates and outputs so that a step
+moves activations as much at every width, and promises that the best learning rate of a narrow model
+is that of a wide one. CompleteP (Dey 2025, arXiv 2505.01618) adds a multiplier of residual branches
+for depth. Two kinds of runs answer: those of ``check_steps`` steps are a coordinate check, which
+measures how far activations have moved; those of more steps are tried at several learning rates,
+whose best is the minimum of a parabola.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Annotated
+
+from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment.answer import Decision, PreconditionError, answer, beside, claim, need
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series, number
+from scaling_law.experiment.findings import (
+    AGAIN,
+    Axis,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
+from scaling_law.experiment.power_law import PowerLaw, fit_power_law
+from scaling_law.experiment.seeds import beyond_error, mean_over
+from scaling_law.experiment.tuning import Optimum, Trial, trials_of, tuned
+from scaling_law.spec.model import DEFAULT_PARAMETRISATION, Model, ModelSpec
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.values import Number, Text
+
+FLAT = 0.15  # largest exponent of the size by which a change counts as flat
+ONE_RATE = 2.0  # best learning rates within this factor are one: a step of the grid
+NEAREST = 2.0  # a rate that was tried stands for one within this factor
+PROBE = "activation_change"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What of the size varies, and which runs are the coordinate check.
+
+    ``along`` is ``width`` or ``depth``;
+    ``check_steps`` are the steps of a run of the coordinate check.
+    """
+
+    along: Annotated[str, Text("what of the size varies", ("width", "depth"))] = "width"
+    check_steps: Annotated[int, Number("steps of the coordinate check", low=1, high=1000)] = 5
+
+
+@dataclass(frozen=True)
+class Along:
+    """What of the size varies.
+
+    ``name`` is its word; ``plain`` is the parametrisation that does not provide for it, ``scaled``
+    the one that does; ``grows`` is the least exponent that the change must have under ``plain``
+    for the check to tell the two apart; ``of`` reads it from a model.
+    """
+
+    name: str
+    plain: str
+    scaled: str
+    grows: float
+    of: Callable[[Model], float]
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """Both parametrisations."""
+        return self.plain, self.scaled
+
+
+ALONG = {
+    "width": Along("width", "standard", "mup", 0.7, lambda model: _gpt(model).d_model),
+    "depth": Along("depth", "mup", "completep", 0.4, lambda model: _gpt(model).n_layer),
+}
+TITLES = {"standard": "standard", "mup": "muP", "completep": "CompleteP"}
+
+
+def _gpt(model: Model) -> ModelSpec:
+    assert isinstance(model, ModelSpec), "only runs of a GPT are read"
+    return model
+
+
+@dataclass(frozen=True)
+class Moved:
+    """An activation that the coordinate check measures.
+
+    ``name`` is its name in measures; ``words`` say what it is; ``key`` is the probe's name of it,
+    with the place of the last block.
+    """
+
+    name: str
+    words: str
+    key: str
+
+    def of(self, run: Run) -> float | None:
+        """How far it has moved in a run."""
+        key = self.key.format(last=_gpt(run.spec.model).n_layer - 1)
+        return run.record.metrics.get(f"{PROBE}.{key}")
+
+
+STREAM = Moved("stream", "residual stream after the last block", "blocks.{last}")
+MOVED = (
+    STREAM,
+    Moved("attention", "what the last attention adds", "blocks.{last}.attention"),
+    Moved("mlp", "what the last MLP adds", "blocks.{last}.mlp"),
+    Moved("outputs", "outputs", "outputs"),
+)
+
+Sizes = Mapping[float, Sequence[float]]  # values over seeds by width or depth
+
+
+def parametrisation_of(run: Run) -> str:
+    """The name of a run's parametrisation."""
+    part = run.spec.model.parametrisation
+    return DEFAULT_PARAMETRISATION if part is None else part.name
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The coordinate check of one parametrisation.
+
+    ``runs`` are they by width or depth.
+    """
+
+    runs: Mapping[float, Sequence[Run]]
+
+    def values(self, moved: Moved) -> Sizes:
+        """How far an activation has moved."""
+        read = {x: [moved.of(run) for run in runs] for x, runs in self.runs.items()}
+        return {x: [v for v in values if v is not None] for x, values in read.items()}
+
+    def law(self, moved: Moved) -> PowerLaw | str:
+        """The power of the size by which it moves."""
+        return fit_power_law(self.values(moved))
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The best learning rates of one parametrisation.
+
+    ``optima`` are they by width or depth, rising.
+    """
+
+    optima: Mapping[float, Optimum]
+
+    @property
+    def known(self) -> dict[float, float]:
+        """The best rates that have an interval."""
+        return {
+            x: best.lr
+            for x, best in self.optima.items()
+            if best.lr is not None and best.interval is not None
+        }
+
+    @property
+    def spread(self) -> float | None:
+        """The largest best rate over the smallest; None below two."""
+        rates = self.known.values()
+        return max(rates) / min(rates) if len(rates) > 1 else None
+
+    @property
+    def law(self) -> PowerLaw | str:
+        """The power of the size by which the best rate moves."""
+        return fit_power_law({x: [rate] for x, rate in self.known.items()})
+
+    def costs(self) -> dict[int, float] | str:
+        """What the best rate of the smallest size costs at the largest, by seed, or why unknown.
+
+        It is the share by which a seed's loss at the rate that was tried nearest to it exceeds the
+        loss at the minimum, which is the mean over seeds.
+        """
+        if len(self.optima) < 2:
+            return "it takes two sizes"
+        first, last = self.optima[min(self.optima)], self.optima[max(self.optima)]
+        if first.lr is None or last.loss is None:
+            return first.why or last.why
+        rate = first.lr
+        tried = min(last.rates, key=lambda one: abs(math.log(one / rate)))
+        if max(tried / rate, rate / tried) > NEAREST:
+            return f"{rate:.3g} was not tried at the largest size, nor a rate near it"
+        at = [trial for trial in last.trials if trial.lr == tried]
+        if any(trial.loss is None for trial in at):
+            return f"the largest size diverged at {tried:.3g}"
+        best = last.loss
+        return {trial.seed: trial.loss / best - 1 for trial in at if trial.loss is not None}
+
+
+def checks_of(evidence: Evidence, along: Along, steps: int) -> dict[str, Checks]:
+    """The runs of the coordinate check, by parametrisation."""
+    groups: dict[str, dict[float, list[Run]]] = {name: {} for name in along.arms}
+    for run in _read(evidence.runs, along):
+        if run.spec.total_steps == steps and STREAM.of(run) is not None:
+            of_arm = groups[parametrisation_of(run)]
+            of_arm.setdefault(along.of(run.spec.model), []).append(run)
+    return {name: Checks(dict(sorted(group.items()))) for name, group in groups.items()}
+
+
+def rates_of(evidence: Evidence, along: Along, steps: int) -> tuple[dict[str, Rates], list[str]]:
+    """The best learning rates, by parametrisation, and the cells that are left out.
+
+    Of several horizons or batches of one size the last one counts, the longest of the largest.
+    """
+    runs = [run for run in _read(evidence.runs, along) if run.spec.total_steps > steps]
+    groups: dict[str, dict[float, Optimum]] = {name: {} for name in along.arms}
+    left_out = []
+    # one cell a size: the sizes of a parametrisation share the skew of their parabolas
+    tuning = tuned(trials_of(runs, parametrisation_of), lambda cell: (cell.recipe, ""))
+    for best in tuning.optima:
+        group, x = groups[best.cell.recipe], along.of(best.cell.model)
+        if x in group:
+            left_out.append(group[x].cell.text)
+        group[x] = best
+    rates = {name: Rates(dict(sorted(group.items()))) for name, group in groups.items()}
+    return rates, left_out
+
+
+def _read(runs: Iterable[Run], along: Along) -> list[Run]:
+    return [
+        run
+        for run in runs
+        if isinstance(run.spec.model, ModelSpec) and parametrisation_of(run) in along.arms
+    ]
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """Return what the size moves, and by how much the best learning rate goes with it."""
+    settings = evidence.settings if isinstance(evidence.settings, Settings) else Settings()
+    along = ALONG[settings.along]
+    checks = checks_of(evidence, along, settings.check_steps)
+    rates, cells = rates_of(evidence, along, settings.check_steps)
+    laws = {name: {moved: checks[name].law(moved) for moved in MOVED} for name in along.arms}
+    claims = (
+        _flat(along, checks, laws),
+        _grows(along, checks, laws),
+        _one_rate(along, rates),
+        _drifts(along, rates),
+        _costs_less(along, rates),
+    )
+    notes = _other_changes(along, laws)
+    if cells:
+        notes.append(f"cells left out, beside another of their {along.name}: {'; '.join(cells)}")
+    if left_out := len(evidence.ended) - len(_read(evidence.ended, along)):
+        notes.append(f"runs of other models or parametrisations, left out: {left_out}")
+    return answer(
+        claims,
+        lambda: _words(along, claims, laws, rates),
+        measures=_measures(along, laws, rates),
+        tables=(_change_table(along, checks, laws), _rate_table(along, rates)),
+        figures=(
+            _rate_figure(along, rates),
+            _change_figure(along, checks, laws),
+        ),
+        literature=_literature(along, laws, rates),
+        notes=notes,
+        units={"best_lr": "learning rate"},
+    )
+
+
+Laws = Mapping[str, Mapping[Moved, "PowerLaw | str"]]
+
+
+def _of_stream(checks: Mapping[str, Checks], laws: Laws, name: str) -> PowerLaw:
+    """The power of the size by which the stream moves, behind its preconditions."""
+    runs = checks[name].runs
+    few = min(map(len, runs.values()), default=0)
+    need(few > 1, f"{'one seed' if few else 'no run'} of the check finished", AGAIN)
+    law = laws[name][STREAM]
+    if isinstance(law, str):
+        raise PreconditionError(law, AGAIN)
+    return law
+
+
+def _flat(along: Along, checks: Mapping[str, Checks], laws: Laws) -> Claim:
+    def decide() -> Decision:
+        law = _of_stream(checks, laws, along.scaled)
+        low, high = law.interval
+        need(
+            high < FLAT or low > FLAT,
+            f"exponent {law.exponent_text}, with {FLAT:g} inside its interval",
+            "more seeds or sizes",
+        )
+        flat = law.exponent > -FLAT and high < FLAT
+        return flat, f"exponent {law.exponent_text}, {law.points} sizes"
+
+    return claim(
+        "flat_change",
+        f"under {TITLES[along.scaled]} a few steps move the residual stream as much at every"
+        f" {along.name} (exponent within {FLAT:g} of 0)",
+        decide,
+    )
+
+
+def _grows(along: Along, checks: Mapping[str, Checks], laws: Laws) -> Claim:
+    def decide() -> Decision:
+        law = _of_stream(checks, laws, along.plain)
+        shown = law.exponent > along.grows and law.interval[0] > FLAT
+        return shown, f"exponent {law.exponent_text}, {law.points} sizes"
+
+    return claim(
+        "change_grows",
+        f"under {TITLES[along.plain]} they move it further the larger the {along.name}"
+        f" (exponent above {along.grows:g}, its interval above {FLAT:g})",
+        decide,
+    )
+
+
+def _need_minima(rates: Rates, along: Along) -> None:
+    """Every size must have a best rate between those that were tried."""
+    need(len(rates.optima) > 2, f"{len(rates.optima)} sizes, and it takes 3", AGAIN)
+    for x, best in rates.optima.items():
+        seeds = len({trial.seed for trial in best.trials})
+        need(seeds > 1, f"{along.name} {x:g} has one seed", AGAIN)
+        need(not best.why, f"{along.name} {x:g}: {best.why}", "or other axes.optim.lr of its entry")
+
+
+def _listed(rates: Rates) -> str:
+    return ", ".join(f"{rate:.2g} at {x:g}" for x, rate in rates.known.items())
+
+
+def _one_rate(along: Along, rates: Mapping[str, Rates]) -> Claim:
+    def decide() -> Decision:
+        of_arm = rates[along.scaled]
+        _need_minima(of_arm, along)
+        spread = of_arm.spread
+        assert spread is not None, "three sizes have minima"
+        return spread <= ONE_RATE, f"{_listed(of_arm)}: a factor of {spread:.2f}"
+
+    return claim(
+        "one_rate",
+        f"under {TITLES[along.scaled]} the best learning rates of all {along.name}s lie within a"
+        f" factor of {ONE_RATE:g}",
+        decide,
+    )
+
+
+def _drifts(along: Along, rates: Mapping[str, Rates]) -> Claim:
+    def decide() -> Decision:
+        of_arm = rates[along.plain]
+        _need_minima(of_arm, along)
+        law, spread = of_arm.law, of_arm.spread
+        if isinstance(law, str) or spread is None:
+            raise PreconditionError(str(law), AGAIN)
+        words = f"{_listed(of_arm)}: a factor of {spread:.2g}, {along.name}^{law.exponent_text}"
+        low, high = law.interval
+        need(
+            spread <= ONE_RATE or high < 0 or low > 0,
+            f"{words}, which does not bound its sign",
+            "more seeds or a wider range of sizes",
+        )
+        return spread > ONE_RATE and high < 0, words
+
+    return claim(
+        "rate_drifts",
+        f"under {TITLES[along.plain]} the best learning rate falls with the {along.name}, by more"
+        f" than a factor of {ONE_RATE:g}",
+        decide,
+    )
+
+
+def _costs_less(along: Along, rates: Mapping[str, Rates]) -> Claim:
+    def decide() -> Decision:
+        costs = {}
+        for name in along.arms:
+            _need_minima(rates[name], along)
+            by_seed = rates[name].costs()
+            if isinstance(by_seed, str):
+                raise PreconditionError(f"{TITLES[name]}: {by_seed}", "more rates of its entry")
+            costs[name] = by_seed
+        both = sorted(costs[along.plain].keys() & costs[along.scaled].keys())
+        need(len(both) > 1, f"{len(both)} seeds have both", AGAIN)
+        less = beyond_error([costs[along.plain][s] - costs[along.scaled][s] for s in both])
+        plain, scaled = (fmean(costs[name].values()) for name in along.arms)
+        words = f"{_percent(scaled)} of loss against {_percent(plain)} under {TITLES[along.plain]}"
+        need(less is not None, f"{words}, within the noise of seeds", "more seeds")
+        return bool(less), words
+
+    return claim(
+        "transfer_costs_less",
+        f"under {TITLES[along.scaled]} the best learning rate of the smallest {along.name} costs"
+        " less at the largest",
+        decide,
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}".replace("-0.0%", "0.0%")
+
+
+def _words(along: Along, claims: Sequence[Claim], laws: Laws, rates: Mapping[str, Rates]) -> str:
+    flat, grows, one, drifts, costs = claims
+    scaled, plain = TITLES[along.scaled], TITLES[along.plain]
+    law = laws[along.scaled][STREAM]
+    exponent = law.exponent_text.partition(" ")[0] if isinstance(law, PowerLaw) else "unknown"
+    words = (
+        f"{scaled} passes the coordinate check over {along.name} (exponent {exponent})"
+        if flat.established
+        else f"{scaled} fails the coordinate check over {along.name} (exponent {exponent})"
+    )
+    other = laws[along.plain][STREAM]
+    if grows.established and isinstance(other, PowerLaw):
+        words += f", {plain} does not ({other.exponent:.2f})"
+    sentences = [words]
+    spreads = {name: rates[name].spread for name in along.arms}
+    sentences.append(
+        {
+            True: f"One learning rate serves every {along.name} under {scaled}: the best ones lie"
+            f" within a factor of {spreads[along.scaled] or 0:.2f}",
+            False: f"Under {scaled} the best learning rates of the {along.name}s lie a factor of"
+            f" {spreads[along.scaled] or 0:.2f} apart",
+            None: f"Whether one learning rate serves every {along.name} under {scaled} is not"
+            f" established: {one.because}",
+        }[one.established]
+    )
+    drift = rates[along.plain].law
+    sentences.append(
+        {
+            True: f"Under {plain} the best one falls as {along.name}^"
+            f"{drift.exponent_text if isinstance(drift, PowerLaw) else ''}",
+            False: f"Under {plain} it does not fall by more than a factor of {ONE_RATE:g}:"
+            f" {drifts.because}",
+            None: f"How it drifts under {plain} is not established: {drifts.because}",
+        }[drifts.established]
+    )
+    if costs.established is not None:
+        sentences.append(
+            f"To take the best one of the smallest {along.name} at the largest costs"
+            f" {costs.because}"
+        )
+    return ". ".join(sentences) + "."
+
+
+def _other_changes(along: Along, laws: Laws) -> list[str]:
+    """The other activations whose change under the scaled parametrisation is not flat."""
+    return [
+        f"not flat under {TITLES[along.scaled]}: {moved.words}, {along.name}^{law.exponent_text}"
+        for moved, law in laws[along.scaled].items()
+        if moved is not STREAM
+        and isinstance(law, PowerLaw)
+        and (law.interval[0] > FLAT or law.interval[1] < -FLAT)
+    ]
+
+
+def _measures(along: Along, laws: Laws, rates: Mapping[str, Rates]) -> dict[str, float | None]:
+    measures: dict[str, float | None] = {}
+    for name in along.arms:
+        for moved, law in laws[name].items():
+            exponent = law.exponent if isinstance(law, PowerLaw) else None
+            measures[f"change_exponent.{name}.{moved.name}"] = exponent
+    for name in along.arms:
+        law, costs = rates[name].law, rates[name].costs()
+        measures[f"lr_exponent.{name}"] = law.exponent if isinstance(law, PowerLaw) else None
+        measures[f"lr_factor.{name}"] = rates[name].spread
+        known = costs if isinstance(costs, dict) else {}
+        measures[f"transfer_cost_frac.{name}"] = fmean(known.values()) if known else None
+        for x, best in rates[name].optima.items():
+            measures[f"best_lr.{name}.{along.name}{number(x)}"] = best.lr
+    return measures
+
+
+def _change_table(along: Along, checks: Mapping[str, Checks], laws: Laws) -> Table | None:
+    rows = []
+    for name in along.arms:
+        runs = checks[name].runs
+        for moved, law in laws[name].items():
+            if not runs:
+                continue
+            values = checks[name].values(moved)
+            ends = [_mean(values[x]) for x in (min(runs), max(runs))]
+            text = law.exponent_text if isinstance(law, PowerLaw) else law
+            rows.append((TITLES[name], moved.words, *ends, text))
+    if not rows:
+        return None
+    xs = sorted({x for of_arm in checks.values() for x in of_arm.runs})
+    return Table(
+        caption="Coordinate check: root mean square of what the first steps change, at"
+        f" {along.name} {xs[0]:g} and {xs[-1]:g}: means over seeds; exponent with its"
+        " interval",
+        head=("parametrisation", "activation", f"at {xs[0]:g}", f"at {xs[-1]:g}", "exponent"),
+        rows=tuple(rows),
+        text_columns=2,
+    )
+
+
+def _mean(values: Sequence[float]) -> str:
+    mean = mean_over(values)
+    return "–" if mean is None else f"{mean.value:.3g}"
+
+
+def _rate_table(along: Along, rates: Mapping[str, Rates]) -> Table | None:
+    rows = []
+    for name in along.arms:
+        for x, best in rates[name].optima.items():
+            low, high = best.interval or (math.nan, math.nan)
+            rows.append(
+                (
+                    TITLES[name],
+                    f"{x:g}",
+                    "–" if best.lr is None else f"{best.lr:.3g}",
+                    f"{low:.2g} to {high:.2g}" if best.interval else best.why,
+                    "–" if best.loss is None else f"{best.loss:.4f}",
+                    ", ".join(f"{rate:g}" for rate in best.rates),
+                )
+            )
+    if not rows:
+        return None
+    return Table(
+        caption="Best learning rate by a parabola of log loss in its logarithm, with its 90%"
+        " interval, and the loss there (nats per token)",
+        head=("parametrisation", along.name, "best", "interval", "loss", "rates tried"),
+        rows=tuple(rows),
+        text_columns=1,
+    )
+
+
+def _rate_figure(along: Along, rates: Mapping[str, Rates]) -> Figure | None:
+    """Loss against learning rate, a curve for each size: a panel for each parametrisation."""
+    trials = [
+        trial
+        for of_arm in rates.values()
+        for best in of_arm.optima.values()
+        for trial in best.trials
+        if trial.loss is not None
+    ]
+    if not trials:
+        return None
+    lrs, losses = [trial.lr for trial in trials], [trial.loss or 0 for trial in trials]
+    low, high, margin = min(lrs) / 1.3, max(lrs) * 1.3, 0.03 * (max(losses) - min(losses))
+    ticks = [x * 10**k for k in range(-8, 3) for x in (1, 3) if low <= x * 10**k <= high]
+    x_axis = replace(log_axis("learning rate", ticks), low=low, high=high)
+    y_axis = Axis(
+        label="validation loss (nats per token)",
+        low=min(losses) - margin,
+        high=max(losses) + margin,
+    )
+    panels = []
+    for name in along.arms:
+        series, minima = [], []
+        for x, best in rates[name].optima.items():
+            groups = _by_rate(best.trials)
+            series.append(
+                Series(
+                    label=f"{along.name} {x:g}",
+                    points=tuple((lr, fmean(losses)) for lr, losses in groups.items()),
+                    intervals=tuple((min(losses), max(losses)) for losses in groups.values()),
+                )
+            )
+            if best.lr is not None and best.loss is not None:
+                minima.append((best.lr, best.loss))
+        series.append(Series(label="minimum of the parabola", points=tuple(minima), line=False))
+        panels.append(
+            Panel(
+                title=TITLES[name],
+                x=x_axis,
+                y=y_axis,
+                series=tuple(series),
+            )
+        )
+    return figure(
+        f"rates_by_{along.name}",
+        f"Loss against learning rate, by {along.name}",
+        "Points: mean over seeds, from the lowest seed to the highest.",
+        panels,
+    )
+
+
+def _by_rate(trials: Iterable[Trial]) -> dict[float, list[float]]:
+    groups: dict[float, list[float]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.lr):
+        if trial.loss is not None:
+            groups.setdefault(trial.lr, []).append(trial.loss)
+    return groups
+
+
+def _change_figure(along: Along, checks: Mapping[str, Checks], laws: Laws) -> Figure | None:
+    panels = []
+    for moved in (STREAM, MOVED[-1]):
+        series = []
+        for name in along.arms:
+            values, law = checks[name].values(moved), laws[name][moved]
+            if not any(values.values()):
+                continue
+            series.append(mean_series(TITLES[name], values, geometric=True, line=False))
+            if isinstance(law, PowerLaw):
+                series.append(law_series(TITLES[name], law, values))
+        panels.append(
+            Panel(
+                title=moved.words,
+                x=log_axis(along.name, sorted({x for c in checks.values() for x in c.runs})),
+                y=log_axis("root mean square of the change"),
+                series=tuple(series),
+            )
+        )
+    return figure(
+        f"change_by_{along.name}",
+        f"Coordinate check: what the first steps change, by {along.name}",
+        "Points: geometric mean over seeds with its interval; broken lines: power laws.",
+        panels,
+    )
+
+
+def _literature(along: Along, laws: Laws, rates: Mapping[str, Rates]) -> tuple[Published, ...]:
+    def exponent(name: str) -> str | None:
+        law = laws[name][STREAM]
+        return law.exponent_text if isinstance(law, PowerLaw) else None
+
+    def drift(name: str) -> str | None:
+        law, spread = rates[name].law, rates[name].spread
+        if isinstance(law, str) or spread is None:
+            return None
+        return f"a factor of {spread:.2g}; {along.name}^{law.exponent_text}"
+
+    source = (
+        "Yang 2022, arXiv 2203.03466" if along.name == "width" else "Dey 2025, arXiv 2505.01618"
+    )
+    scaled, plain = TITLES[along.scaled], TITLES[along.plain]
+    return (
+        beside(
+            f"exponent of the {along.name} by which the first steps move the stream, {scaled}",
+            theirs="0: flat in the coordinate check",
+            ours=exponent(along.scaled),
+            source=source,
+        ),
+        beside(
+            f"the same, {plain}",
+            theirs=f"grows with the {along.name}",
+            ours=exponent(along.plain),
+            source=source,
+        ),
+        beside(
+            f"best learning rates over {along.name}, {scaled}",
+            theirs="one for all",
+            ours=drift(along.scaled),
+            source=source,
+        ),
+        beside(
+            f"best learning rates over {along.name}, {plain}",
+            theirs=f"falls with the {along.name}",
+            ours=drift(along.plain),
+            source=source,
+        ),
+    )
+
+
+def _planted(spec: RunSpec) -> Outcome:
+    """A change and a best rate that go with 1/width in standard and are constant in muP."""
+    times = _gpt(spec.model).d_model / 32
+    power = 1.0 if spec.model.parametrisation is None else 0.0
+    change = 4.0 * (1 + 0.01 * spec.seed) * times**power
+    best = 0.011 * times**-power
+    loss = 3.0 * times**-0.02 * (1 + 0.001 * spec.seed)
+    loss *= math.exp(0.02 * math.log(spec.optim.lr / best) ** 2)
+    last = _gpt(spec.model).n_layer - 1
+    metrics = {f"{PROBE}.{moved.key.format(last=last)}": change for moved in MOVED}
+    return Outcome(val_loss_nats=loss, metrics=metrics)
+
+
+EXPERIMENT = Experiment(
+    question="Does one learning rate serve every width, and does a step move as much there?",
+    reproduces="Yang 2022 (muP: coordinate check, transfer of the learning rate), Dey 2025"
+    " (CompleteP for depth)",
+    parts={
+        "architecture": ("gpt",),
+        "parametrisation": ("standard", "mup", "completep"),
+        "probe": (PROBE,),
+    },
+    analyse=analyse,
+    planted=Planted(
+        outcome=_planted,
+        measures={
+            "change_exponent.standard.stream": (0.99, 1.01),
+            "change_exponent.mup.stream": (-0.01, 0.01),
+            "lr_exponent.standard": (-1.02, -0.98),
+            "lr_factor.mup": (1.0, 1.05),
+            "best_lr.mup.width256": (0.0108, 0.0112),
+            "transfer_cost_frac.standard": (0.1, 0.3),
+        },
+        claims=dict.fromkeys(
+            ("flat_change", "change_grows", "one_rate", "rate_drifts", "transfer_costs_less"), True
+        ),
+    ),
+    settings=Settings,
+)

@@ -1,0 +1,366 @@
+"""Fit a power law to the best learning rates of cells, and say how far it may be extrapolated.
+
+    lr = factor * params^a * tokens^b * batch^c * weight_decay^d
+
+with a term for each variable that the cells vary. A cell weighs by its own error and by the scatter
+of all cells about the law. Horizons of one trunk share its noise, so that intervals leave out whole
+trunks (jackknife). The largest size and the longest horizon are predicted by the law of the others:
+where that succeeds, the law may be used as far beyond the cells as these lie beyond the others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scaling_law.experiment.seeds import LEVEL
+from scaling_law.experiment.tuning import Cell, Optimum
+from scaling_law.parts import NoSettings
+from scaling_law.spec.hyperparams import Sizing, load_rule
+from scaling_law.units import count_of, format_count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+VARIABLES = ("params", "tokens", "batch_tokens", "weight_decay")
+EXTRAPOLATED = ("params", "tokens")
+HELD_OUT_WITHIN = 1.5  # factor by which held-out rates may be missed
+_DISTINCT = 1.05  # values within this factor are one
+_EXACT = 1e-6  # the least error of a log rate: one without any would outweigh all others
+_FEWEST_VALUES = 3  # of a variable, to hold the largest one out
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """How the law of the other cells predicts those of the largest value of a variable.
+
+    ``variable`` is the one of ``EXTRAPOLATED`` whose largest value is held out;
+    ``beyond`` is that value over the next one;
+    ``missed`` is the factor by which their rates are missed (root mean square of the logarithm);
+    ``cells`` is how many they are.
+    """
+
+    variable: str
+    beyond: float
+    missed: float
+    cells: int
+
+    @property
+    def supports(self) -> bool:
+        """Whether the law may be extrapolated as far."""
+        return self.missed <= HELD_OUT_WITHIN
+
+    @property
+    def text(self) -> str:
+        """``the largest size, 4x the next, is missed by a factor of 1.12 (6 cells)``."""
+        what = "the largest size" if self.variable == "params" else "the longest horizon"
+        return (
+            f"{what}, {self.beyond:.2g}x the next, is missed by a factor of {self.missed:.2f}"
+            f" ({count_of(self.cells, 'cell')})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LrLaw:
+    """A law of the best learning rate.
+
+    ``lr`` is its value at ``centre``, the geometric means of the variables that it has a term for;
+    ``exponents`` are theirs, and ``intervals`` the (low, high) of each at ``LEVEL``;
+    ``scatter`` is the standard deviation of the cells' log rates about it, beyond their own errors;
+    ``cells`` and ``trunks`` are how many it was fitted to;
+    ``ranges`` are the least and the largest value of every variable among them;
+    ``held_out`` are its checks, () where a variable has too few values.
+    """
+
+    lr: float
+    centre: Mapping[str, float]
+    exponents: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+    scatter: float
+    cells: int
+    trunks: int
+    ranges: Mapping[str, tuple[float, float]]
+    held_out: tuple[HeldOut, ...] = ()
+
+    def at(self, **values: float) -> float:
+        """The best learning rate at these values of the variables."""
+        powers = (
+            exponent * math.log(values[name] / self.centre[name])
+            for name, exponent in self.exponents.items()
+        )
+        return self.lr * math.exp(sum(powers))
+
+    def at_cell(self, cell: Cell) -> float:
+        """The best learning rate of a cell."""
+        return self.at(**{name: float(getattr(cell, name)) for name in self.exponents})
+
+    def trusted(self, variable: str) -> tuple[float, float]:
+        """The least and the largest value up to which the law may be used."""
+        low, high = self.ranges[variable]
+        beyond = [one.beyond for one in self.held_out if one.variable == variable and one.supports]
+        return low, high * max(beyond, default=1.0)
+
+    def exponent_text(self, variable: str) -> str:
+        """``-0.41 (-0.52 to -0.30)``, or that it was not varied."""
+        if variable not in self.exponents:
+            return "not varied"
+        low, high = self.intervals[variable]
+        return f"{self.exponents[variable]:.2f} ({low:.2f} to {high:.2f})"
+
+    @property
+    def text(self) -> str:
+        """The law as a formula."""
+        names = {"params": "N", "tokens": "D", "batch_tokens": "B", "weight_decay": "wd"}
+        powers = (
+            f" ({names[name]} / {format_count(self.centre[name])})^{exponent:.2f}"
+            for name, exponent in self.exponents.items()
+        )
+        return f"lr = {self.lr:.3g}{''.join(powers)}"
+
+
+def fit_lr_law(optima: Sequence[Optimum], *, checked: bool = True) -> LrLaw | str:
+    """Return the law of the cells with a bounded best learning rate, or why they give none.
+
+    ``checked`` holds the largest size and the longest horizon out.
+    """
+    cells = [best for best in optima if best.interval is not None]
+    recipes = {best.cell.recipe for best in cells}
+    assert len(recipes) < 2, "cells of several recipes have a law each"
+    terms = [name for name in VARIABLES if len(_values(cells, name)) > 1]
+    sizes = len(_values(cells, "params"))
+    if len(cells) < len(terms) + 2 or sizes < 2:
+        return (
+            f"{count_of(len(cells), 'cell')} with a bounded best learning rate, of"
+            f" {count_of(sizes, 'size')}: a law of {count_of(len(terms), 'variable')} needs"
+            f" {max(len(terms) + 2, 4)} cells of at least 2 sizes"
+        )
+    fit = _Fit.of(cells, terms)
+    if fit is None:
+        return f"the cells do not tell {' from '.join(terms)}: vary each of them by itself"
+    return LrLaw(
+        lr=math.exp(fit.solved[0]),
+        centre=dict(zip(terms, map(math.exp, fit.centre), strict=True)),
+        exponents=dict(zip(terms, map(float, fit.solved[1:]), strict=True)),
+        intervals=dict(zip(terms, fit.intervals(), strict=True)),
+        scatter=fit.scatter,
+        cells=len(cells),
+        trunks=len({best.cell.trunk for best in cells}),
+        ranges={name: _range(cells, name) for name in VARIABLES},
+        held_out=_held_out(cells) if checked else (),
+    )
+
+
+def _value(best: Optimum, name: str) -> float:
+    return float(getattr(best.cell, name))
+
+
+def _range(cells: Sequence[Optimum], name: str) -> tuple[float, float]:
+    values = [_value(best, name) for best in cells]
+    return min(values), max(values)
+
+
+def _values(cells: Sequence[Optimum], name: str) -> list[float]:
+    """The distinct values of a variable, rising; those of horizons differ by whole steps."""
+    distinct: list[float] = []
+    for value in sorted({_value(best, name) for best in cells}):
+        if value > 0 and (not distinct or value > _DISTINCT * distinct[-1]):
+            distinct.append(value)
+    return distinct
+
+
+def _held_out(cells: Sequence[Optimum]) -> tuple[HeldOut, ...]:
+    """Predict the cells of the largest size, and of the longest horizon, from the others."""
+    checks = []
+    for name in EXTRAPOLATED:
+        values = _values(cells, name)
+        if len(values) < _FEWEST_VALUES:
+            continue
+        least = values[-1] / math.sqrt(_DISTINCT)
+        rest = [best for best in cells if _value(best, name) < least]
+        out = [best for best in cells if _value(best, name) >= least]
+        law = fit_lr_law(rest, checked=False)
+        if isinstance(law, str) or name not in law.exponents:
+            continue
+        known = [best for best in out if _within(best, law)]
+        misses = [math.log(law.at_cell(best.cell) / (best.lr or math.nan)) for best in known]
+        if misses:
+            missed = math.exp(math.sqrt(sum(miss**2 for miss in misses) / len(misses)))
+            checks.append(
+                HeldOut(
+                    variable=name,
+                    beyond=values[-1] / values[-2],
+                    missed=missed,
+                    cells=len(misses),
+                )
+            )
+    return tuple(checks)
+
+
+def _within(best: Optimum, law: LrLaw) -> bool:
+    """Whether a cell has the values of variables that the law has no term for."""
+    others = [name for name in VARIABLES if name not in law.exponents]
+    return all(
+        law.ranges[name][0] / _DISTINCT <= _value(best, name) <= law.ranges[name][1] * _DISTINCT
+        for name in others
+        if name not in EXTRAPOLATED
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Weighted least squares of log rates over the logarithms of the variables about ``centre``."""
+
+    centre: NDArray[Any]
+    design: NDArray[Any]
+    rates: NDArray[Any]
+    weights: NDArray[Any]
+    trunks: tuple[object, ...]
+    solved: NDArray[Any]
+    scatter: float
+
+    @classmethod
+    def of(cls, cells: Sequence[Optimum], terms: Sequence[str]) -> _Fit | None:
+        """Return the fit; None where the variables vary together."""
+        import numpy as np
+
+        logs = np.log([[_value(best, name) for name in terms] for best in cells])
+        centre = logs.mean(axis=0)
+        design = np.column_stack([np.ones(len(cells)), logs - centre])
+        if np.linalg.matrix_rank(design) < design.shape[1]:
+            return None
+        rates = np.log([best.lr or math.nan for best in cells])
+        errors = np.maximum(np.array([best.log_error for best in cells]), _EXACT) ** 2
+        spread = _spread(design, rates, errors)
+        weights = 1 / (errors + spread)
+        return cls(
+            centre=centre,
+            design=design,
+            rates=rates,
+            weights=weights,
+            trunks=tuple(best.cell.trunk for best in cells),
+            solved=_solve(design, rates, weights),
+            scatter=math.sqrt(spread),
+        )
+
+    def intervals(self) -> list[tuple[float, float]]:
+        """The interval of each exponent, by leaving out one trunk after another."""
+        import numpy as np
+
+        from scaling_law.fit.solver.student import t_reach
+
+        names = list(dict.fromkeys(self.trunks))
+        free = max(1, len(names) - self.design.shape[1])
+        without = []
+        for name in names:
+            rest = np.array([trunk != name for trunk in self.trunks])
+            design = self.design[rest]
+            if np.linalg.matrix_rank(design) == design.shape[1]:
+                without.append(_solve(design, self.rates[rest], self.weights[rest]))
+        if len(without) == len(names) > 1:
+            away = np.array(without) - np.mean(without, axis=0)
+            variances = (len(names) - 1) / len(names) * (away**2).sum(axis=0)
+        else:  # some trunk alone determines an exponent
+            weighted = self.design * self.weights[:, np.newaxis]
+            variances = np.diag(np.linalg.inv(self.design.T @ weighted))
+        reaches = t_reach(free, LEVEL) * np.sqrt(variances)
+        return [
+            (float(value - reach), float(value + reach))
+            for value, reach in itertools.islice(zip(self.solved, reaches, strict=True), 1, None)
+        ]
+
+
+def _solve(design: NDArray[Any], rates: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    import numpy as np
+
+    weighted = design * weights[:, np.newaxis]
+    return np.linalg.solve(design.T @ weighted, weighted.T @ rates)
+
+
+def _spread(design: NDArray[Any], rates: NDArray[Any], errors: NDArray[Any]) -> float:
+    """The variance about the law beyond the cells' own (Paule and Mandel 1982); at least 0."""
+    free = len(rates) - design.shape[1]
+
+    def too_small(spread: float) -> bool:
+        weights = 1 / (errors + spread)
+        rest = rates - design @ _solve(design, rates, weights)
+        return bool(float(weights @ rest**2) > free)
+
+    if not too_small(0.0):
+        return 0.0
+    low, high = 0.0, 1.0
+    while too_small(high):
+        high *= 4
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if too_small(middle) else (low, middle)
+    return high
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRates:
+    """A published rule at the cells.
+
+    ``name`` is what it is called, and ``source`` where it was published;
+    ``rates`` are its learning rates, by cell; no cell that it says nothing of.
+    """
+
+    name: str
+    source: str
+    rates: Mapping[Cell, float]
+
+    def error(self, optima: Sequence[Optimum]) -> tuple[float, float, int] | None:
+        """The factor by which it misses the cells, that of its bias, and how many they are.
+
+        The first is the root mean square of the logarithm, the second the mean.
+        """
+        misses = [
+            math.log(self.rates[best.cell] / best.lr)
+            for best in optima
+            if best.lr is not None and best.cell in self.rates
+        ]
+        if not misses:
+            return None
+        square = sum(miss**2 for miss in misses) / len(misses)
+        return math.exp(math.sqrt(square)), math.exp(sum(misses) / len(misses)), len(misses)
+
+
+def published_rates(cells: Sequence[Cell], *, shares_trunk: bool) -> tuple[PublishedRates, ...]:
+    """Return the learning rates of published rules at the cells."""
+
+    def rule(name: str, *, hot: bool) -> dict[Cell, float]:
+        part = load_rule(name)
+        rates = {}
+        for cell in cells:
+            tokens = float(cell.tokens)
+            sizing = Sizing(
+                model=cell.model, shortest_tokens=tokens, longest_tokens=tokens, shares_trunk=hot
+            )
+            rates[cell] = float(part.choose(sizing, NoSettings()).lr)
+        return rates
+
+    by_source = (
+        ("Step Law", "arXiv 2503.04715", rule("steplaw", hot=shares_trunk)),
+        ("Porian", "arXiv 2406.19146", rule("olmo_ladder", hot=False)),
+        ("OLMo ladder", "arXiv 2412.04403", rule("olmo_ladder", hot=shares_trunk)),
+        ("Power Lines", "arXiv 2505.13738", power_lines(cells)),
+    )
+    return tuple(
+        PublishedRates(name=name, source=source, rates=rates) for name, source, rates in by_source
+    )
+
+
+def power_lines(cells: Sequence[Cell]) -> dict[Cell, float]:
+    """The rates at which AdamW's timescale, batch / (lr weight_decay tokens), is Power Lines' best.
+
+    That is 1.084 (tokens / params)^-.527 (arXiv 2505.13738, figure 1). It says nothing without
+    weight decay.
+    """
+    return {
+        cell: cell.batch_tokens
+        / (1.084 * (cell.tokens / cell.params) ** -0.527 * cell.weight_decay * cell.tokens)
+        for cell in cells
+        if cell.weight_decay > 0
+    }

@@ -1,0 +1,66 @@
+"""Make a rule of a measured power law of the learning rate, as ``slaw tune`` writes it."""
+
+from __future__ import annotations
+
+from scaling_law.parts import NoSettings
+from scaling_law.spec.hyperparams import Rule, RuleChoice, Sizing, choice, round_batch
+from scaling_law.units import format_count
+
+Range = tuple[float, float]
+# Steps of a batch, or of a horizon, round what a range allows.
+_ROUNDING = 1.02
+
+
+def power_law_rule(
+    *,
+    lr: float,
+    params: float,
+    tokens: float,
+    batch_tokens: float,
+    params_exponent: float,
+    tokens_exponent: float,
+    batch_exponent: float,
+    measured_params: Range,
+    measured_tokens: Range,
+    measured_batch_tokens: Range,
+    trusted_params: Range,
+    trusted_tokens: Range,
+    best_batch_tokens: float,
+) -> Rule:
+    """Return the rule lr (N / params)^a (D / tokens)^b (B / batch_tokens)^c.
+
+    N are the non-embedding parameters, D the geometric mean of the horizons' tokens, and B the
+    config's batch, or else ``best_batch_tokens``. The rule refuses what lies outside the trusted
+    ranges, which held-out runs support, and batches outside those that were measured.
+    """
+
+    def choose(sizing: Sizing, settings: NoSettings) -> RuleChoice:
+        batch = sizing.batch_tokens or round_batch(best_batch_tokens, sizing.model.n_ctx)
+        asked = (
+            ("non-embedding params", sizing.params, measured_params, trusted_params),
+            ("training tokens", sizing.middle_tokens, measured_tokens, trusted_tokens),
+            ("tokens a step", batch, measured_batch_tokens, measured_batch_tokens),
+        )
+        for what, value, measured, trusted in asked:
+            _refuse_beyond(what, value, measured, trusted)
+        rate = lr * (sizing.params / params) ** params_exponent
+        rate *= (sizing.middle_tokens / tokens) ** tokens_exponent
+        rate *= (batch / batch_tokens) ** batch_exponent
+        return choice(sizing, lr=rate, batch_tokens=batch)
+
+    return Rule(choose=choose, measured_params=measured_params, measured_tokens=measured_tokens)
+
+
+def _refuse_beyond(what: str, value: float, measured: Range, trusted: Range) -> None:
+    """Raise ``ValueError`` for a value outside the trusted range."""
+    low, high = trusted
+    if low / _ROUNDING <= value <= high * _ROUNDING:
+        return
+    held_out = (
+        f", and held-out runs support it up to {format_count(high)}" if high > measured[1] else ""
+    )
+    raise ValueError(
+        f"this rule was measured at {format_count(measured[0])} to {format_count(measured[1])}"
+        f" {what}{held_out}; found {format_count(value)}; tune there (slaw tune), or choose another"
+        " rule"
+    )

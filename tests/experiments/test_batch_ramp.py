@@ -1,0 +1,79 @@
+"""How batch_ramp counts updates, and what it says of bad evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from scaling_law import parts
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.findings import Claim
+from tests.experiments.test_contract import experiment_of, plan_of, planted_evidence
+from tests.fakes import planted_runs
+
+
+@pytest.fixture(scope="module")
+def planted() -> Evidence:
+    return planted_evidence("batch_ramp")
+
+
+def claims_of(evidence: Evidence) -> dict[str, Claim]:
+    return {claim.name: claim for claim in experiment_of("batch_ramp").analyse(evidence).claims}
+
+
+def batch_of(run: Run) -> tuple[int, int]:
+    part = run.spec.optim.optimizer
+    assert part is not None
+    given = dict(part.settings)
+    return given["first"], given["last"]
+
+
+def with_losses(evidence: Evidence, loss) -> Evidence:
+    """The same runs, each with the final loss that ``loss`` gives for its batch and seed."""
+    runs = []
+    for run in evidence.runs:
+        value = loss(batch_of(run), run.spec.seed)
+        record = dataclasses.replace(run.record, val_loss_nats=value)
+        runs.append(dataclasses.replace(run, record=record))
+    return dataclasses.replace(evidence, runs=tuple(runs))
+
+
+@pytest.mark.parametrize(
+    ("batch", "updates"),
+    [((4, 4, 1), 320), ((4, 16, 320), 160), ((16, 16, 1), 80), ((7, 7, 1), 182)],
+)
+def test_updates_are_those_of_the_optimizer(batch, updates):
+    module = parts.module_of("experiment", "batch_ramp")
+    assert module.Batch(*batch).updates(1280) == updates
+
+
+def test_a_ramp_of_other_updates_is_not_compared():
+    plan = plan_of("batch_ramp", "optim.double_after=160")
+    runs = planted_runs(experiment_of("batch_ramp"), [run.spec for run in plan.runs])
+    claims = claims_of(Evidence(runs=runs))
+    assert claims["ramp_beats_fixed"].established is None
+    assert "the ramp makes 120 updates, the fixed batch 160" in claims["ramp_beats_fixed"].because
+
+
+def test_where_the_batch_does_not_matter_no_ramp_is_judged(planted):
+    claims = claims_of(with_losses(planted, lambda batch, seed: 2.5 + 0.01 * (seed % 2)))
+    assert claims["ramp_beats_fixed"].established is None
+    assert "loses nothing" in claims["ramp_beats_fixed"].because
+    assert claims["small_beats_large"].established is False
+
+
+@pytest.mark.parametrize(("gain", "standing"), [(-0.05, False), (0.0, None), (0.05, True)])
+def test_a_ramp_is_judged_by_pairs_of_seeds(planted, gain, standing):
+    def loss(batch: tuple[int, int], seed: int) -> float:
+        wobble = 0.02 * (-1) ** seed if batch == (4, 16) else 0.0
+        losses = {(4, 4): 2.4, (8, 8): 2.5, (16, 16): 2.6, (4, 16): 2.5 - gain + wobble}
+        return losses[batch] + 0.1 * seed
+
+    assert claims_of(with_losses(planted, loss))["ramp_beats_fixed"].established is standing
+
+
+def test_one_seed_decides_nothing(planted):
+    runs = tuple(run for run in planted.runs if run.spec.seed == 0)
+    claims = claims_of(dataclasses.replace(planted, runs=runs))
+    assert {claim.established for claim in claims.values()} == {None}

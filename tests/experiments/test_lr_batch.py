@@ -1,0 +1,93 @@
+"""What ``lr_batch`` and ``horizon_lr`` say of runs that do not support a law."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from scaling_law import parts
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.spec.arms import arm_tags
+from tests.experiments.test_contract import experiment_of, planted_evidence
+
+
+@pytest.fixture(scope="module", params=["lr_batch", "horizon_lr"])
+def name(request) -> str:
+    return request.param
+
+
+def changed(name: str, change: Callable[[Run], Run | None]) -> Evidence:
+    evidence = planted_evidence(name)
+    runs = (change(run) for run in evidence.runs)
+    return dataclasses.replace(evidence, runs=tuple(run for run in runs if run is not None))
+
+
+def diverged(run: Run) -> Run:
+    record = dataclasses.replace(run.record, status="diverged", val_loss_nats=None)
+    return dataclasses.replace(run, record=record)
+
+
+def standing(name: str, evidence: Evidence) -> dict[str, bool | None]:
+    findings = experiment_of(name).analyse(evidence)
+    return {claim.name: claim.established for claim in findings.claims}
+
+
+def test_nothing_is_claimed_where_every_run_diverged(name):
+    evidence = changed(name, diverged)
+    findings = experiment_of(name).analyse(evidence)
+    assert findings.verdict.startswith("Not established") and "diverged" in findings.verdict
+    assert set(standing(name, evidence).values()) == {None}
+
+
+def test_a_sweep_at_one_edge_claims_nothing_and_asks_for_higher_rates(name):
+    multiples = {"lr_batch": 1.0, "horizon_lr": 2.0}
+    evidence = changed(
+        name,
+        lambda run: run if (run.spec.optim.overrides.lr_mult or 1) <= multiples[name] / 2 else None,
+    )
+    assert True not in standing(name, evidence).values()
+    propose = experiment_of(name).propose
+    assert propose is not None
+    changes = propose(dataclasses.replace(evidence))
+    assert changes is not None and changes["grid"]
+
+
+def test_a_law_of_a_few_cells_is_not_the_verdict():
+    """Most cells at an edge: the others alone would be a biased choice."""
+    evidence = changed(
+        "lr_batch",
+        lambda run: (
+            None
+            if run.spec.batch_tokens > 256 and (run.spec.optim.overrides.lr_mult or 1) > 0.5
+            else run
+        ),
+    )
+    findings = experiment_of("lr_batch").analyse(evidence)
+    assert "would be biased" in findings.verdict
+    assert any("cells have no bounded best learning rate" in note for note in findings.notes)
+
+
+def test_runs_of_another_axis_are_left_out_and_counted():
+    def other(run: Run) -> Run:
+        tags = (*run.spec.tags, *arm_tags((("optim.grad_clip", "2"),)))
+        spec = dataclasses.replace(run.spec, tags=tags)
+        return dataclasses.replace(run, record=dataclasses.replace(run.record, spec=spec))
+
+    evidence = planted_evidence("lr_batch")
+    more = dataclasses.replace(evidence, runs=(*evidence.runs, *map(other, evidence.runs[:3])))
+    findings = experiment_of("lr_batch").analyse(more)
+    assert "3 runs left out: they differ in more than rate, batch and decay" in findings.notes
+    assert findings.measures == experiment_of("lr_batch").analyse(evidence).measures
+
+
+def test_sharing_costs_by_the_curvature_and_the_distance_of_the_best_rates():
+    module = parts.module_of("experiment", "lr_batch")
+    seen = module.read(planted_evidence("lr_batch"))
+    shared = module.shared_rates(seen.bounded)
+    assert len(shared) == 9 and all(len(one.cells) == 3 for one in shared)
+    # tokens^-0.2 over a factor of 4: the ends are 4^0.1 from the middle
+    away = 0.03 * (0.1 * 1.386) ** 2
+    assert shared[0].excesses[0] == pytest.approx(away, rel=0.2)
+    assert shared[0].excesses[1] < away / 5

@@ -1,0 +1,159 @@
+"""The law of the best learning rate on planted cells: its exponents, its checks, its limits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from scaling_law import parts
+from scaling_law.experiment.lr_law import LrLaw, fit_lr_law, power_lines, published_rates
+from scaling_law.experiment.lr_rule import largest_free_batch, rule_source
+from scaling_law.experiment.tuning import Optimum, best_batches, tuned
+from scaling_law.parts import NoSettings
+from scaling_law.spec.hyperparams import Rule, Sizing
+from tests.experiments.test_tuning import batch_trials, cell
+from tests.fakes import tiny_model
+
+WIDTHS, TOKENS, BATCHES = (8, 16, 32), (1000, 2000, 4000), (32, 64)
+
+
+def optimum(width: int, tokens: int, batch: int, lr: float, factor: float = 1.1) -> Optimum:
+    model = tiny_model(d_model=width, d_ff=4 * width)
+    where = cell(size=f"w{width}", model=model, tokens=tokens, batch_tokens=batch)
+    return Optimum(
+        cell=where,
+        trials=(),
+        lowest=lr,
+        lr=lr,
+        interval=(lr / math.sqrt(factor), lr * math.sqrt(factor)),
+        loss=4.0,
+        error=0.01,
+    )
+
+
+def params_of(width: int) -> int:
+    return optimum(width, 1000, 32, 1.0).cell.params
+
+
+def optima(*, bend: float = 1.0, noise: float = 0.0, widths=WIDTHS, tokens=TOKENS, batches=BATCHES):
+    """Cells on N^-.4 D^-.2 B^.5; the largest size is off by a factor of ``bend``."""
+    rng = np.random.default_rng(0)
+    cells = []
+    for width in widths:
+        for horizon in tokens:
+            for batch in batches:
+                lr = params_of(width) ** -0.4 * horizon**-0.2 * batch**0.5
+                lr *= math.exp(noise * rng.standard_normal())
+                lr *= bend if width == max(widths) else 1
+                cells.append(optimum(width, horizon, batch, lr))
+    return cells
+
+
+def law_of(cells) -> LrLaw:
+    law = fit_lr_law(cells)
+    assert isinstance(law, LrLaw)
+    return law
+
+
+def test_planted_exponents_are_recovered():
+    law = law_of(optima())
+    assert law.exponents == pytest.approx({"params": -0.4, "tokens": -0.2, "batch_tokens": 0.5})
+    assert law.scatter == 0 and law.cells == 18 and law.trunks == 6
+    one = optimum(16, 2000, 64, 1.0).cell
+    assert law.at_cell(one) == pytest.approx(one.params**-0.4 * 2000**-0.2 * 64**0.5)
+    noisy = law_of(optima(noise=0.1))
+    for name, planted in (("params", -0.4), ("tokens", -0.2), ("batch_tokens", 0.5)):
+        low, high = noisy.intervals[name]
+        assert low < planted < high and high - low < 1
+    assert 0.03 < noisy.scatter < 0.15
+
+
+def test_held_out_cells_decide_how_far_it_reaches():
+    law = law_of(optima())
+    size, horizon = law.held_out
+    assert size.missed == pytest.approx(1) and size.cells == 6 and size.supports
+    assert horizon.beyond == 2 and law.trusted("tokens") == (1000, 8000)
+    largest = law.ranges["params"][1]
+    assert law.trusted("params")[1] == pytest.approx(largest * size.beyond)
+    # the largest size is not where the others say: no extrapolation in size
+    bent = law_of(optima(bend=2.0))
+    assert not bent.held_out[0].supports and bent.held_out[0].missed == pytest.approx(2, rel=0.05)
+    assert bent.trusted("params") == bent.ranges["params"]
+    assert "missed by a factor of" in bent.held_out[0].text
+    # two sizes leave none to hold out
+    few = law_of(optima(widths=(8, 16)))
+    assert [check.variable for check in few.held_out] == ["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        ([], "0 cells with a bounded best learning rate, of 0 sizes: a law of 0 variables needs 4"),
+        (optima(widths=(8,)), "of 1 size: a law of 2 variables needs 4 cells of at least 2 sizes"),
+        (
+            [optimum(w, 10 * params_of(w), 32, 0.1) for w in (8, 16, 32, 64)],
+            "the cells do not tell params from tokens: vary each of them by itself",
+        ),
+    ],
+)
+def test_too_few_cells_are_refused_with_what_is_needed(cells, why):
+    assert why in str(fit_lr_law(cells))
+
+
+def test_published_rates_are_those_of_the_papers():
+    one = optimum(16, 20000, 64, 0.01).cell
+    by_name = {rule.name: rule for rule in published_rates([one], shares_trunk=True)}
+    step = 1.79 * one.params**-0.713 * 20000**0.307
+    assert by_name["Step Law"].rates[one] == pytest.approx(step, rel=1e-3)
+    porian = 0.0047 * (one.params / 108e6) ** (-1 / 3)
+    assert by_name["Porian"].rates[one] == pytest.approx(porian, rel=1e-3)
+    assert by_name["OLMo ladder"].rates[one] == pytest.approx(porian / 2, rel=1e-3)
+    lr = power_lines([one])[one]
+    timescale = one.batch_tokens / (lr * one.weight_decay * one.tokens)
+    assert timescale == pytest.approx(1.084 * (one.tokens / one.params) ** -0.527)
+    assert power_lines([cell(weight_decay=0.0)]) == {}
+    missed = by_name["Porian"].error([optimum(16, 20000, 64, porian / 3)])
+    assert missed is not None and missed == pytest.approx((3, 3, 1), rel=1e-3)
+    assert by_name["Porian"].error([]) is None
+
+
+def rule_of(law: LrLaw, folder, batch: int = 64) -> Rule:
+    path = folder / "tuned_test.py"
+    path.write_text(rule_source(law, batch, "Planted cells"))
+    return parts.load("rule", parts.read_file("rule", path))
+
+
+def test_the_written_rule_gives_the_law_and_refuses_what_is_beyond(tmp_path):
+    law = law_of(optima(batches=(32, 64, 128)))
+    rule = rule_of(law, tmp_path, batch=128)
+    model = tiny_model(d_model=16, d_ff=64, n_ctx=4)
+
+    def chosen(**changes):
+        sizing = Sizing(**{"model": model, "shortest_tokens": 1000, "longest_tokens": 4000,
+                           **changes})  # fmt: skip
+        return rule.choose(sizing, NoSettings())
+
+    size = params_of(16)
+    choice = chosen()
+    assert choice.batch_tokens == 128
+    assert choice.lr == pytest.approx(size**-0.4 * 2000**-0.2 * 128**0.5, rel=1e-3)
+    # the rate is that of the batch which the config sets
+    assert chosen(batch_tokens=32).lr == pytest.approx(choice.lr / 2, rel=1e-3)
+    assert rule.measured_params == law.ranges["params"]
+    for beyond, what in (
+        ({"longest_tokens": 400_000}, "held-out runs support it up to 8K; found 20K"),
+        ({"model": tiny_model(d_model=128, d_ff=512)}, "non-embedding params"),
+        ({"batch_tokens": 512}, "measured at 32 to 128 tokens a step; found 512"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            chosen(**beyond)
+
+
+def test_the_rules_batch_is_the_largest_that_costs_no_more_than_the_noise():
+    tuning = tuned(batch_trials(40))
+    batches = best_batches(tuning.optima)
+    assert largest_free_batch(tuning.optima, batches, 0.001) == 32
+    assert largest_free_batch(tuning.optima, batches, 0.01) == 64
+    assert largest_free_batch(tuning.optima, batches, 1.0) == 256

@@ -1,0 +1,113 @@
+"""What the experiment mup says of bad evidence, and its analysis over depths."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.findings import Findings
+from tests.experiments.test_contract import experiment_of, plan_of, planted_evidence
+from tests.fakes import planted_runs
+
+CHECK = ("flat_change", "change_grows")
+RATES = ("one_rate", "rate_drifts", "transfer_costs_less")
+
+
+def analysed(evidence: Evidence) -> Findings:
+    return experiment_of("mup").analyse(evidence)
+
+
+def standings(findings: Findings) -> dict[str, bool | None]:
+    return {claim.name: claim.established for claim in findings.claims}
+
+
+def changed(
+    evidence: Evidence, keep=lambda run: True, loss=lambda run: run.record.val_loss_nats
+) -> Evidence:
+    """Some of the runs, with other losses."""
+    runs = []
+    for run in filter(keep, evidence.runs):
+        record = dataclasses.replace(run.record, val_loss_nats=loss(run))
+        runs.append(dataclasses.replace(run, record=record))
+    return dataclasses.replace(evidence, runs=tuple(runs))
+
+
+def is_mup(run: Run) -> bool:
+    return run.spec.model.parametrisation is not None
+
+
+@pytest.fixture(scope="module")
+def planted() -> Evidence:
+    return planted_evidence("mup")
+
+
+def test_one_seed_decides_nothing(planted):
+    findings = analysed(changed(planted, keep=lambda run: run.spec.seed == 0))
+    assert set(standings(findings).values()) == {None}
+
+
+def test_a_best_rate_at_the_edge_decides_nothing_and_names_its_size(planted):
+    def keep(run: Run) -> bool:
+        wide = run.spec.model.dimensions["d_model"] == 128 and run.spec.total_steps > 5
+        return is_mup(run) or not wide or run.spec.optim.lr < 0.003
+
+    findings = analysed(changed(planted, keep=keep))
+    claims = {claim.name: claim for claim in findings.claims}
+    assert claims["rate_drifts"].established is None
+    assert "width 128: the lowest loss is at the high edge" in claims["rate_drifts"].because
+    assert claims["one_rate"].established is True
+    assert "128" in "".join(map(str, findings.tables[1].rows))
+
+
+def test_a_best_rate_that_drifts_contradicts_one_rate(planted):
+    """As if muP's own best rate fell with the width, as that of standard does."""
+
+    def loss(run: Run) -> float | None:
+        if not is_mup(run) or run.spec.total_steps == 5:
+            return run.record.val_loss_nats
+        width = run.spec.model.dimensions["d_model"]
+        best = 0.02 * (32 / width) ** 0.4
+        return 3 * math.exp(0.02 * math.log(run.spec.optim.lr / best) ** 2) + 0.01 * run.spec.seed
+
+    standing = standings(analysed(changed(planted, loss=loss)))
+    assert standing["one_rate"] is False and standing["flat_change"] is True
+
+
+def test_rates_that_all_diverge_decide_nothing(planted):
+    findings = analysed(
+        changed(planted, loss=lambda r: r.record.val_loss_nats if r.spec.total_steps == 5 else None)
+    )
+    claims = {claim.name: claim for claim in findings.claims}
+    assert {claims[name].established for name in RATES} == {None}
+    assert "diverged" in claims["one_rate"].because
+    assert {claims[name].established for name in CHECK} == {True}
+
+
+def test_over_depths_completep_is_compared_with_mup():
+    experiment = experiment_of("mup")
+    specs = [run.spec for run in plan_of("mup_depth").runs]
+    runs = planted_runs(experiment, specs)
+    metrics = {}
+    for run in runs:
+        depth = run.spec.model.dimensions["n_layer"]
+        part = run.spec.model.parametrisation
+        power = 1.0 if part is not None and part.name == "mup" else 0.0
+        change = 4.0 * (1 + 0.01 * run.spec.seed) * (depth / 2) ** power
+        metrics[run.record.run_id] = dict.fromkeys(run.record.metrics, change)
+    evidence = Evidence(
+        runs=tuple(
+            dataclasses.replace(
+                run, record=dataclasses.replace(run.record, metrics=metrics[run.record.run_id])
+            )
+            for run in runs
+        ),
+        settings=experiment.settings(along="depth"),
+    )
+    findings = analysed(evidence)
+    assert standings(findings)["flat_change"] and standings(findings)["change_grows"]
+    assert findings.measures["change_exponent.mup.stream"] == pytest.approx(1, abs=0.01)
+    assert findings.measures["change_exponent.completep.stream"] == pytest.approx(0, abs=0.01)
+    assert "CompleteP passes the coordinate check over depth" in findings.verdict
