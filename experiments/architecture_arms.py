@@ -89,6 +89,9 @@ def analyse(evidence: Evidence) -> Findings:
     compared = {one.arm for one in arms} | {one.base for one in arms}
     notes = left_out(evidence, sum(map(len, cells.values())), "on a task or without a loss")
     alone = sorted({c.kind for c in cells if c.kind not in {one.kind for one in compared}})
+    if arms:
+        rates = ", ".join(f"{rate:g}" for rate in sorted({one.arm.lr for one in arms}))
+        notes.append(f"each arm has the base's learning rate ({rates}): its own may do better")
     if alone and arms:
         notes.append(f"arms without a base on the same seeds and horizons: {', '.join(alone)}")
     return answer(

@@ -218,7 +218,8 @@ def _gains_less(cells: Cells, sizes: Sequence[Sequence[Versus]]) -> Claim:
     def decide() -> Decision:
         pairs = _last_gains(cells, sizes)
         need(len(pairs) > 1, f"{len(pairs)} pairs of runs have the loss by position", AGAIN)
-        ours, theirs = (mean_over([pair[side] for pair in pairs]) for side in (1, 2))
+        ours = mean_over([gain for _, gain, _ in pairs])
+        theirs = mean_over([gain for _, _, gain in pairs])
         assert ours is not None and theirs is not None
         words = (
             f"positions {pairs[0][0]} gain {ours.text} nats on those before with the LSTM,"

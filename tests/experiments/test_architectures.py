@@ -121,8 +121,8 @@ def test_a_second_expert_that_raises_the_loss_contradicts_its_claim():
 
 def test_an_arm_without_its_base_is_named():
     evidence = planted_evidence(ARMS)
-    swiglu = [r for r in evidence.runs if getattr(r.spec.model, "activation", "") == "swiglu"]
-    kept = tuple(run for run in evidence.runs if run not in swiglu[1:])
+    swiglu = [r for r in evidence.ended if getattr(r.spec.model, "activation", "") == "swiglu"]
+    kept = tuple(run for run in evidence.runs if run not in swiglu[1:])  # of one horizon
     findings = experiment_of(ARMS).analyse(dataclasses.replace(evidence, runs=kept))
     assert any("SwiGLU" in note for note in findings.notes)
     assert "multiplier.swiglu" not in findings.measures

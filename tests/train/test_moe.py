@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from typing import cast
 
 import pytest
 import torch
@@ -20,13 +21,15 @@ from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.model import OtherModel
 from scaling_law.spec.resources import Resources
 from scaling_law.train.architectures import build
-from scaling_law.train.architectures.moe import Experts, imbalance
+from scaling_law.train.architectures.gpt import Block
+from scaling_law.train.architectures.moe import Experts, MixtureGPT, imbalance
 from scaling_law.train.checkpoint import load_checkpoint
 from scaling_law.train.forward import Trainable
+from scaling_law.train.generate import generate
 from scaling_law.train.loop import train_run
 from scaling_law.train.tensors import Tensors
 from tests.fakes import tiny_spec
-from tests.train.test_generate import DRAWN, PROMPTS, closest, generate
+from tests.train.test_generate import DRAWN, PROMPTS, closest
 from tests.train.test_loop import job
 
 SHAPE = (("d_model", 32), ("n_head", 2), ("n_layer", 2))
@@ -35,6 +38,16 @@ SHAPE = (("d_model", 32), ("n_head", 2), ("n_layer", 2))
 def mixture(**settings) -> OtherModel:
     own = Component(name="moe", settings=tuple(sorted(settings.items())))
     return OtherModel(architecture=own, shape=SHAPE, vocab_size=60, n_ctx=16)
+
+
+def built(seed: int, recompute: bool = False, **settings) -> MixtureGPT:
+    return MixtureGPT(mixture(**settings), seed, recompute)
+
+
+def router_gradients(module: nn.Module) -> list[float]:
+    """The sum of absolute gradients of each router."""
+    routers = (m.router.weight.grad for m in module.modules() if isinstance(m, Experts))
+    return [0.0 if grad is None else float(grad.abs().sum()) for grad in routers]
 
 
 MODELS = [{}, {"n_active": 2}, {"n_expert": 8, "n_active": 2, "activation": "swiglu"}]
@@ -73,11 +86,11 @@ def test_an_answer_is_the_weighted_sum_of_the_chosen_experts():
 
 
 def test_one_expert_is_weighed_by_its_probability_so_that_the_router_learns():
-    module = build(mixture(balance=0.0), 1)
+    module = built(1, balance=0.0)
     ids = torch.randint(0, 60, (4, 16))
     module.loss(ids, ids).backward()
-    routers = [m.router.weight.grad for m in module.modules() if isinstance(m, Experts)]
-    assert len(routers) == 2 and all(grad.abs().sum() > 0 for grad in routers)
+    gradients = router_gradients(module)
+    assert len(gradients) == 2 and min(gradients) > 0
 
 
 def test_the_imbalance_is_1_for_even_loads_and_the_number_of_experts_for_one():
@@ -89,17 +102,16 @@ def test_the_imbalance_is_1_for_even_loads_and_the_number_of_experts_for_one():
 
 
 def test_training_minimises_the_imbalance_and_does_not_record_it():
-    module = build(mixture(balance=0.5), 3)
+    module = built(3, balance=0.5)
     trainable = Trainable(module, parts.load("objective", Reference(name="next_token")))
     ids = torch.randint(0, 60, (4, 16))
     batch = Tensors(inputs=ids, targets=ids)
     loss = trainable.loss(batch)
     extra = trainable.extra_loss()
+    assert extra is not None
     assert 0.5 * 2 * 0.9 < extra.item() < 0.5 * 2 * 4  # of two blocks
     extra.backward()
-    assert all(
-        m.router.weight.grad.abs().sum() > 0 for m in module.modules() if isinstance(m, Experts)
-    )
+    assert min(router_gradients(module)) > 0
     module.eval()
     recorded = trainable.example_losses(batch)[0].mean()
     assert loss.item() == pytest.approx(recorded.item(), rel=1e-5)
@@ -120,10 +132,10 @@ def test_the_loop_minimises_the_imbalance_beside_the_loss(dataset, tmp_path):
         record = train_run(this)
         assert record is not None
         losses.append(read_curve(this.run_dir)[-1].train_loss_nats)
-        module = build(model).eval()
+        module = MixtureGPT(model).eval()
         module.load_state_dict(load_checkpoint(this.run_dir.weights)["model"])
-        (first, *_) = (m for m in module.modules() if isinstance(m, Experts))
-        _, chosen = first.route(module.blocks[0].norm_mlp(module.embedding.weight))
+        first = cast(Block, module.blocks[0])
+        _, chosen = cast(Experts, first.mlp).route(first.norm_mlp(module.embedding.weight))
         shares.append(torch.bincount(chosen.flatten(), minlength=8).max().item() / 257)
     assert shares[1] < shares[0]
     assert max(losses) < 6  # a recorded imbalance would add 20
@@ -138,15 +150,11 @@ def test_recomputed_blocks_have_the_same_gradients():
     ids = torch.randint(0, 60, (4, 16))
     gradients = []
     for recompute in (False, True):
-        module = build_with(recompute)
+        module = built(5, recompute, n_active=2, balance=0.1)
         (module.loss(ids, ids) + module.extra_loss()).backward()
         gradients.append([p.grad for p in module.parameters() if p.grad is not None])
     for one, two in zip(*gradients, strict=True):
         assert torch.allclose(one, two, atol=1e-6)
-
-
-def build_with(recompute: bool) -> nn.Module:
-    return build(mixture(n_active=2, balance=0.1), 5, recompute)
 
 
 def test_a_cache_gives_what_no_cache_gives():
