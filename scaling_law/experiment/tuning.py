@@ -175,6 +175,12 @@ class Optimum:
         return tuple(sorted({trial.lr for trial in self.trials}))
 
     @property
+    def mean_losses(self) -> dict[float, float]:
+        """The mean loss over seeds at each rate at which none diverged, by rising rate."""
+        ended = _losses(self.trials)
+        return {rate: fmean(ended[rate].values()) for rate in sorted(ended)}
+
+    @property
     def diverged(self) -> tuple[float, ...]:
         """The learning rates at which a seed diverged, rising."""
         return tuple(sorted({trial.lr for trial in self.trials if trial.loss is None}))

@@ -234,10 +234,23 @@
     return html("ul", "legend", ...entries.map((e) => html("li", "", chip(e), e.words)));
   }
 
-  function sizesIn(data, drawn, colour) {
-    const there = new Set(drawn.map((one) => one.params));
-    return data.sizes.filter((size) => there.has(size))
-      .map((size) => ({ colour: colour.get(size), words: `${count(size)} params` }));
+  // Lines have the colour of their layer where a measure has several, else of their size.
+  function groupsOf(data) {
+    const byLayer = data.shown.layers.length > 0;
+    const names = byLayer ? data.shown.layers : data.sizes;
+    const of = (one) => byLayer ? one.layer : one.params;
+    const known = colours(names);
+    return {
+      // a loss is always drawn in logarithms, layers where they differ in their order
+      yLog: (values) => data.shown.metric === null
+        || byLayer && Math.min(...values) > 0 && Math.max(...values) >= 10 * Math.min(...values),
+      colour: (one) => known.get(of(one)),
+      legend: (drawn) => {
+        const there = new Set(drawn.map(of));
+        return names.filter((name) => there.has(name))
+          .map((name) => ({ colour: known.get(name), words: byLayer ? `layer ${name}` : `${count(name)} params` }));
+      },
+    };
   }
 
   function valueWords(data, value) {
@@ -246,35 +259,35 @@
   }
 
   function drawCurves(data) {
-    const colour = colours(data.sizes);
+    const groups = groupsOf(data);
     const byFlops = $("curves-x").value === "flops";
     const along = (c, tokens) => byFlops ? 6 * c.params * tokens : tokens;
     const drawn = data.curves.filter((c) => c.kind !== "trunk" || $("trunks").checked);
-    const lines = drawn.map((c) => ({ colour: colour.get(c.params), dashed: c.kind === "trunk",
+    const lines = drawn.map((c) => ({ colour: groups.colour(c), dashed: c.kind === "trunk",
       points: c.points.map(([tokens, value]) => [along(c, tokens), value]) }));
     const points = drawn.flatMap((c) => c.points.map(([tokens, value], i) => ({
-      x: along(c, tokens), y: value, colour: colour.get(c.params), within: i < c.points.length - 1,
+      x: along(c, tokens), y: value, colour: groups.colour(c), within: i < c.points.length - 1,
       hollow: c.state !== "done",
       words: `${c.label} (${c.state}): ${valueWords(data, value)} at ${count(tokens)} tokens, ${power(6 * c.params * tokens)} FLOPs`,
     })));
     chart($("curves"), { lines, points, label: `${data.shown.label} of every run`, yWords: data.shown.label,
-      yLog: data.shown.metric === null,
+      yLog: groups.yLog(points.map((p) => p.y)),
       xTick: byFlops ? power : count, xWords: byFlops ? "training compute, 6 N D (FLOPs)" : "training tokens",
       empty: "No run has been evaluated yet.",
-      legend: sizesIn(data, drawn, colour) });
+      legend: groups.legend(drawn) });
   }
 
   function drawLaw(data) {
-    const colour = colours(data.sizes);
+    const groups = groupsOf(data);
     const used = new Set(data.law.run_ids || []);
     // the law is one of the loss
     const frontier = data.shown.metric === null ? data.law.frontier || [] : [];
-    const points = data.points.map((p) => ({ x: p.flops_6nd, y: p.value, params: p.params, colour: colour.get(p.params),
+    const points = data.points.map((p) => ({ x: p.flops_6nd, y: p.value, params: p.params, layer: p.layer, colour: groups.colour(p),
       hollow: frontier.length > 0 && !used.has(p.run_id),
       words: `${p.label}: ${valueWords(data, p.value)}, ${count(p.params)} params, ${count(p.tokens)} tokens, ${power(p.flops_6nd)} FLOPs` }));
     points.sort((a, b) => a.x - b.x);
     const banded = frontier.filter((f) => f.low_nats !== null && f.high_nats !== null);
-    const legend = sizesIn(data, points, colour);
+    const legend = groups.legend(points);
     if (frontier.length) legend.push({ frontier: true, words: "the law at the compute-optimal split of params and tokens" });
     if (banded.length) legend.push({ band: true, words: "90% interval of a new run there" });
     if (points.some((p) => p.hollow)) legend.push({ hollow: true, words: "not in the fit (yet)" });
@@ -282,7 +295,7 @@
       frontier: frontier.map((f) => [f.flops, f.loss_nats]),
       band: banded.length ? [...banded.map((f) => [f.flops, f.low_nats]), ...banded.map((f) => [f.flops, f.high_nats]).reverse()] : null,
       label: `${data.shown.label} at the end of every run against compute${frontier.length ? ", and the law" : ""}`,
-      yWords: data.shown.label, yLog: data.shown.metric === null,
+      yWords: data.shown.label, yLog: groups.yLog(points.map((p) => p.y)),
       xTick: power, xWords: "training compute, 6 N D, matmul params (FLOPs)", empty: "No run has ended yet." });
   }
 

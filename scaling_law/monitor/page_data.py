@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from scaling_law.files.layer_metrics import measure_units
 from scaling_law.files.layout import SweepDir
 from scaling_law.fit.result import bound_words
 from scaling_law.monitor.law import LawFitter
@@ -19,6 +20,7 @@ from scaling_law.run.sweep_state.text import (
     left_text,
     loss_text,
     loss_unit_text,
+    metric_words,
     phase_text,
     run_left_text,
     speed_text,
@@ -51,8 +53,10 @@ class PageData:
     def read(self, metric: str | None = None) -> dict[str, Any]:
         """The document of /data.json; its charts show ``metric``, the loss where no run has it."""
         snapshot = self.reader.read()
-        metric = metric if metric in snapshot.metric_names else None
-        columns = snapshot.metric_names[:MOST_METRICS]
+        known = {*snapshot.metric_names, *snapshot.measures}
+        metric = metric if metric in known else None
+        names = snapshot.shown_names
+        columns = names[:MOST_METRICS]
         rows = sorted(snapshot.runs, key=_rank)
         drawn = [run for run in rows if run.state not in ("waiting", "blocked")][:MOST_CURVES]
         law = self.law.read(snapshot)
@@ -72,29 +76,41 @@ class PageData:
             },
             "columns": head(snapshot, columns),
             "rows": [row(run, columns) for run in rows[:MOST_ROWS]],
-            "metrics_left_out": len(snapshot.metric_names) - len(columns),
+            "metrics_left_out": len(names) - len(columns),
             "shown": _shown(snapshot, metric),
-            "choices": [[name, snapshot.metric_label(name)] for name in snapshot.metric_names],
+            "choices": [[name, snapshot.metric_label(name)] for name in names],
             "rows_left_out": max(len(rows) - MOST_ROWS, 0),
-            "curves": [curve for run in drawn if (curve := self._curve(run, metric))["points"]],
+            "curves": [
+                curve
+                for run in drawn
+                for name, layer in _lines(snapshot, metric)
+                if (curve := self._curve(run, name, layer))["points"]
+            ][:MOST_CURVES],
             "law": law,
             "points": _points(snapshot, metric),
             "sizes": sorted({run.params_matmul for run in snapshot.runs}),
         }
 
-    def _curve(self, run: RunState, metric: str | None) -> dict[str, Any]:
+    def _curve(self, run: RunState, metric: str | None, layer: int | None) -> dict[str, Any]:
         values = (
             (point.tokens, point.val_loss_nats if metric is None else point.metrics.get(metric))
             for point in self.reader.curve(run.run_id)
         )
         return {
             "run_id": run.run_id,
-            "label": run.label,
+            "label": run.label if layer is None else f"{run.label}, {metric}",
+            "layer": layer,
             "kind": run.kind,
             "state": run.state,
             "params": run.params_matmul,
             "points": [[tokens, v] for tokens, v in values if v is not None and tokens > 0],
         }
+
+
+def _lines(snapshot: Snapshot, metric: str | None) -> list[tuple[str | None, int | None]]:
+    """The metrics that a chart shows of each run, with their layers; the loss for None."""
+    measure = snapshot.measures.get(metric or "")
+    return [(metric, None)] if measure is None else list(measure.layers.items())
 
 
 def _rank(run: RunState) -> tuple[int, str]:
@@ -117,9 +133,17 @@ def _shown(snapshot: Snapshot, metric: str | None) -> dict[str, Any]:
     if metric is None:
         unit = loss_unit_text(snapshot)
         label = "validation loss" + ("" if unit == "loss" else f" ({unit})")
-        return {"metric": None, "label": label, "unit": "" if unit == "loss" else unit}
-    unit = snapshot.metric_units.get(metric, "")
-    return {"metric": metric, "label": snapshot.metric_label(metric), "unit": unit}
+        return {
+            "metric": None,
+            "label": label,
+            "unit": "" if unit == "loss" else unit,
+            "layers": [],
+        }
+    measure = snapshot.measures.get(metric)
+    layers = sorted(set(measure.layers.values())) if measure is not None else []
+    unit = measure_units(snapshot.metric_units).get(metric, "")
+    label = snapshot.metric_label(metric)
+    return {"metric": metric, "label": label, "unit": unit, "layers": layers}
 
 
 def row(run: RunState, metrics: Sequence[str] = ()) -> list[str]:
@@ -130,12 +154,11 @@ def row(run: RunState, metrics: Sequence[str] = ()) -> list[str]:
         kind = "trunk: not annealed" if run.kind == "trunk" else "not annealed"
         note = "; ".join(filter(None, ("" if run.annealed else kind, run.note)))
     speed = speed_text(run.tokens_per_second).removesuffix("/s")
-    values = run.metrics or {}
     return [
         run.label,
         state_text(run.state),
         loss_text(run),
-        *(f"{values[name]:.4g}" if name in values else "" for name in metrics),
+        *(metric_words(run, name) for name in metrics),
         step_text(run),
         run.lr_phase or "",
         speed,
@@ -160,20 +183,22 @@ def _points(snapshot: Snapshot, metric: str | None) -> list[dict[str, Any]]:
     """The ends of runs, with the FLOPs (6 N D, matmul parameters) of the figure's axis."""
     points = []
     for run in snapshot.in_state("done"):
-        value = run.val_loss_nats if metric is None else (run.metrics or {}).get(metric)
-        if run.kind == "trunk" or value is None:
-            continue
-        tokens = run.step * run.batch_tokens
-        points.append(
-            {
-                "run_id": run.run_id,
-                "label": run.label,
-                "params": run.params_matmul,
-                "tokens": tokens,
-                "flops_6nd": 6.0 * run.params_matmul * tokens,
-                "value": value,
-            }
-        )
+        for name, layer in _lines(snapshot, metric) if run.kind != "trunk" else ():
+            value = run.val_loss_nats if name is None else (run.metrics or {}).get(name)
+            if value is None:
+                continue
+            tokens = run.step * run.batch_tokens
+            points.append(
+                {
+                    "run_id": run.run_id,
+                    "label": run.label if layer is None else f"{run.label}, {name}",
+                    "layer": layer,
+                    "params": run.params_matmul,
+                    "tokens": tokens,
+                    "flops_6nd": 6.0 * run.params_matmul * tokens,
+                    "value": value,
+                }
+            )
     return points
 
 

@@ -65,8 +65,8 @@ def check_metric(snapshot: Snapshot, metric: str | None, *, must: bool) -> None:
 
     It names those that there are.
     """
-    names = snapshot.metric_names
-    if metric is None or metric in names or not (names or must):
+    names = snapshot.shown_names
+    if metric is None or metric in (*names, *snapshot.metric_names) or not (names or must):
         return
     there = f"expected one of {', '.join(names)}" if names else "they have no metrics"
     raise ConfigError(

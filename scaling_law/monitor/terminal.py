@@ -23,6 +23,7 @@ from scaling_law.run.sweep_state.text import (
     left_text,
     loss_text,
     loss_unit_text,
+    metric_words,
     metrics_text,
     phase_text,
     run_left_text,
@@ -190,7 +191,7 @@ def _cells(run: RunState, curve: Curve, size: Size) -> dict[str, str]:
 
 def _columns(snapshot: Snapshot, metric: str | None, room: int) -> dict[str, str]:
     """The metrics that fit into ``room`` columns, by name with their heads: with units if so."""
-    names = [name for name in snapshot.metric_names if metric in (None, name)]
+    names = snapshot.shown_names if metric is None else [metric]
     for head in (snapshot.metric_label, str):
         heads = {name: head(name) for name in names}
         if sum(max(len(words), _VALUE) + 1 for words in heads.values()) <= room:
@@ -216,8 +217,7 @@ def _measured(runs: Sequence[RunState], heads: Mapping[str, str]) -> Table:
 
 
 def _values(run: RunState, heads: Mapping[str, str]) -> list[Text]:
-    values = run.metrics or {}
-    return [Text(f"{values[name]:.4g}" if name in values else "-") for name in heads]
+    return [Text(metric_words(run, name) or "-") for name in heads]
 
 
 def _ended(runs: Sequence[RunState], size: Size, snapshot: Snapshot, metric: str | None) -> Table:

@@ -15,6 +15,7 @@ from typing import Any
 from scaling_law import parts
 from scaling_law.config.sweep_config import Arm
 from scaling_law.errors import PlanError
+from scaling_law.parts import Reference
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.grid import expand
 from scaling_law.plan.growth import growth_from, linked
@@ -25,10 +26,11 @@ from scaling_law.plan.size_plan import Horizon, SizePlan
 from scaling_law.plan.steps import MeasuredStep, StepShape, measured_model, measured_part
 from scaling_law.spec.arms import Values, arm_digest, arm_label, arm_tags
 from scaling_law.spec.component import Component
-from scaling_law.spec.counts import train_flops
+from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.mix import Mix
 from scaling_law.spec.model import Model
+from scaling_law.spec.optim import DEFAULT_OPTIMIZER
 from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import (
     DEFAULT_OBJECTIVE,
@@ -204,9 +206,18 @@ class ArmPlanner:
             size_plan.batch_tokens // size_plan.model.n_ctx,
             self.precision,
             gradient_checkpointing=self.config.model.gradient_checkpointing,
-            fixed_bytes=self.profile.runtime_bytes + data_bytes(size_plan.model, self.train_tokens),
+            fixed_bytes=self.profile.runtime_bytes
+            + data_bytes(size_plan.model, self.train_tokens)
+            + self._further_state_bytes(size_plan.model),
             slot_bytes=self.slot_bytes if slot_bytes is None else slot_bytes,
         )
+
+    def _further_state_bytes(self, model: Model) -> int:
+        """The optimizer's state beyond AdamW's, which the estimate of a model's memory includes."""
+        own = self.config.choice("optimizer").part
+        usual = parts.load("optimizer", Reference(name=DEFAULT_OPTIMIZER))
+        further: float = own.state_bytes_per_param - usual.state_bytes_per_param
+        return round(further * count_params(model).total)
 
     def shape(self, size_plan: SizePlan, fit: SlotFit) -> StepShape | None:
         """Return the shape of the size plan's step; None where it cannot be measured beforehand.

@@ -8,6 +8,7 @@ from scaling_law.config.slots import Choice
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.spec.architectures import (
+    INSIDE,
     Architecture,
     Template,
     architecture_of,
@@ -42,7 +43,7 @@ def _template(config: SweepConfig) -> Template:
 
 
 def _misfit(config: SweepConfig, architecture: Choice) -> str:
-    """Say why the architecture and the data do not fit each other; "" where they do."""
+    """Say why the architecture does not fit the data or a probe; "" where it does."""
     part: Architecture = architecture.part
     task = config.task_sizes
     inputs = task.inputs if task else "ids"
@@ -87,6 +88,20 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
             f"{config.where('data', 'source')}: an example of the task has {task.n_targets}"
             f" targets; the architecture {architecture.spelled} gives one output for an example"
         )
+    return _blind_probe(config, architecture)
+
+
+def _blind_probe(config: SweepConfig, architecture: Choice) -> str:
+    """Say which probe measures what the architecture does not show of its layers; "" for none."""
+    shown: Architecture = architecture.part
+    for probe in config.choices["probe"]:
+        if probe.part.needs and probe.part.needs not in shown.inside:
+            shows = ", ".join(shown.inside) or "nothing of its layers"
+            return (
+                f"{config.where('probes')}: {probe.spelled} measures {INSIDE[probe.part.needs]},"
+                f" which the architecture {architecture.spelled} does not show (it shows {shows});"
+                " leave the probe out, or take an architecture that does, such as gpt"
+            )
     return ""
 
 

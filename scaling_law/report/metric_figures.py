@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from scaling_law.files.layer_metrics import without_layers
 from scaling_law.files.record import RunRecord, measured_metrics, metric_label, metric_units
 from scaling_law.report import style
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.groups import Groups, groups_of
+from scaling_law.report.layer_figures import layer_plots
 from scaling_law.report.plot import Plot
 from scaling_law.units import format_count
 
@@ -42,6 +44,7 @@ def metric_plots(evidence: Evidence) -> list[Plot]:
             make=partial(metric_ends, evidence),
             wide=True,
         ),
+        *layer_plots(evidence),
     ]
 
 
@@ -60,7 +63,9 @@ def metric_curves(evidence: Evidence) -> Figure | None:
             values = [point.metrics[name] for point in own]
             lines.setdefault(name, []).append((record, [point.tokens for point in own], values))
     lines = {
-        name: runs for name, runs in lines.items() if any(len(tokens) > 1 for _, tokens, _ in runs)
+        name: lines[name]
+        for name in without_layers(lines)
+        if any(len(tokens) > 1 for _, tokens, _ in lines[name])
     }
     if not lines:
         return None
@@ -81,7 +86,8 @@ def metric_curves(evidence: Evidence) -> Figure | None:
 def metric_ends(evidence: Evidence) -> Figure | None:
     """Each metric at the end of the runs, a row each; None where nothing varies or was measured."""
     ended = [r for r in evidence.records if r.kind != "trunk" and r.status == "done"]
-    names = list(dict.fromkeys(name for r in ended for name in measured_metrics(r.metrics)))
+    measured = dict.fromkeys(name for r in ended for name in measured_metrics(r.metrics))
+    names = without_layers(measured)
     along = [
         (field, set_axis, label)
         for field, set_axis, label in _ALONG

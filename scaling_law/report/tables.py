@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 
+from scaling_law.files.layer_metrics import without_layers
 from scaling_law.files.record import (
     RunRecord,
     loss_unit,
@@ -33,7 +34,7 @@ from scaling_law.report.page import (
 from scaling_law.report.style import power_of_ten
 from scaling_law.spec.arms import arm_name, arm_of
 from scaling_law.spec.chosen import chosen_parts
-from scaling_law.units import format_bytes, format_count, format_seconds, parse_count
+from scaling_law.units import count_of, format_bytes, format_count, format_seconds, parse_count
 
 _RUNS_HEAD = (
     "run", "loss ± s.e. (UNIT)", "law (UNIT)", "residual", "kind", "status",
@@ -64,7 +65,8 @@ def metrics(evidence: Evidence) -> Section | None:
     if not records:
         return None
     units = metric_units(records)
-    names = list(dict.fromkeys(name for record in records for name in record.metrics))
+    every = dict.fromkeys(name for record in records for name in record.metrics)
+    names = without_layers(every)
     rows = [
         (record.run_id, *(_number(record.metrics.get(name), ".6g") for name in names))
         for record in records
@@ -72,7 +74,13 @@ def metrics(evidence: Evidence) -> Section | None:
     labels = tuple(metric_label(name, units) for name in names)
     body = _metrics_by_arm(records)
     caption = "What was measured beside the loss, at the end of each run"
-    body += table(caption, ("run", *labels), rows, 1)
+    if names:
+        body += table(caption, ("run", *labels), rows, 1)
+    if by_layer := len(every) - len(names):
+        body += (
+            f"<p>{count_of(by_layer, 'further metric')}, measured by layer, are in the figures and"
+            " in tables/runs.csv.</p>"
+        )
     return Section(anchor="metrics", heading="Metrics", body=body)
 
 
@@ -90,7 +98,9 @@ def _metrics_by_arm(records: Sequence[RunRecord]) -> str:
     """Mean and spread over seeds of each metric, by arm, size and tokens; "" without any."""
     groups: dict[tuple[str, int, str, int], list[RunRecord]] = {}
     ended = [r for r in records if r.kind != "trunk" and r.status == "done"]
-    names = list(dict.fromkeys(name for r in ended for name in measured_metrics(r.metrics)))
+    names = without_layers(
+        dict.fromkeys(name for r in ended for name in measured_metrics(r.metrics))
+    )
     for record in ended:
         key = arm_name(arm_of(record.spec)), record.params_total, size_name(record), record.tokens
         groups.setdefault(key, []).append(record)

@@ -169,7 +169,15 @@ def planned(
     train_tokens: TrainTokens,
     component_tokens: ComponentTokens | None = None,
 ) -> Plan:
-    """The plan of a config on a device: stacks, compilation and saved weights decided as well."""
+    """The plan of a config on a device: stacks, compilation and saved weights decided as well.
+
+    Raises ``ConfigError`` for an optimizer whose library is not installed.
+    """
+    for arm in config.arms:
+        optimizer = arm.config.choice("optimizer")
+        if lacking := optimizer.part.missing():
+            where = arm.config.where("optim", "name")
+            raise ConfigError(f"{where}: {optimizer.spelled}: {lacking}")
     plan = make_plan(config, profile, train_tokens=train_tokens, component_tokens=component_tokens)
     plan = with_stacks(plan, profile.step_of) if config.stacking == "auto" else plan
     plan = with_compiled(plan, config.compile)

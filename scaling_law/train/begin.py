@@ -126,6 +126,9 @@ def _resume(job: Job, state: State, saved: dict[str, Any]) -> None:
     state.loss_sum, state.loss_count = saved["loss_sum"], saved["loss_count"]
     state.last_norm = saved.get("last_norm", 0.0)  # absent from the first version
     state.meter.failures.update(saved.get("failures", {}))
+    if "before_step" in saved:
+        kind = job.resources.device
+        state.meter.before_step = {n: w.to(kind) for n, w in saved["before_step"].items()}
     if state.guard is not None:
         state.guard.load(saved["guard"])
     if "curve" in saved:  # the file may be torn, or damaged; the state is checked

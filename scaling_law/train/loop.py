@@ -27,7 +27,7 @@ from scaling_law.train.architectures import module_of
 from scaling_law.train.begin import Job, begin
 from scaling_law.train.evaluate import evaluate
 from scaling_law.train.measure import Measured
-from scaling_law.train.optim import set_lr
+from scaling_law.train.optim import evaluated, set_lr
 from scaling_law.train.provenance import describe, stopped_early
 from scaling_law.train.state import State, keep_snapshot, trained, went_back
 from scaling_law.train.tensors import Tensors
@@ -78,7 +78,7 @@ def _trained(job: Job, state: State) -> RunRecord | None:
     pace = Pace(state.step)
     while state.step < job.spec.total_steps:
         with state.clock():
-            keep_snapshot(state)
+            before_step(job, state)
             problem = apply_gradients(job, state, accumulate_gradients(job, state))
         if problem:
             if went_back(state, problem, job.run_dir, job.log):
@@ -92,6 +92,12 @@ def _trained(job: Job, state: State) -> RunRecord | None:
             stop(job, state)
             return None
     return finish(job, state)
+
+
+def before_step(job: Job, state: State) -> None:
+    """Copy what the next step changes, where it is read after it."""
+    keep_snapshot(state)
+    state.meter.keep_weights(state.step + 1 in evaluation_steps(job.spec))
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error
@@ -184,10 +190,12 @@ def finish(job: Job, state: State) -> RunRecord | None:
 def _keep_weights(job: Job, state: State) -> None:
     """Save the final weights with the tokenizer, whose cache may be gone when they are exported."""
     tokenizer = job.dataset.tokenizer
+    with evaluated(state.optimizer):
+        weights = {k: v.clone() for k, v in state.model.state_dict().items()}
     checkpoint.save_weights(
         job.run_dir,
         {
-            "model": {k: v.clone() for k, v in state.model.state_dict().items()},
+            "model": weights,
             **({"tokenizer": tokenizer.to_json()} if tokenizer is not None else {}),
         },
     )
@@ -205,6 +213,8 @@ def save(job: Job, state: State) -> None:
         content["guard"] = state.guard.state_dict()
     if state.meter.failures:
         content["failures"] = dict(state.meter.failures)
+    if state.meter.before_step is not None:  # the end is not measured yet
+        content["before_step"] = state.meter.before_step
     state.writer.put(content, functools.partial(_write, job, state.step))
     state.saved_step = state.step
     state.last_saved = time.monotonic()
@@ -350,9 +360,10 @@ def _micro_batches(job: Job, state: State, batch: Tensors) -> float:
 def measure(job: Job, state: State, *, final: bool) -> Measured | None:
     """Measure the run for its curve, or at its end; None there when the run must stop."""
     tokens = job.spec.eval.val_tokens if final else job.spec.eval.curve_tokens
-    return state.meter.measure(
-        state.step, tokens, at_once=state.micro_seqs, final=final, should_stop=job.should_stop
-    )
+    with evaluated(state.optimizer):
+        return state.meter.measure(
+            state.step, tokens, at_once=state.micro_seqs, final=final, should_stop=job.should_stop
+        )
 
 
 def _add_curve_point(job: Job, state: State, measured: Measured) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from scaling_law import parts
 from scaling_law.errors import RunFailed, one_line
 from scaling_law.spec.component import Component
@@ -38,7 +40,7 @@ class Meter:
 
     ``kind`` is the kind of device; ``autocast`` makes a fresh context; ``log`` takes one line. A
     metric that a probe fails to give is left out; ``failures`` has a line for each, which is logged
-    the first time.
+    the first time. ``before_step`` are the weights before the last step, where a probe reads them.
     """
 
     def __init__(
@@ -51,7 +53,14 @@ class Meter:
         self.examples = examples
         self.failures: dict[str, str] = {}
         self._kind, self._autocast, self._log = kind, autocast, log
+        self.before_step: dict[str, Tensor] | None = None
         self._probes = [_loaded(component) for component in examples.spec.probes or ()]
+
+    def keep_weights(self, is_due: bool) -> None:
+        """Copy the weights before a step after which a probe reads them, if one ``is_due``."""
+        reads = is_due and any(probe.reads_step for _, probe, _ in self._probes)
+        named = self.examples.trainable.model.named_parameters()
+        self.before_step = {name: w.detach().clone() for name, w in named} if reads else None
 
     def measure(
         self,
@@ -96,6 +105,7 @@ class Meter:
                 autocast=self._autocast,
                 # a probe may take long: this call shows that the run is alive
                 should_stop=should_stop if final else lambda: should_stop() and False,
+                before=self.before_step,
             )
             try:
                 values = self._probed(name, probe, settings, subject)
@@ -105,6 +115,7 @@ class Meter:
                 return None
             for metric, value in values.items():
                 add(metric, value, probe.unit)
+        self.before_step = None
         return Measured(val=val, metrics=metrics, units=units)
 
     def _loss(

@@ -23,7 +23,7 @@ from scaling_law.train.begin import Job, begin
 from scaling_law.train.loop import Pace
 from scaling_law.train.optim import set_lr
 from scaling_law.train.stack import Stack
-from scaling_law.train.state import State, keep_snapshot, went_back
+from scaling_law.train.state import State, went_back
 from scaling_law.train.static_step import StaticStep
 
 Member = tuple[Job, State]
@@ -111,8 +111,8 @@ def _recorded_step(
 ) -> list[str] | None:
     """Take a step by the recorded program; None where it does not fit in memory."""
     with _shared_clock(active):
-        for _, state in active:
-            keep_snapshot(state)
+        for job, state in active:
+            loop.before_step(job, state)
         optimizers.set_rates()
         try:
             losses, norms = recorded.take(*_batches(active))
@@ -160,8 +160,8 @@ def stepping(active: Sequence[Member]) -> Callable[[], list[str]]:
 def _step(active: Sequence[Member], stack: Stack, optimizers: _Optimizers) -> list[str]:
     """Take a step of every member; return why each has diverged, "" where it has not."""
     with _shared_clock(active):
-        for _, state in active:
-            keep_snapshot(state)
+        for job, state in active:
+            loop.before_step(job, state)
         losses = loop.halving_on_out_of_memory(active, lambda: _gradients(active, stack))
         if any(state.scaler.is_enabled() for _, state in active):
             # each has a scale of its own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scaling_law.errors import RunFailed
 from scaling_law.spec.sampling import Sampling
-from scaling_law.train.architectures import build, init_seed
+from scaling_law.train.architectures import build, init_seed, inside
 from scaling_law.train.evaluate import Examples
 from scaling_law.train.forward import Trainable
 from scaling_law.train.generate import Continuation, generate, rows_at_once
@@ -33,7 +33,8 @@ class Subject:
     """A model after ``step`` steps, and examples of about ``max_tokens`` targets of each split.
 
     ``kind`` is the kind of device; ``autocast`` makes a fresh context; every batch, also of
-    prompts, first calls ``should_stop``.
+    prompts, first calls ``should_stop``; ``before`` are the weights before the last step, by name,
+    where they are kept.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class Subject:
         kind: str,
         autocast: Callable[[], Any],
         should_stop: Callable[[], bool],
+        before: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.step = step
         self._examples, self._trainable = examples, examples.trainable
         self._max_tokens, self._kind = max_tokens, kind
         self._autocast, self._should_stop = autocast, should_stop
+        self._before = before
 
     @property
     def model(self) -> nn.Module:
@@ -113,6 +116,21 @@ class Subject:
         """The mean loss of each example, [B], and its weight, [B], without gradient."""
         with self._autocast():
             return self._trainable.example_losses(batch)
+
+    @torch.no_grad()
+    def inside(self, batch: Tensors, what: str) -> list[Tensor]:
+        """What each layer computes of a batch, as ``train.architectures.Inside`` says."""
+        with self._autocast():
+            return inside(self.model, batch.inputs, what)
+
+    def before_step(self) -> Mapping[str, Tensor]:
+        """Return every weight before the last step, by name; a probe asks by ``reads_step``.
+
+        Raises ``ValueError`` where there was no step, as in a run that is solved in closed form.
+        """
+        if self._before is None:
+            raise ValueError("no step was taken before this measurement")
+        return self._before
 
     def gradient(self, batch: Tensors) -> tuple[float, dict[str, Tensor]]:
         """The batch's loss, and the gradient of every weight by the weight's name."""

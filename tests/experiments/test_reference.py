@@ -39,8 +39,10 @@ NAMES = (
     "manifold",
     "mup",
     "mup_depth",
+    "optimizers",
     "overfitting",
     "swapped_pairs",
+    "schedules",
     "verifier",
 )
 # What the records do not establish: the claim, and its standing.
@@ -83,7 +85,13 @@ OPEN = {
     },
     "manifold": {"four_over_d": None},
     "mup_depth": {"one_rate": None, "rate_drifts": None, "transfer_costs_less": None},
+    "optimizers": {"beats_adamw": None, "advantage_falls": None, "all_tuned": None},
     "overfitting": {"kaplans_power": None, "one_ratio": None},
+    "schedules": {
+        "all_tuned": None,
+        "cut_cosine_misleads": None,
+        "one_minus_sqrt_beats_linear": None,
+    },
 }
 
 

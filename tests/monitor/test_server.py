@@ -137,6 +137,7 @@ def test_the_charts_show_the_requested_metric(tmp_path):
         "metric": "accuracy.val",
         "label": "accuracy.val (share of targets)",
         "unit": "share of targets",
+        "layers": [],
     }
     (curve,) = document["curves"]
     assert [value for _, value in curve["points"]] == [number / 10 for number in range(10)]
@@ -148,6 +149,39 @@ def test_the_charts_show_the_requested_metric(tmp_path):
         assert data.read(other)["shown"]["metric"] is None
     page = render_page(document, "n")
     assert '<option value="accuracy.val" selected>' in page
+
+
+def test_a_measure_by_layer_is_one_choice_with_a_line_for_each_layer(tmp_path):
+    sweep, plan = half_way(tmp_path / "s")
+    run = next(run for run in plan.runs[:DONE] if run.spec.kind == "branch")
+    run_dir = sweep.run(run.run_id)
+    names = [f"probe.rms.layers.{layer}" for layer in range(3)]
+    points = [
+        dataclasses.replace(point, metrics=dict.fromkeys(names, 1.0))
+        for point in read_curve(run_dir)
+    ]
+    write_curve(run_dir, points)
+    record = dataclasses.replace(
+        read_record(run_dir.record),
+        metrics=dict(zip(names, (0.5, 1.25, 2.0), strict=True)),
+        metric_units=dict.fromkeys(names, "activation"),
+        curve_sha256=None,
+    )
+    write_record(run_dir, record)
+    data = PageData(sweep)
+    data.law = StillLaw(sweep)
+    document = data.read("probe.rms")
+    assert document["choices"] == [["probe.rms", "probe.rms (activation), by layer"]]
+    assert document["shown"]["layers"] == [0, 1, 2]
+    assert [curve["layer"] for curve in document["curves"]] == [0, 1, 2]
+    assert [(p["layer"], p["value"]) for p in document["points"]] == [(0, 0.5), (1, 1.25), (2, 2.0)]
+    assert "0.5 to 2" in [cell for row in document["rows"] for cell in row]
+    # a single layer can still be chosen, by its metric's name
+    (curve,) = data.read(names[1])["curves"]
+    assert (
+        curve["layer"] is None
+        and document["columns"].count("probe.rms (activation), by layer") == 1
+    )
 
 
 def test_an_address_selects_a_metric(server):

@@ -132,6 +132,24 @@ def test_lines_name_the_newest_metrics(measuring):
     assert line.endswith("nats/token, accuracy.val 0.25, weight_norm 12.5")
 
 
+def test_layers_of_a_measure_are_one_column(measuring):
+    with at_work(measuring):
+        (working,) = SweepReader(measuring).read().in_state("started")
+    folder = measuring.run(working.run_id)
+    points = read_curve(folder)
+    layers = {f"probe.rms.layers.{layer}": 1.0 + layer for layer in range(12)}
+    write_curve(folder, [*points[:-1], dataclasses.replace(points[-1], metrics=layers)])
+    watch = SweepReader(measuring)
+    with at_work(measuring):
+        snapshot = watch.read()
+    screen_shown = drawn(snapshot, watch.curve, 120, 40)
+    assert "probe.rms" in screen_shown and "1 to 12" in screen_shown
+    assert "layers.3" not in screen_shown
+    assert metric_line(snapshot, None).endswith("probe.rms 1 to 12")
+    assert metric_line(snapshot, "probe.rms.layers.3").endswith("probe.rms.layers.3 4")
+    session.check_metric(snapshot, "probe.rms", must=True)
+
+
 def test_a_metric_that_no_run_has_is_one_line(measuring, capsys):
     words = ["monitor", str(measuring.path), "--once", "--metric", "accuracy.vl"]
     assert main(words) == EXIT_USAGE

@@ -58,6 +58,14 @@ def test_full_decays_start_after_warm_up_and_end_at_the_final_fraction(shape):
     assert lr_factor(schedule, 999, 1000) == pytest.approx(0.1, abs=2e-3)
 
 
+def test_a_cut_cosine_is_the_first_half_of_one_twice_as_long():
+    cut = ScheduleSpec(shape="cosine_cut", warmup_steps=10)
+    whole = ScheduleSpec(shape="cosine", warmup_steps=10)
+    for step in range(100):
+        assert lr_factor(cut, step, 100) == lr_factor(whole, step, 200)
+    assert cut.end != "annealed" and whole.end == "annealed"
+
+
 def test_constant_holds_and_steps_outside_the_run_are_refused():
     constant = ScheduleSpec(shape="constant", warmup_steps=0)
     assert {lr_factor(constant, step, 50) for step in range(50)} == {1.0}

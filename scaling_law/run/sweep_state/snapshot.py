@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any
 
+from scaling_law.files.layer_metrics import (
+    LayerMeasure,
+    layer_measures,
+    measure_units,
+    summaries,
+)
 from scaling_law.files.record import (
     metric_label,
 )
@@ -125,9 +132,20 @@ class Snapshot:
         """The metrics that any run has, in the order of their first appearance."""
         return list(dict.fromkeys(name for run in self.runs for name in run.metrics or ()))
 
+    @functools.cached_property
+    def measures(self) -> dict[str, LayerMeasure]:
+        """The measures that runs have by layer, by name."""
+        return {m.name: m for m in layer_measures(self.metric_names) if m.layers}
+
+    @property
+    def shown_names(self) -> list[str]:
+        """``metric_names`` with one name for all layers of a measure."""
+        return list(summaries(dict.fromkeys(self.metric_names, 0.0)))
+
     def metric_label(self, name: str) -> str:
-        """A metric with its unit, where a record has one."""
-        return metric_label(name, self.metric_units)
+        """A metric, or a measure by layer, with its unit where a record has one."""
+        label = metric_label(name, measure_units(self.metric_units))
+        return f"{label}, by layer" if name in self.measures else label
 
     @property
     def n_ended(self) -> int:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from scaling_law.files.layer_metrics import measure_units, summaries
 from scaling_law.files.record import metric_label, short_unit
 from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
 from scaling_law.spec.arms import by_options, short_names, varying_keys
@@ -94,14 +95,26 @@ def unit_text(loss_unit: str | None) -> str:
     return short_unit(loss_unit)
 
 
+def metric_words(run: RunState, name: str) -> str:
+    """A run's metric, or the range of a measure by layer; "" where the run has none."""
+    return _words_of(run.metrics or {}, name).get(name, "")
+
+
+def _words_of(metrics: Mapping[str, float], name: str | None) -> dict[str, str]:
+    """The metrics in words, layers together unless ``name`` is one of them."""
+    if name is not None and name in metrics:
+        return {name: f"{metrics[name]:.4g}"}
+    return summaries(metrics)
+
+
 def metrics_text(run: RunState, metric: str | None = None) -> str:
     """What a run measured beside the loss, "" for nothing; ``metric`` alone where one is chosen.
 
     ``accuracy.val 0.9513, weight_norm 68.2``: at most a few.
     """
-    values = run.metrics or {}
+    values = _words_of(run.metrics or {}, metric)
     names = [name for name in values if metric in (None, name)]
-    shown = [f"{name} {values[name]:.4g}" for name in names[:_MOST_SHOWN]]
+    shown = [f"{name} {values[name]}" for name in names[:_MOST_SHOWN]]
     if len(names) > _MOST_SHOWN:
         shown.append(f"and {len(names) - _MOST_SHOWN} more metrics")
     return ", ".join(shown)
@@ -196,7 +209,8 @@ def format_status(status: dict[str, Any]) -> str:
         lines.append(f"  arm {arm['name']}: {done} of {arm['runs']} done{more}")
     names = dict.fromkeys(name for run in status["runs"] for name in run["metrics"] or ())
     if names:
-        labels = (metric_label(name, status["metric_units"]) for name in names)
+        shown_names, units = summaries(dict.fromkeys(names, 0.0)), status["metric_units"]
+        labels = (metric_label(name, measure_units(units)) for name in shown_names)
         lines.append(f"  metrics: {', '.join(labels)}")
     width = max(9, *(len(state_text(state)) + 1 for state in status["counts"]))
     if status["stage"] is not None:
@@ -214,8 +228,8 @@ def format_status(status: dict[str, Any]) -> str:
         ):
             if run[name] is not None:
                 line += f"  {run[name]:.4f} {unit_text(run['loss_unit'])}{kind}"
-        for name, value in (run["metrics"] or {}).items():
-            line += f"  {name} {value:.4g}"
+        for name, words in summaries(run["metrics"] or {}).items():
+            line += f"  {name} {words}"
         if run["tokens_per_second"] is not None:
             line += f"  {run['lr_phase']}  {format_count(run['tokens_per_second'])} tok/s"
         said = run["error"] or run["note"]

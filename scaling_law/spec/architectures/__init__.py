@@ -23,6 +23,13 @@ from scaling_law.units import format_count
 if TYPE_CHECKING:
     from torch import nn
 
+# What a module may show of its layers, and how a message calls it.
+INSIDE = {
+    "stream": "the residual stream (stream)",
+    "attention": "the scores of attention (attention)",
+    "units": "hidden units (units)",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
@@ -135,6 +142,7 @@ class Architecture:
     made. None: none is refused.
     ``measured_as(model)``: the GPT whose training step is the model's, so that its kernels on a CPU
     are chosen by measuring; None: the thresholds choose them. None: they always do.
+    ``inside``: what its module shows of its layers, of ``INSIDE`` (``train.architectures.Inside``).
     ``dispatch_frac``: the time of a training step of a tiny network, which is spent on starting
     operations, over that of the smallest step that a calibration measures (a GPT of two layers).
     ``compiles``: whether its module has a ``loss`` of its own that goes through torch.compile.
@@ -167,6 +175,7 @@ class Architecture:
     stack_gain: Callable[[Any, int, str], float] | None = None
     width: Callable[[Any], int] | None = None
     measured_as: Callable[[Any], ModelSpec | None] | None = None
+    inside: tuple[str, ...] = ()
     dispatch_frac: float = 1 / 8
     compiles: bool = False
     why_not_grown: Callable[[Any, Any], str] | None = None

@@ -95,6 +95,7 @@ ARCHITECTURE = Architecture(
     width=lambda model: model.dimensions["width"],
     size_name=size_name,
     shape_for=shape_for,
+    inside=("units",),
     notes=(
         "params: non-emb = total: matrices and biases; matmul: the matrices",
         "FLOPs: exact = 4 for each weight of the first matrix and 6 for each of the others, per"

@@ -93,6 +93,7 @@ ARCHITECTURE = Architecture(
     width=lambda model: model.dimensions["width"],
     size_name=size_name,
     shape_for=shape_for,
+    inside=("units",),
     notes=(
         "params: non-emb = matmul = total: both matrices",
         "FLOPs: exact = 6 params / inputs of an example, per token, forward and backward",

@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -36,8 +36,8 @@ class Module:
     [B, T]; the T' targets are the last positions. It may give the role and decay of its weights
     (``weights``, see ``weights_of``), the numbers that it reads ids as (``token_table``), remember
     what it has read while it generates (``train.generate.OwnCache``), minimise more than the
-    objective's loss (``train.forward.ExtraLoss``), and move its positions together
-    (``train.probes.interpolated.HasPositions``);
+    objective's loss (``train.forward.ExtraLoss``), move its positions together
+    (``train.probes.interpolated.HasPositions``), and show its layers (``Inside``);
     ``stack(modules)`` gives several modules of one model as one program; None where there is none;
     ``grow(state, small, large, seed)`` gives the state of a large model that computes what the
     small one of ``state`` does; None where the architecture cannot grow;
@@ -97,23 +97,54 @@ class Weight:
 
     ``parameter`` is the weight;
     ``decays`` says whether weight decay acts on it;
-    ``lr_mult`` is the factor of its parametrisation on the learning rate.
+    ``lr_mult`` is the factor of its parametrisation on the learning rate;
+    ``role`` is what it reads and makes (``train.parametrisations``).
     """
 
     parameter: nn.Parameter
     decays: bool
     lr_mult: float = 1.0
+    role: Role = "hidden"
+
+
+def role_of(parameter: Tensor, of_matrix: Role) -> Role:
+    """Return the role of a layer's weight: that of its matrix, or of a bias, which reads 1."""
+    return of_matrix if parameter.ndim > 1 else "input"
 
 
 def weights_of(module: nn.Module) -> list[Weight]:
     """Return a module's weights, as it describes them (``weights``).
 
-    In a module that does not describe them, matrices decay and vectors do not.
+    In a module that does not describe them, matrices are hidden and decay, and vectors do not.
     """
     describe: Callable[[], list[Weight]] | None = getattr(module, "weights", None)
     if describe is not None:
         return describe()
-    return [Weight(parameter=p, decays=p.ndim > 1) for p in module.parameters()]
+    return [
+        Weight(parameter=p, decays=p.ndim > 1, role=role_of(p, "hidden"))
+        for p in module.parameters()
+    ]
+
+
+@runtime_checkable
+class Inside(Protocol):
+    """A module that shows probes what its layers compute; ``Architecture.inside`` says what."""
+
+    def inside(self, inputs: Tensor, what: str) -> list[Tensor]:
+        """Return what each layer computes of a batch's inputs, the first layer first.
+
+        ``stream``: what the first layer reads, then what each layer adds up to, [B, T, M].
+        ``attention``: the scores that the softmax reads, [B, H, T, T], with -inf where a position
+        does not see another. ``units``: the activations of the hidden units, [B, ..., F].
+        """
+        ...
+
+
+def inside(module: nn.Module, inputs: Tensor, what: str) -> list[Tensor]:
+    """Return what ``Inside`` says. Raises ``ValueError`` for a module that does not show it."""
+    if not isinstance(module, Inside):
+        raise ValueError(f"{type(module).__name__} does not show its layers (inside)")
+    return module.inside(inputs, what)
 
 
 def token_table(module: nn.Module) -> Tensor:
@@ -128,13 +159,16 @@ def token_table(module: nn.Module) -> Tensor:
 
 
 __all__ = [
+    "Inside",
     "Module",
     "Role",
     "Weight",
     "build",
     "for_targets",
     "init_seed",
+    "inside",
     "module_of",
+    "role_of",
     "token_table",
     "weights_of",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from scaling_law.spec.architectures.convnet import Shape, side
 from scaling_law.spec.model import OtherModel
-from scaling_law.train.architectures import Module, Weight, for_targets
+from scaling_law.train.architectures import Module, Weight, for_targets, role_of
 from scaling_law.train.parametrisations import Role, multipliers
 
 
@@ -49,10 +49,12 @@ class ConvNet(nn.Module):
             Weight(
                 parameter=parameter,
                 decays=parameter.ndim > 1,
-                lr_mult=self._multipliers.lr(role if parameter.ndim > 1 else "input"),
+                lr_mult=self._multipliers.lr(role),
+                role=role,
             )
-            for role, layer in self._layers()
+            for of_matrix, layer in self._layers()
             for parameter in layer.parameters()
+            for role in (role_of(parameter, of_matrix),)
         ]
 
     def forward(self, inputs: Tensor) -> Tensor:

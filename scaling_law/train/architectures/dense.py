@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scaling_law.spec.architectures.dense import Settings, Shape
 from scaling_law.spec.model import OtherModel
-from scaling_law.train.architectures import Module, Weight, for_targets
+from scaling_law.train.architectures import Module, Weight, for_targets, role_of
 from scaling_law.train.parametrisations import Role, multipliers
 
 
@@ -52,19 +52,31 @@ class Dense(nn.Module):
             Weight(
                 parameter=parameter,
                 decays=parameter.ndim > 1,
-                lr_mult=self._multipliers.lr(role if parameter.ndim > 1 else "input"),
+                lr_mult=self._multipliers.lr(role),
+                role=role,
             )
-            for role, layer in self._layers()
+            for of_matrix, layer in self._layers()
             for parameter in layer.parameters()
+            for role in (role_of(parameter, of_matrix),)
         ]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Numbers [B, ...] -> outputs [B, K], or logits [B, 1, K]."""
+        hidden = self._units(inputs)[-1]
+        return for_targets(self.output(hidden) * self._output_mult, self._logits)
+
+    def inside(self, inputs: Tensor, what: str) -> list[Tensor]:
+        """The activations of each hidden layer, [B, W], as its ``units``."""
+        return self._units(inputs)
+
+    def _units(self, inputs: Tensor) -> list[Tensor]:
         hidden = inputs.flatten(1).to(self.output.weight.dtype)
+        layers = []
         for layer in self.hidden:
             hidden = layer(hidden)
             hidden = hidden.relu() if self.activation == "relu" else hidden.tanh()
-        return for_targets(self.output(hidden) * self._output_mult, self._logits)
+            layers.append(hidden)
+        return layers
 
 
 MODULE = Module(build=lambda model, seed, gradient_checkpointing: Dense(model, seed))

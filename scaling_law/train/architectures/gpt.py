@@ -210,6 +210,22 @@ class Attention(nn.Module):
         y = attend(self.spec, joint, positions, self.causal, self.score_mult)
         return kernels.linear(y, self.out.weight)
 
+    def scores(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
+        """What the softmax reads, [B, H, T, T] in fp32; -inf where a position is not seen."""
+        spec, time = self.spec, x.shape[1]
+        rotation = first_angles(spec, positions, time)
+        q, k, _ = split_heads(spec, kernels.linear(x, self.qkv.weight), rotation)
+        k = k.repeat_interleave(spec.n_head // spec.n_kv_head, dim=1)
+        scale = self.score_mult * spec.head_size**-0.5
+        scores: Tensor = q.float() @ k.float().transpose(2, 3) * scale
+        if spec.position == "alibi":
+            bias = positions[0][:, :time, :time]
+            return scores + (bias if self.causal else torch.maximum(bias, bias.transpose(1, 2)))
+        if not self.causal:
+            return scores
+        later = torch.ones(time, time, dtype=torch.bool, device=x.device).triu(1)
+        return scores.masked_fill(later, -math.inf)
+
     def read(self, x: Tensor, positions: tuple[Tensor, ...], memory: Memory) -> Tensor:
         """``forward``, with the keys and values stored in ``memory``."""
         rotation = first_angles(self.spec, positions, x.shape[1])
@@ -250,8 +266,11 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, M] -> [B, T, M]."""
-        hidden = activate(self.activation, kernels.linear(x, self.up.weight))
-        return kernels.linear(hidden, self.out.weight)
+        return kernels.linear(self.units(x), self.out.weight)
+
+    def units(self, x: Tensor) -> Tensor:
+        """The hidden units' activations, [B, T, F]."""
+        return activate(self.activation, kernels.linear(x, self.up.weight))
 
 
 class Block(nn.Module):
@@ -353,9 +372,11 @@ class GPT(nn.Module):
             Weight(
                 parameter=weight,
                 decays=weight.ndim > 1 and not _is_table(name),
-                lr_mult=self._multipliers.lr(self._role(name, weight)),
+                lr_mult=self._multipliers.lr(role),
+                role=role,
             )
             for name, weight in self.named_parameters()
+            for role in (self._role(name, weight),)
         ]
 
     def token_table(self) -> Tensor:
@@ -409,6 +430,32 @@ class GPT(nn.Module):
         x = self.norm(x)
         # on the few numbers that make the logits, not on the many logits
         return x if self._output_mult == 1 else x * self._output_mult
+
+    def inside(self, tokens: Tensor, what: str) -> list[Tensor]:
+        """What the layers compute of ids [B, T], as ``train.architectures.Inside`` says."""
+        blocks = cast(Sequence[Block], self.blocks)
+        if what == "stream":
+            return self._read_by([*blocks, self.norm], tokens)
+        if what == "attention":
+            attentions = [block.attention for block in blocks]
+            reads = zip(attentions, self._read_by(attentions, tokens), strict=True)
+            return [part.scores(x, self.position_tables) for part, x in reads]
+        mlps = [block.mlp for block in blocks]
+        return [mlp.units(x) for mlp, x in zip(mlps, self._read_by(mlps, tokens), strict=True)]
+
+    def _read_by(self, parts: Sequence[nn.Module], tokens: Tensor) -> list[Tensor]:
+        """What each part, in the order of the computation, reads of ids [B, T]."""
+        reads: list[Tensor] = []
+        hooks = [
+            part.register_forward_pre_hook(lambda _, inputs: reads.append(inputs[0]))
+            for part in parts
+        ]
+        try:
+            self.hidden(tokens)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return reads
 
     def read_prompts(
         self, tokens: Tensor, lengths: Sequence[int], room: int

@@ -21,7 +21,7 @@ class Linear(nn.Module):
 
     def weights(self) -> list[Weight]:
         """The readout decays."""
-        return [Weight(parameter=self.readout, decays=True)]
+        return [Weight(parameter=self.readout, decays=True, role="output")]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Numbers [B, ...] -> outputs [B, K], or logits [B, 1, K]."""

@@ -70,6 +70,7 @@ class LSTM(nn.Module):
                 parameter=weight,
                 decays=self._role(name) != "input",
                 lr_mult=self._multipliers.lr(self._role(name)),
+                role=self._role(name),
             )
             for name, weight in self.named_parameters()
         ]

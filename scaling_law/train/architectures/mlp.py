@@ -54,6 +54,7 @@ class MLP(nn.Module):
                 parameter=cast(nn.Parameter, layer.weight),
                 decays=True,
                 lr_mult=self._multipliers.lr(role),
+                role=role,
             )
             for role, layer in self._layers()
         ]
@@ -66,10 +67,16 @@ class MLP(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids [B, T] -> logits [B, 1, V] of the token that follows."""
-        one_hot = F.one_hot(tokens, self.vocab_size).to(self.hidden.weight.dtype)
-        hidden = activate(self.activation, self.hidden(one_hot.flatten(1)))
-        logits: Tensor = self.output(hidden) * self._output_mult
+        logits: Tensor = self.output(self._units(tokens)) * self._output_mult
         return logits[:, None]
+
+    def inside(self, tokens: Tensor, what: str) -> list[Tensor]:
+        """The activations of the hidden layer, [B, W], as its ``units``."""
+        return [self._units(tokens)]
+
+    def _units(self, tokens: Tensor) -> Tensor:
+        one_hot = F.one_hot(tokens, self.vocab_size).to(self.hidden.weight.dtype)
+        return activate(self.activation, self.hidden(one_hot.flatten(1)))
 
 
 MODULE = Module(build=lambda model, seed, gradient_checkpointing: MLP(model, seed))

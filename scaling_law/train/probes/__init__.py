@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_law.errors import ConfigError
 from scaling_law.parts import NoSettings
+from scaling_law.spec.architectures import INSIDE
 from scaling_law.spec.work import Measured, Work
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ class Probe:
     ``unit`` is the unit of these numbers;
     ``when`` is ``curve`` for every point of the curve, the last included, or ``end``;
     ``settings`` is a dataclass;
+    ``passes`` are the forward passes over the tokens of one split that a measurement takes, for the
+    plan's time: 0 where only weights are read, None for one pass over each split;
+    ``needs`` is what an architecture must show of its layers (``Architecture.inside``), "" for
+    nothing;
+    ``reads_step`` says that it reads what the last step changed (``Subject.before_step``).
     ``passes`` are the forward passes over the tokens of ``val`` that a measurement takes, for the
     plan's time: 0 where only weights are read, None for one pass over each split;
     ``work(measured, settings)`` gives what a measurement takes where that depends on the settings
@@ -42,6 +48,8 @@ class Probe:
     when: str = "curve"
     settings: type = NoSettings
     passes: float | None = None
+    needs: str = ""
+    reads_step: bool = False
     work: Callable[[Measured, Any], Work] | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +57,8 @@ class Probe:
             raise ValueError(f"when is {self.when!r}, expected {' or '.join(TIMES)}")
         if not self.unit:
             raise ValueError("unit is empty")
+        if self.needs and self.needs not in INSIDE:
+            raise ValueError(f"needs is {self.needs!r}, expected one of {', '.join(INSIDE)}")
         if self.passes is not None and not 0 <= self.passes < math.inf:
             raise ValueError(f"passes is {self.passes!r}, expected a number of at least 0")
         if self.passes is not None and self.work is not None:

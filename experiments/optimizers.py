@@ -1,0 +1,521 @@
+"""Optimizers against AdamW, each at its own best learning rate at every size.
+
+    slaw run optimizers              # AdamW, Muon, SGD at three sizes
+    slaw run optimizers_more         # Lion and SOAP: pip install 'scaling-law[optimizers]'
+    slaw report results/optimizers   # the multipliers with intervals, and their power of the size
+
+A multiplier says how many times the data, and so the compute, AdamW needs for the same loss at the
+same size. AdamW at an eighth of its rule's rate shows what an untuned baseline makes of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.figures import figure, log_axis
+from scaling_law.experiment.findings import (
+    AGAIN,
+    Axis,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
+from scaling_law.experiment.seeds import range_text
+from scaling_law.experiment.speedup import (
+    AtSize,
+    Level,
+    Levels,
+    Speedup,
+    read_speedup,
+    tuned_levels,
+)
+from scaling_law.experiment.tuning import Optimum, Trial, Tuning, trials_of, tuned
+from scaling_law.experiment.tuning_stages import Settings, next_stage, other_axes
+from scaling_law.spec.counts import count_params
+from scaling_law.spec.run import RunSpec
+from scaling_law.units import count_of, format_count
+
+REFERENCE = "name=adamw"
+MISLED = 1.3  # apparent over true multiplier from which on a baseline misleads
+_SAYS = {
+    "name=adamw": "AdamW", "name=muon": "Muon", "name=sgd": "SGD", "name=lion": "Lion",
+    "name=soap": "SOAP",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the runs show.
+
+    ``tunings`` are the cells of each optimizer, with the scatter of its own runs;
+    ``speedups`` are those against AdamW, best first;
+    ``untuned`` is AdamW at its lowest rate against AdamW at its best one;
+    ``multiple`` is that rate as a multiple of the rule's, None without runs.
+    """
+
+    tunings: Mapping[str, Tuning]
+    speedups: tuple[Speedup, ...]
+    untuned: Speedup
+    multiple: float | None
+
+    @property
+    def optima(self) -> tuple[Optimum, ...]:
+        """The cells of all optimizers."""
+        return tuple(best for tuning in self.tunings.values() for best in tuning.optima)
+
+    @property
+    def good(self) -> tuple[Speedup, ...]:
+        """The optimizers with a multiplier at some size."""
+        return tuple(one for one in self.speedups if one.at)
+
+
+def says(name: str) -> str:
+    """An optimizer as texts name it."""
+    return _SAYS.get(name, name.removeprefix("name="))
+
+
+def read(evidence: Evidence) -> Seen:
+    """Return what the runs show."""
+    trials: dict[str, list[Trial]] = {}
+    for trial in trials_of(evidence.runs, other_axes):
+        trials.setdefault(trial.cell.recipe, []).append(trial)
+    tunings = {name: tuned(trials[name]) for name in sorted(trials)}
+    levels_of = {name: tuned_levels(tuning, name) for name, tuning in tunings.items()}
+    reference = levels_of.pop(REFERENCE, {})
+    speedups = [read_speedup(name, reference, own) for name, own in levels_of.items()]
+    multiple, levels = _untuned(evidence)
+    return Seen(
+        tunings=tunings,
+        speedups=tuple(sorted(speedups, key=lambda one: -one.at[-1].log if one.at else math.inf)),
+        untuned=read_speedup("untuned", reference, levels),
+        multiple=multiple,
+    )
+
+
+def _untuned(evidence: Evidence) -> tuple[float | None, Levels]:
+    """AdamW's lowest multiple of the rule's rate, and its losses at each size and horizon."""
+    runs = [run for run in evidence.ended if other_axes(run) == REFERENCE]
+    if not runs:
+        return None, {}
+    lowest = min(run.spec.optim.overrides.lr_mult or 1.0 for run in runs)
+    logs: dict[float, dict[float, dict[int, float]]] = {}
+    for run in runs:
+        if (run.spec.optim.overrides.lr_mult or 1.0) == lowest and run.record.val_loss_nats:
+            by_seed = logs.setdefault(float(count_params(run.spec.model).non_embedding), {})
+            by_seed.setdefault(float(run.spec.tokens), {})[run.spec.seed] = math.log(
+                run.record.val_loss_nats
+            )
+    return lowest, {
+        params: {tokens: Level(logs=seeds) for tokens, seeds in by.items()}
+        for params, by in logs.items()
+    }
+
+
+def propose(evidence: Evidence) -> Mapping[str, Any] | None:
+    """Give the learning rates that are still needed, or None."""
+    return next_stage(evidence.runs, evidence.settings, evidence.stage)
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """Return the multipliers by size, their trend, and what an untuned baseline makes of them."""
+    seen = read(evidence)
+    claims = (
+        _compared_claim(seen),
+        _best_claim(seen),
+        _falls_claim(seen),
+        _sgd_claim(seen),
+        _untuned_claim(seen),
+        _tuned_claim(seen),
+    )
+    notes = [f"{says(name)}: {tuning.noise_text}" for name, tuning in seen.tunings.items()]
+    notes += [
+        f"{says(one.name)} has no multiplier: {'; '.join(one.open)}"
+        for one in seen.speedups
+        if one.open
+    ]
+    return answer(
+        claims,
+        lambda: _words(seen),
+        measures=_measures(seen),
+        tables=(_table(seen), _rate_table(seen)),
+        figures=(_size_figure(seen), _rate_figure(seen)),
+        literature=_literature(seen),
+        notes=notes,
+        units={
+            "multiplier": "times",
+            "apparent": "times",
+            "untuned": "times",
+            "noise": "share of loss",
+        },
+    )
+
+
+def _need_speedups(seen: Seen) -> tuple[Speedup, ...]:
+    """The optimizers with a multiplier. Needs one."""
+    need(bool(seen.optima), "no run has finished", AGAIN)
+    why = "; ".join(f"{says(one.name)}: {one.open[0]}" for one in seen.speedups if one.open)
+    need(bool(seen.good), why or "AdamW alone has finished", AGAIN)
+    return seen.good
+
+
+def _compared_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        good = _need_speedups(seen)
+        count = count_of(len({at.params for one in good for at in one.at}), "size")
+        lacking = [f"{says(one.name)}: {'; '.join(one.open)}" for one in seen.speedups if one.open]
+        words = f"{', '.join(says(one.name) for one in good)} at {count}"
+        return not lacking, "; ".join((words, *lacking))
+
+    return claim(
+        "all_compared", "every optimizer has a multiplier against AdamW at every size", decide
+    )
+
+
+def _best_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        _need_speedups(seen)
+        largest = float(max(best.cell.params for best in seen.optima))
+        there = [(one, at) for one in seen.good for at in one.at if at.params == largest]
+        size = f"{format_count(largest)} parameters"
+        need(bool(there), f"no optimizer has a multiplier at {size}", AGAIN)
+        best, at = max(there, key=lambda pair: pair[1].log)
+        words = f"{says(best.name)} {at.text} at {size}"
+        low, high = at.interval
+        need(not low <= 1 <= high, f"{words}: on both sides of 1", "more seeds, or longer horizons")
+        lacking = [says(one.name) for one in seen.speedups if largest not in one.sizes]
+        need(low > 1 or not lacking, f"{words}; {', '.join(lacking)} without one there", AGAIN)
+        return low > 1, words
+
+    return claim(
+        "beats_adamw", "an optimizer needs less data than AdamW at the largest size", decide
+    )
+
+
+def _falls_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        best = _need_speedups(seen)[0]
+        need(
+            best.trend is not None,
+            f"{says(best.name)} has {count_of(len(best.at), 'size')}",
+            "it takes 3",
+        )
+        assert best.trend is not None
+        low, high = best.trend.interval
+        words = f"{says(best.name)}: size to the {best.trend.text}"
+        need(low > 0 or high < 0, f"{words}, on both sides of 0", "more seeds, or a wider range")
+        return high < 0, words
+
+    return claim("advantage_falls", "the best optimizer's multiplier falls with size", decide)
+
+
+def _named(seen: Seen, name: str) -> Speedup | None:
+    return next((one for one in seen.good if one.name == name), None)
+
+
+def _sgd_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        _need_speedups(seen)
+        sgd = next((one for one in seen.speedups if one.name == "name=sgd"), None)
+        need(sgd is not None, "no run of SGD has finished", AGAIN)
+        assert sgd is not None
+        need(bool(sgd.at), f"SGD: {'; '.join(sgd.open)}", "longer horizons of SGD")
+        words = ", ".join(f"{one.text} at {format_count(one.params)}" for one in sgd.at)
+        return all(one.interval[1] < 1 for one in sgd.at), words
+
+    return claim("sgd_is_slower", "SGD with momentum needs more data than AdamW", decide)
+
+
+def apparent(one: AtSize, untuned: Speedup) -> float | None:
+    """The multiplier against the untuned baseline at that size; None where it has none."""
+    return next((one.value / at.value for at in untuned.at if at.params == one.params), None)
+
+
+def _untuned_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        need(seen.multiple is not None, "no run of AdamW has finished", AGAIN)
+        at = seen.untuned.at
+        need(bool(at), f"AdamW at its lowest rate: {'; '.join(seen.untuned.open)}", "longer ones")
+        words = ", ".join(
+            f"{1 / one.value:.2f} ({1 / one.interval[1]:.2f} to {1 / one.interval[0]:.2f}) at"
+            f" {format_count(one.params)}"
+            for one in at
+        )
+        low = min(1 / one.interval[1] for one in at)
+        return (
+            low > MISLED,
+            f"AdamW at its best rate against {seen.multiple:g} of the rule's: {words}",
+        )
+
+    return claim(
+        "untuned_baseline_misleads",
+        f"against an untuned AdamW every multiplier appears more than {MISLED:g} times as large",
+        decide,
+    )
+
+
+def _tuned_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        need(bool(seen.optima), "no run has finished", AGAIN)
+        texts = ((says(name), tuning.open_text) for name, tuning in seen.tunings.items())
+        open_ = "; ".join(f"{name}: {text}" for name, text in texts if text)
+        need(not open_, open_, "more stages (experiment.most) or seeds")
+        return True, f"{len(seen.optima)} cells"
+
+    return claim(
+        "all_tuned", "every optimizer has its best rate between those tried, at every size", decide
+    )
+
+
+def _words(seen: Seen) -> str:
+    parts = []
+    for one in seen.good:
+        sizes = ", ".join(f"{at.text} at {format_count(at.params)}" for at in one.at)
+        trend = f" (size to the {one.trend.text})" if one.trend else ""
+        parts.append(f"{says(one.name)} {sizes}{trend}")
+    words = f"AdamW needs so many times the data for the loss of another: {'; '.join(parts)}"
+    best = seen.good[0]
+    seeming = [value for at in best.at if (value := apparent(at, seen.untuned)) is not None]
+    if seeming:
+        words += (
+            f". Against AdamW at {seen.multiple:g} of its rule's rate {says(best.name)} would"
+            f" appear {range_text(seeming, 'times')} as fast"
+        )
+    return words + "."
+
+
+def _measures(seen: Seen) -> dict[str, float | None]:
+    measures: dict[str, float | None] = {
+        f"noise.{_key(name)}": tuning.noise.deviation for name, tuning in seen.tunings.items()
+    }
+    for one in seen.good:
+        name = _key(one.name)
+        for place, at in enumerate(one.at):
+            size = f"{name}.{format_count(at.params)}"
+            measures[f"multiplier.{size}"] = at.value
+            measures[f"multiplier.{size}.low"], measures[f"multiplier.{size}.high"] = at.interval
+            measures[f"apparent.{size}"] = apparent(at, seen.untuned)
+            if place == len(one.at) - 1:
+                measures[f"multiplier.{name}.largest"] = at.value
+        measures[f"exponent.{name}"] = one.trend.exponent if one.trend else None
+        low, high = one.trend.interval if one.trend else (None, None)
+        measures[f"exponent.{name}.low"], measures[f"exponent.{name}.high"] = low, high
+    for at in seen.untuned.at:
+        measures[f"untuned.{format_count(at.params)}"] = 1 / at.value
+    return measures
+
+
+def _key(name: str) -> str:
+    """An optimizer as measures name it."""
+    return name.removeprefix("name=").replace(", ", "_").replace("=", "_")
+
+
+def _table(seen: Seen) -> Table | None:
+    rows = []
+    for one in (*seen.good, seen.untuned):
+        name = "AdamW, untuned" if one is seen.untuned else says(one.name)
+        for at in one.at:
+            seeming = None if one is seen.untuned else apparent(at, seen.untuned)
+            rows.append(
+                (
+                    name,
+                    format_count(at.params),
+                    format_count(at.tokens),
+                    at.text,
+                    "-" if seeming is None else f"{seeming:.2f}",
+                )
+            )
+    return rows_table(
+        "How many times the data AdamW needs for the loss of each optimizer (interval at 90%), and"
+        " what an AdamW at its lowest rate would make of it",
+        ("optimizer", "parameters", "tokens", "multiplier", "against untuned AdamW"),
+        rows,
+    )
+
+
+def _rate_table(seen: Seen) -> Table | None:
+    rows = []
+    for best in seen.optima:
+        low, high = best.interval or (math.nan, math.nan)
+        rows.append(
+            (
+                says(best.cell.recipe),
+                format_count(best.cell.params),
+                format_count(best.cell.tokens),
+                f"{best.rates[0]:.2g} to {best.rates[-1]:.2g}",
+                "-" if best.lr is None else f"{best.lr:.3g}",
+                f"{low:.2g} to {high:.2g}" if best.interval else best.edge or "-",
+                "-" if best.loss is None else f"{best.loss:.4f}",
+            )
+        )
+    return rows_table(
+        "The best learning rate of each cell (interval at 90%, or the edge that the lowest loss is"
+        " at), and the loss there, in nats per token",
+        ("optimizer", "parameters", "tokens", "rates", "best", "interval", "loss"),
+        rows,
+    )
+
+
+def rows_table(
+    caption: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]
+) -> Table | None:
+    """Return a table; None without rows."""
+    return Table(caption=caption, head=head, rows=tuple(rows)) if rows else None
+
+
+def _size_figure(seen: Seen) -> Figure | None:
+    series = [
+        Series(
+            label=says(one.name),
+            points=tuple((at.params, at.value) for at in one.at),
+            intervals=tuple(at.interval for at in one.at),
+        )
+        for one in seen.good
+    ]
+    series += [
+        Series(
+            label=f"{says(one.name)}, against untuned AdamW",
+            points=tuple(
+                (at.params, value)
+                for at in one.at
+                if (value := apparent(at, seen.untuned)) is not None
+            ),
+            dashed=True,
+        )
+        for one in seen.good[:1]
+        if seen.untuned.at
+    ]
+    ticks = [at.params for one in seen.good[:1] for at in one.at]
+    return figure(
+        "multipliers",
+        "How many times the data AdamW needs",
+        "Interval at 90%, by the noise of seeds and of the best rate. Broken: the same optimizer"
+        " against an AdamW whose rate was not tuned.",
+        [
+            Panel(
+                x=Axis(
+                    label="non-embedding parameters",
+                    scale="log",
+                    values={format_count(tick): tick for tick in ticks},
+                ),
+                y=log_axis("multiplier"),
+                series=tuple(series),
+            )
+        ],
+    )
+
+
+def _rate_figure(seen: Seen) -> Figure | None:
+    lowest = {
+        (best.cell.params, best.cell.tokens): best.loss
+        for best in seen.optima
+        if best.cell.recipe == REFERENCE and best.loss is not None
+    }
+    panels = []
+    for params in sorted({best.cell.params for best in seen.optima}):
+        longest: dict[str, tuple[Optimum, float]] = {}
+        for best in sorted(seen.optima, key=lambda best: best.cell.tokens):
+            loss = lowest.get((params, best.cell.tokens))
+            if best.cell.params == params and loss is not None:
+                longest[best.cell.recipe] = (best, loss)
+        panels.append(
+            Panel(
+                title=f"{format_count(params)} parameters",
+                x=log_axis("peak learning rate"),
+                y=Axis(label="loss over AdamW's lowest, %"),
+                series=tuple(
+                    Series(
+                        label=f"{says(name)}, {format_count(best.cell.tokens)} tokens",
+                        points=tuple(
+                            (lr, 100 * (mean / loss - 1)) for lr, mean in best.mean_losses.items()
+                        ),
+                    )
+                    for name, (best, loss) in longest.items()
+                ),
+            )
+        )
+    return figure(
+        "rates",
+        "The loss by learning rate",
+        "Mean over seeds, at each optimizer's longest horizon, over AdamW at its best rate there.",
+        panels,
+    )
+
+
+def _literature(seen: Seen) -> tuple[Published, ...]:
+    best = seen.good[0] if seen.good else None
+    muon = _named(seen, "name=muon")
+    ours = None if best is None else f"{says(best.name)} {best.at[-1].text}"
+    trend = None
+    if best is not None and best.trend is not None:
+        trend = f"{says(best.name)} {best.trend.text}"
+    return (
+        beside(
+            "the best matrix optimizers' multiplier",
+            theirs="1.4 at .1B, 1.1 at 1.2B parameters",
+            ours=ours,
+            source="Wen 2025, arXiv 2509.02046",
+        ),
+        beside(
+            "its power of the size",
+            theirs="-0.10, by these two",
+            ours=trend,
+            source="Wen 2025, arXiv 2509.02046",
+        ),
+        beside(
+            "Muon's multiplier",
+            theirs="1.9 (52% of AdamW's FLOPs)",
+            ours=None if muon is None else muon.at[-1].text,
+            source="Liu 2025, arXiv 2502.16982",
+        ),
+    )
+
+
+_TRUE = {"muon": (1.5, -0.1), "sgd": (0.5, 0.0), "adamw": (1.0, 0.0)}
+_BEST = {"muon": 1.0, "sgd": 16.0, "adamw": 1.0}
+
+
+def _planted_outcome(spec: RunSpec) -> Outcome:
+    """Chinchilla's law with multipliers, a parabola in the log rate, and a little noise."""
+    name, params = spec.optim.component.name, count_params(spec.model).non_embedding
+    multiplier, power = _TRUE[name]
+    data = multiplier * (params / 14e3) ** power * spec.tokens
+    loss = 1.2 + 8 / params**0.3 + 40 / data**0.4
+    away = math.log((spec.optim.overrides.lr_mult or 1.0) / _BEST[name])
+    noise = 1e-4 * math.sin(1 + 7 * spec.seed + 3 * len(name) + math.log(params) + 5 * away)
+    return Outcome(val_loss_nats=loss * math.exp(0.01 * away**2 + noise))
+
+
+EXPERIMENT = Experiment(
+    question="How many times the data does AdamW need for the loss of another optimizer?",
+    reproduces="Wen 2025 (arXiv 2509.02046): gains of optimizers shrink with size",
+    parts={"optimizer": ("adamw", "muon", "sgd")},
+    settings=Settings,
+    propose=propose,
+    analyse=analyse,
+    planted=Planted(
+        outcome=_planted_outcome,
+        measures={
+            "multiplier.muon.largest": (1.3, 1.5),
+            "multiplier.sgd.largest": (0.45, 0.55),
+            "exponent.muon": (-0.15, -0.05),
+        },
+        claims={
+            "all_compared": True,
+            "beats_adamw": True,
+            "advantage_falls": True,
+            "sgd_is_slower": True,
+            "untuned_baseline_misleads": True,
+            "all_tuned": True,
+        },
+    ),
+)

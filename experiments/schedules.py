@@ -1,0 +1,466 @@
+"""Learning-rate schedules at equal compute, each at its own best rate.
+
+    slaw run schedules              # wsd by cooldown and fraction, cosine, linear, constant
+    slaw report results/schedules   # each schedule's loss over the cosine's, with interval
+
+A cosine that is cut at half of its length is what a loss read in the middle of a long run was
+trained with. Differences are of the same seed and size, so that what a seed does to all schedules
+cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.figures import figure, log_axis
+from scaling_law.experiment.findings import (
+    AGAIN,
+    Axis,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
+from scaling_law.experiment.seeds import LEVEL, SeedNoise, pooled_noise
+from scaling_law.experiment.speedup import Levels, tuned_levels
+from scaling_law.experiment.tuning import Tuning, trials_of, tuned
+from scaling_law.experiment.tuning_stages import Settings, next_stage
+from scaling_law.spec.counts import count_params
+from scaling_law.spec.run import RunSpec
+from scaling_law.units import format_count
+
+COSINE, CUT, CONSTANT, LINEAR = "cosine", "cosine, cut", "constant", "linear"
+WSD, WSD_LINEAR = "wsd 20% 1-sqrt", "wsd 20% linear"
+SHORT, LONG = "wsd 10% 1-sqrt", "wsd 40% 1-sqrt"
+CLOSE = 0.003  # share of loss within which one schedule is as good as another
+
+
+def name_of(run: Run) -> str:
+    """A run's schedule, such as ``wsd 20% 1-sqrt``."""
+    return spec_name(run.spec)
+
+
+def spec_name(spec: RunSpec) -> str:
+    """The schedule of a run's spec."""
+    schedule = spec.schedule
+    if schedule.shape != "wsd":
+        return CUT if schedule.shape == "cosine_cut" else schedule.shape
+    part = round(100 * (schedule.decay_steps or 0) / spec.total_steps)
+    return f"wsd {part}% {schedule.cooldown}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """How much higher one schedule ends than another, as a share of loss.
+
+    ``value`` is the mean over sizes and seeds, ``interval`` its (low, high) at ``LEVEL``;
+    ``by_size`` are those of each size, by parameters.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    by_size: Mapping[float, tuple[float, tuple[float, float]]]
+
+    @property
+    def sizes(self) -> str:
+        """``3.52K and 13.9K parameters``: the sizes at which both have a best rate."""
+        return f"{' and '.join(map(format_count, self.by_size))} parameters"
+
+    @property
+    def text(self) -> str:
+        """``+0.31% (+0.12 to +0.50)``."""
+        low, high = (100 * end for end in self.interval)
+        return f"{100 * self.value:+.2f}% ({low:+.2f} to {high:+.2f})"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the runs show.
+
+    ``tuning`` are the cells of all schedules;
+    ``levels`` are the losses of each schedule at its best rates;
+    ``noise`` is that of a difference of two schedules from seed to seed, None with one seed.
+    """
+
+    tuning: Tuning
+    levels: Mapping[str, Levels]
+    noise: SeedNoise | None
+
+    def gap(self, name: str, other: str) -> Gap | None:
+        """How much higher ``name`` ends than ``other``; None where the runs do not say."""
+        from scaling_law.fit.solver.student import t_reach  # loads numpy
+
+        if self.noise is None:
+            return None
+        reach = t_reach(self.noise.freedom, LEVEL)
+        means, errors = {}, {}
+        for place, differences in _differences(self.levels, name, other).items():
+            fits = (self.levels[one][place[0]][place[1]].error for one in (name, other))
+            means[place[0]] = fmean(differences)
+            errors[place[0]] = math.hypot(self.noise.error(len(differences)), *fits)
+        if not means:
+            return None
+        error = math.hypot(*errors.values()) / len(errors)
+        value = fmean(means.values())
+        return Gap(
+            value=value,
+            interval=(value - reach * error, value + reach * error),
+            by_size={
+                size: (mean, (mean - reach * errors[size], mean + reach * errors[size]))
+                for size, mean in means.items()
+            },
+        )
+
+    @property
+    def gaps(self) -> dict[str, Gap]:
+        """Each schedule over the cosine, lowest first."""
+        every = {name: self.gap(name, COSINE) for name in self.levels if name != COSINE}
+        known = {name: gap for name, gap in every.items() if gap is not None}
+        return dict(sorted(known.items(), key=lambda pair: pair[1].value))
+
+
+def _differences(
+    levels: Mapping[str, Levels], name: str, other: str
+) -> dict[tuple[float, float], list[float]]:
+    """The differences of log loss of the seeds that two schedules share, by size and tokens."""
+    differences: dict[tuple[float, float], list[float]] = {}
+    for params, by_tokens in levels.get(name, {}).items():
+        for tokens, level in by_tokens.items():
+            twin = levels.get(other, {}).get(params, {}).get(tokens)
+            both = sorted(set(level.logs) & set(twin.logs)) if twin else []
+            if twin and both:
+                pairs = [level.logs[seed] - twin.logs[seed] for seed in both]
+                differences[params, tokens] = pairs
+    return differences
+
+
+def read(evidence: Evidence) -> Seen:
+    """Return what the runs show."""
+    tuning = tuned(trials_of(evidence.runs, name_of))
+    names = sorted({best.cell.recipe for best in tuning.optima})
+    levels = {name: tuned_levels(tuning, name) for name in names}
+    noise = pooled_noise(
+        group
+        for name in names
+        if name != COSINE
+        for group in _differences(levels, name, COSINE).values()
+    )
+    return Seen(tuning=tuning, levels=levels, noise=noise if noise.freedom else None)
+
+
+def propose(evidence: Evidence) -> Mapping[str, Any] | None:
+    """Give the learning rates that are still needed, or None."""
+    return next_stage(evidence.runs, evidence.settings, evidence.stage)
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """Return each schedule's loss over the cosine's, and what that says of the usual advice."""
+    seen = read(evidence)
+    claims = (
+        _higher(seen, "decay_helps", "a constant rate ends higher than the cosine", CONSTANT),
+        _higher(
+            seen,
+            "cut_cosine_misleads",
+            "a cosine cut at half of its length ends higher than one of the run's own length",
+            CUT,
+        ),
+        _close_claim(seen),
+        _higher(
+            seen,
+            "one_minus_sqrt_beats_linear",
+            "wsd's linear cooldown ends higher than 1-sqrt",
+            WSD_LINEAR,
+            WSD,
+        ),
+        _higher(
+            seen,
+            "longer_decay_helps",
+            "a cooldown of 10% ends higher than one of 40%",
+            SHORT,
+            LONG,
+        ),
+        _higher(
+            seen, "linear_beats_cosine", "the cosine ends higher than linear decay", COSINE, LINEAR
+        ),
+        _tuned_claim(seen),
+    )
+    notes = [seen.tuning.noise_text] if seen.tuning.optima else []
+    notes += [seen.tuning.open_text] if seen.tuning.open_text else []
+    notes += [_cut_note(seen)] if _cut_costs(seen) else []
+    return answer(
+        claims,
+        lambda: _words(seen),
+        measures=_measures(seen),
+        tables=(_table(seen),),
+        figures=(_figure(seen), _rate_figure(seen)),
+        literature=_literature(seen),
+        notes=notes,
+        units={"over_cosine": "share of loss", "noise": "share of loss"},
+    )
+
+
+def _need_gap(seen: Seen, name: str, other: str = COSINE) -> Gap:
+    """How much higher one schedule ends than another. Needs both, and two seeds."""
+    need(bool(seen.tuning.optima), "no run has finished", AGAIN)
+    for one in (name, other):
+        best = [b for b in seen.tuning.optima if b.cell.recipe == one]
+        need(bool(best), f"no run of {one} has finished", AGAIN)
+        why = next((b.why for b in best if b.lr is None), "no best rate")
+        need(bool(seen.levels[one]), f"{one}: {why}", "more rates or seeds")
+    need(seen.noise is not None, "no two seeds have finished", AGAIN)
+    gap = seen.gap(name, other)
+    both = f"{name} and {other} have a best rate at no size in common"
+    need(gap is not None, both, "more stages (experiment.most)")
+    assert gap is not None
+    return gap
+
+
+def _higher(seen: Seen, name: str, says: str, higher: str, lower: str = COSINE) -> Claim:
+    def decide() -> Decision:
+        gap = _need_gap(seen, higher, lower)
+        low, high = gap.interval
+        words = f"{gap.text} of loss at {gap.sizes}"
+        need(low > 0 or high < 0, f"{words}: on both sides of 0", "more seeds")
+        return low > 0, words
+
+    return claim(name, says, decide)
+
+
+def _close_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        gap = _need_gap(seen, WSD)
+        low, high = gap.interval
+        words = f"{gap.text} of loss at {gap.sizes}"
+        need(high < CLOSE or low > CLOSE, f"{words}: on both sides of it", "more seeds")
+        return high < CLOSE, words
+
+    return claim(
+        "wsd_is_no_worse",
+        f"wsd with a 1-sqrt cooldown of 20% is at most {CLOSE:.1%} above the cosine",
+        decide,
+    )
+
+
+def _tuned_claim(seen: Seen) -> Claim:
+    def decide() -> Decision:
+        optima = seen.tuning.optima
+        need(bool(optima), "no run has finished", AGAIN)
+        need(
+            not seen.tuning.open_text,
+            seen.tuning.open_text,
+            "more stages (experiment.most) or seeds",
+        )
+        return True, f"{len(optima)} cells"
+
+    return claim("all_tuned", "every schedule has its best rate between those tried", decide)
+
+
+def _words(seen: Seen) -> str:
+    gaps = seen.gaps
+    listed = ", ".join(f"{name} {gap.text}" for name, gap in gaps.items())
+    sizes = next(iter(gaps.values())).sizes
+    return f"Loss over that of the cosine, each at its own best rate, at {sizes}: {listed}."
+
+
+def _cut_costs(seen: Seen) -> dict[float, float]:
+    """By size, what the cut cosine ends above the cosine where both have the cosine's best rate."""
+    gap = seen.gaps.get(CUT)
+    best = {(b.cell.recipe, float(b.cell.params)): b for b in seen.tuning.optima}
+    costs = {}
+    for size, (own, _) in gap.by_size.items() if gap else ():
+        lr = best[COSINE, size].lr
+        assert lr is not None, "a size with a gap has a best rate"
+        costs[size] = own + best[CUT, size].excess(lr)
+    return costs
+
+
+def _cut_note(seen: Seen) -> str:
+    costs = ", ".join(f"{100 * cost:+.2f}% at {format_count(size)} parameters"
+                      for size, cost in _cut_costs(seen).items())  # fmt: skip
+    return (
+        "at the cosine's best rate instead of its own, the cosine that is cut ends above it by"
+        f" {costs} (by the parabolas)"
+    )
+
+
+def _measures(seen: Seen) -> dict[str, float | None]:
+    measures: dict[str, float | None] = {
+        "noise": seen.tuning.noise.deviation if seen.tuning.optima else None
+    }
+    for name, gap in seen.gaps.items():
+        key = name.replace(",", "").replace("%", "").replace(" ", "_")
+        measures[f"over_cosine.{key}"] = gap.value
+        measures[f"over_cosine.{key}.low"], measures[f"over_cosine.{key}.high"] = gap.interval
+    costs = _cut_costs(seen).values()
+    measures["over_cosine.cut_at_its_rate"] = fmean(costs) if costs else None
+    return measures
+
+
+def _table(seen: Seen) -> Table | None:
+    rows = []
+    for best in sorted(seen.tuning.optima, key=lambda b: (b.cell.params, b.loss or math.inf)):
+        low, high = best.interval or (math.nan, math.nan)
+        gap = seen.gaps.get(best.cell.recipe)
+        own = gap.by_size.get(float(best.cell.params)) if gap else None
+        rows.append(
+            (
+                format_count(best.cell.params),
+                best.cell.recipe,
+                "-" if best.lr is None else f"{best.lr:.3g}",
+                f"{low:.2g} to {high:.2g}" if best.interval else best.edge or "-",
+                "-" if best.loss is None else f"{best.loss:.4f}",
+                "-" if own is None else f"{100 * own[0]:+.2f}%",
+            )
+        )
+    return (
+        Table(
+            caption="The best peak rate of each schedule (interval at 90%, or the edge that the"
+            " lowest loss is at), the loss there in nats per token, and its distance from the"
+            " cosine's",
+            head=("parameters", "schedule", "best rate", "interval", "loss", "over cosine"),
+            rows=tuple(rows),
+        )
+        if rows
+        else None
+    )
+
+
+def _figure(seen: Seen) -> Figure | None:
+    gaps = seen.gaps
+    sizes = sorted({size for gap in gaps.values() for size in gap.by_size})
+    series = []
+    for count, size in enumerate(sizes):
+        points, intervals = [], []
+        for place, gap in enumerate(gaps.values()):
+            if size in gap.by_size:
+                value, (low, high) = gap.by_size[size]
+                points.append((place + 0.12 * (count - (len(sizes) - 1) / 2), 100 * value))
+                intervals.append((100 * low, 100 * high))
+        series.append(
+            Series(
+                label=f"{format_count(size)} parameters",
+                points=tuple(points),
+                intervals=tuple(intervals),
+                line=False,
+            )
+        )
+    values = {name.replace(" ", "\n"): float(place) for place, name in enumerate(gaps)}
+    return figure(
+        "schedules",
+        "Each schedule over the cosine, at its own best rate",
+        "Interval at 90%, by the noise of differences between seeds and of the best rate.",
+        [
+            Panel(
+                x=Axis(label="schedule", values=values),
+                y=Axis(label="loss over the cosine's, %"),
+                series=tuple(series),
+            )
+        ],
+    )
+
+
+def _rate_figure(seen: Seen) -> Figure | None:
+    panels = [
+        Panel(
+            title=f"{format_count(params)} parameters",
+            x=log_axis("peak learning rate"),
+            y=Axis(label="loss, nats per token"),
+            series=tuple(
+                Series(label=best.cell.recipe, points=tuple(best.mean_losses.items()))
+                for best in seen.tuning.optima
+                if best.cell.params == params
+            ),
+        )
+        for params in sorted({best.cell.params for best in seen.tuning.optima})
+    ]
+    return figure("rates", "The loss by peak learning rate", "Mean over seeds.", panels)
+
+
+def _literature(seen: Seen) -> tuple[Published, ...]:
+    def ours(name: str, other: str = COSINE) -> str | None:
+        gap = seen.gap(name, other)
+        return None if gap is None else gap.text
+
+    return (
+        beside(
+            "wsd over cosine",
+            theirs="equal, with a 1-sqrt cooldown of 20%",
+            ours=ours(WSD),
+            source="Hägele 2024, arXiv 2405.18392",
+        ),
+        beside(
+            "a linear cooldown over 1-sqrt",
+            theirs="higher",
+            ours=ours(WSD_LINEAR, WSD),
+            source="Hägele 2024, arXiv 2405.18392",
+        ),
+        beside(
+            "a cosine longer than the run",
+            theirs="higher from 25% longer on",
+            ours=ours(CUT),
+            source="Hoffmann 2022, arXiv 2203.15556",
+        ),
+        beside(
+            "linear decay over cosine",
+            theirs="equal or lower",
+            ours=ours(LINEAR),
+            source="Defazio 2023, arXiv 2310.07831",
+        ),
+    )
+
+
+_PLANTED = {
+    CONSTANT: 0.04, CUT: 0.02, WSD: 0.0, WSD_LINEAR: 0.005, SHORT: 0.006, LONG: -0.002,
+    LINEAR: -0.004,
+}  # fmt: skip
+
+
+def _planted_outcome(spec: RunSpec) -> Outcome:
+    """A loss of each schedule, a parabola in the log rate, and a little noise."""
+    name = spec_name(spec)
+    mult = spec.optim.overrides.lr_mult or 1.0
+    away = math.log(mult / (0.5 if name == CONSTANT else 1.0))
+    level = 8 / count_params(spec.model).non_embedding ** 0.3 + 2
+    of_seed = 2e-3 * spec.seed + 1e-4 * math.sin(1 + 5 * spec.seed + len(name) + 5 * away)
+    log = _PLANTED.get(name, 0.0) + 0.01 * away**2 + of_seed
+    return Outcome(val_loss_nats=level * math.exp(log))
+
+
+EXPERIMENT = Experiment(
+    question="Which learning-rate schedule ends with the lowest loss at equal compute?",
+    reproduces="Hoffmann 2022 (cosine length), Hägele 2024 (wsd), Defazio 2023 (linear decay)",
+    parts={
+        "schedule": ("wsd", "cosine", "linear", "constant", "cosine_cut"),
+        "cooldown": ("1-sqrt", "linear", "cosine"),
+    },
+    settings=Settings,
+    propose=propose,
+    analyse=analyse,
+    planted=Planted(
+        outcome=_planted_outcome,
+        measures={
+            "over_cosine.constant": (0.035, 0.045),
+            "over_cosine.cosine_cut": (0.018, 0.022),
+            "over_cosine.wsd_20_1-sqrt": (-0.001, 0.001),
+        },
+        claims={
+            "decay_helps": True,
+            "cut_cosine_misleads": True,
+            "wsd_is_no_worse": True,
+            "one_minus_sqrt_beats_linear": True,
+            "longer_decay_helps": True,
+            "linear_beats_cosine": True,
+            "all_tuned": True,
+        },
+    ),
+)

@@ -1,0 +1,83 @@
+"""Which metrics belong to one measure by layer: ``rms.layers.0``, ``rms.layers.1``, and so on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+_LAYER = re.compile(r"\.(?:layers|blocks)\.(\d+)(?=\.|$)")
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerMeasure:
+    """A measure that a probe takes of several layers.
+
+    ``name`` is the metrics' name without the layer, ``*`` for further numbers such as a head's;
+    ``probe`` is the name of the probe;
+    ``layers`` are the layers by metric; a layer may have several metrics;
+    ``beside`` are metrics of the measure that belong to no layer, with their short names.
+    """
+
+    name: str
+    probe: str
+    layers: dict[str, int] = field(default_factory=dict)
+    beside: dict[str, str] = field(default_factory=dict)
+
+
+def layer_measures(names: Iterable[str]) -> list[LayerMeasure]:
+    """Return the measures by layer among ``names``; none for a probe without any layer.
+
+    What such a probe measures beside its layers stands beside the measure that has its name, or
+    else in a measure of its own, without layers.
+    """
+    measures: dict[str, LayerMeasure] = {}
+    others: list[str] = []
+    for metric in names:
+        if match := _LAYER.search(metric):
+            rest = _NUMBER.sub("*", metric[match.end() :])
+            name = metric[: match.start()] + rest
+            measure = LayerMeasure(name=name, probe=metric.partition(".")[0])
+            measures.setdefault(name, measure).layers[metric] = int(match[1])
+        else:
+            others.append(metric)
+    probes = {measure.probe for measure in measures.values()}
+    for metric in others:
+        probe, _, rest = metric.partition(".")
+        if probe not in probes:
+            continue
+        parent, _, short = metric.rpartition(".")
+        if parent not in measures:
+            parent, short = f"{probe}, not of a layer", rest or metric
+            measures.setdefault(parent, LayerMeasure(name=parent, probe=probe))
+        measures[parent].beside[metric] = short
+    order = list(dict.fromkeys(measure.probe for measure in measures.values()))
+    return sorted(measures.values(), key=lambda measure: order.index(measure.probe))
+
+
+def without_layers(names: Iterable[str]) -> list[str]:
+    """Return the names that belong to no measure by layer."""
+    names = list(names)
+    taken = {m for measure in layer_measures(names) for m in (*measure.layers, *measure.beside)}
+    return [name for name in names if name not in taken]
+
+
+def summaries(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return the metrics in words, by name; those of one measure by layer as their range."""
+    measure_of = {m: measure for measure in layer_measures(metrics) for m in measure.layers}
+    words: dict[str, str] = {}
+    for name, value in metrics.items():
+        measure = measure_of.get(name)
+        if measure is None:
+            words[name] = f"{value:.4g}"
+        elif measure.name not in words:
+            values = [metrics[metric] for metric in measure.layers]
+            words[measure.name] = f"{min(values):.3g} to {max(values):.3g}"
+    return words
+
+
+def measure_units(units: Mapping[str, str]) -> dict[str, str]:
+    """Return the units of metrics, and those of the measures by layer among them."""
+    measures = layer_measures(units)
+    return {**{m.name: units[first] for m in measures for first in list(m.layers)[:1]}, **units}

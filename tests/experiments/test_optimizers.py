@@ -1,0 +1,92 @@
+"""What ``optimizers`` says of runs that do not support a multiplier."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from scaling_law.experiment.evidence import Evidence, Run
+from tests.experiments.test_contract import experiment_of, planted_evidence
+
+NAME = "optimizers"
+
+
+def changed(change: Callable[[Run], Run | None]) -> Evidence:
+    evidence = planted_evidence(NAME)
+    runs = (change(run) for run in evidence.runs)
+    return dataclasses.replace(evidence, runs=tuple(run for run in runs if run is not None))
+
+
+def standing(evidence: Evidence) -> dict[str, bool | None]:
+    findings = experiment_of(NAME).analyse(evidence)
+    return {claim.name: claim.established for claim in findings.claims}
+
+
+def is_of(run: Run, optimizer: str) -> bool:
+    return run.spec.optim.component.name == optimizer
+
+
+def diverged(run: Run) -> Run:
+    record = dataclasses.replace(run.record, status="diverged", val_loss_nats=None)
+    return dataclasses.replace(run, record=record)
+
+
+def test_nothing_is_claimed_where_every_run_diverged():
+    evidence = changed(diverged)
+    assert set(standing(evidence).values()) == {None}
+    assert experiment_of(NAME).analyse(evidence).verdict.startswith("Not established")
+
+
+def test_an_optimizer_that_diverged_is_named_and_the_others_are_judged():
+    evidence = changed(lambda run: diverged(run) if is_of(run, "sgd") else run)
+    claims = standing(evidence)
+    assert claims["beats_adamw"] is True and claims["sgd_is_slower"] is None
+    assert claims["all_compared"] is False
+    notes = experiment_of(NAME).analyse(evidence).notes
+    assert any(note.startswith("SGD has no multiplier") for note in notes)
+
+
+def test_one_seed_is_not_enough():
+    claims = standing(changed(lambda run: run if run.spec.seed == 0 else None))
+    assert claims["beats_adamw"] is None and claims["untuned_baseline_misleads"] is None
+
+
+def test_without_adamw_there_is_no_multiplier():
+    claims = standing(changed(lambda run: None if is_of(run, "adamw") else run))
+    assert claims["beats_adamw"] is None and claims["untuned_baseline_misleads"] is None
+
+
+def test_an_optimizer_like_adamw_is_called_neither_better_nor_worse():
+    """Muon with the losses of AdamW at the same rates, whose noise is on both sides."""
+    of_adamw = {
+        (run.spec.model, run.spec.tokens, run.spec.seed, run.spec.optim.lr): run
+        for run in planted_evidence(NAME).ended
+        if is_of(run, "adamw")
+    }
+
+    def like_adamw(run: Run) -> Run | None:
+        if is_of(run, "sgd"):
+            return None
+        if not is_of(run, "muon"):
+            return run
+        twin = of_adamw[run.spec.model, run.spec.tokens, run.spec.seed, run.spec.optim.lr]
+        assert twin.record.val_loss_nats is not None
+        value = twin.record.val_loss_nats * (1 + 2e-4 * (-1) ** run.spec.seed)
+        record = dataclasses.replace(run.record, val_loss_nats=value)
+        return dataclasses.replace(run, record=record)
+
+    assert standing(changed(like_adamw))["beats_adamw"] is None
+
+
+def test_an_edge_asks_for_further_rates():
+    evidence = changed(
+        lambda run: (
+            run if is_of(run, "adamw") or (run.spec.optim.overrides.lr_mult or 1) <= 8 else None
+        )
+    )
+    propose = experiment_of(NAME).propose
+    assert propose is not None
+    changes = propose(dataclasses.replace(evidence))
+    assert changes is not None
+    (entry,) = changes["grid"]
+    assert entry["axes"]["optim.name"] == ["sgd"]

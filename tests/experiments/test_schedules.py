@@ -1,0 +1,63 @@
+"""What ``schedules`` says of runs that do not support a comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from scaling_law.experiment.evidence import Evidence, Run
+from tests.experiments.test_contract import experiment_of, planted_evidence
+
+NAME = "schedules"
+
+
+def changed(change: Callable[[Run], Run | None]) -> Evidence:
+    evidence = planted_evidence(NAME)
+    runs = (change(run) for run in evidence.runs)
+    return dataclasses.replace(evidence, runs=tuple(run for run in runs if run is not None))
+
+
+def standing(evidence: Evidence) -> dict[str, bool | None]:
+    findings = experiment_of(NAME).analyse(evidence)
+    return {claim.name: claim.established for claim in findings.claims}
+
+
+def with_loss(run: Run, loss: float | None) -> Run:
+    status = "diverged" if loss is None else run.record.status
+    record = dataclasses.replace(run.record, status=status, val_loss_nats=loss)
+    return dataclasses.replace(run, record=record)
+
+
+def test_nothing_is_claimed_where_every_run_diverged():
+    evidence = changed(lambda run: with_loss(run, None))
+    assert set(standing(evidence).values()) == {None}
+
+
+def test_a_schedule_that_was_not_trained_is_named():
+    evidence = changed(lambda run: None if run.spec.schedule.shape == "cosine_cut" else run)
+    findings = experiment_of(NAME).analyse(evidence)
+    claims = {claim.name: claim for claim in findings.claims}
+    assert claims["cut_cosine_misleads"].established is None
+    assert "no run of cosine, cut" in claims["cut_cosine_misleads"].because
+    assert claims["decay_helps"].established is True
+
+
+def test_without_the_cosine_nothing_stands_over_it():
+    claims = standing(changed(lambda run: None if run.spec.schedule.shape == "cosine" else run))
+    assert claims["decay_helps"] is None and claims["linear_beats_cosine"] is None
+
+
+def test_one_seed_says_nothing_of_a_difference():
+    claims = standing(changed(lambda run: run if run.spec.seed == 0 else None))
+    assert claims["decay_helps"] is None and claims["one_minus_sqrt_beats_linear"] is None
+
+
+def test_the_opposite_of_the_usual_advice_is_contradicted():
+    """A constant rate that ends 10% lower."""
+
+    def lower(run: Run) -> Run:
+        assert run.record.val_loss_nats is not None
+        constant = run.spec.schedule.shape == "constant"
+        return with_loss(run, 0.9 * run.record.val_loss_nats) if constant else run
+
+    assert standing(changed(lower))["decay_helps"] is False

@@ -1,0 +1,141 @@
+"""How many times the data a reference needs: planted multipliers and their trend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from scaling_law.experiment.speedup import Level, Levels, Speedup, read_speedup, tuned_levels
+from scaling_law.experiment.tuning import Cell, Trial, tuned
+from scaling_law.spec.counts import count_params
+from tests.fakes import tiny_model
+
+SIZES = (2000.0, 8000.0, 32000.0)
+HORIZONS = (16e3, 32e3, 64e3, 128e3)
+
+
+def loss(params: float, data: float) -> float:
+    return 1.2 + 8 / params**0.3 + 40 / data**0.4
+
+
+def levels(
+    multiplier: Callable[[float], float] = lambda params: 1.0,
+    horizons: tuple[float, ...] = HORIZONS,
+    *,
+    sizes: tuple[float, ...] = SIZES,
+    seeds: tuple[int, ...] = (0, 1),
+    noise: Callable[[], float] = lambda: 0.0,
+) -> Levels:
+    """Losses by Chinchilla's law, where data count ``multiplier`` times."""
+    return {
+        params: {
+            tokens: Level(
+                logs={
+                    seed: math.log(loss(params, multiplier(params) * tokens)) + noise()
+                    for seed in seeds
+                }
+            )
+            for tokens in horizons
+        }
+        for params in sizes
+    }
+
+
+def jitter(seed: int = 0, deviation: float = 1e-5) -> Callable[[], float]:
+    draw = np.random.default_rng(seed)
+    return lambda: float(draw.normal(0, deviation))
+
+
+@pytest.mark.parametrize("planted", [0.5, 1.0, 1.7])
+def test_a_planted_multiplier_and_its_trend_come_back(planted):
+    other = levels(lambda params: planted * (params / 8000) ** -0.1, (64e3,), noise=jitter())
+    speedup = read_speedup("other", levels(noise=jitter(1)), other)
+    for at in speedup.at:
+        assert at.value == pytest.approx(planted * (at.params / 8000) ** -0.1, rel=0.02)
+        assert at.interval[0] < at.value < at.interval[1]
+    assert len(speedup.at) == 3 and not speedup.open
+    assert speedup.trend is not None
+    assert speedup.trend.exponent == pytest.approx(-0.1, abs=0.02)
+
+
+def test_a_loss_beyond_the_curve_of_the_reference_gives_a_bound_instead_of_a_number():
+    fast = read_speedup("fast", levels(), levels(lambda params: 4.0, (64e3,)))
+    assert not fast.at and "above 2: its loss is below all of the reference's" in fast.open[0]
+    slow = read_speedup("slow", levels(), levels(lambda params: 0.1, (64e3,)))
+    assert not slow.at and "below 0.25" in slow.open[0]
+
+
+def test_the_horizon_is_one_at_which_most_sizes_have_a_multiplier():
+    other = levels(lambda params: 1.5, (64e3, 128e3), noise=jitter())
+    speedup = read_speedup("other", levels(noise=jitter(1)), other)
+    assert [at.tokens for at in speedup.at] == [64e3] * 3
+
+
+@pytest.mark.parametrize(
+    ("reference", "other", "says"),
+    [
+        (levels(), {}, "no best learning rate"),
+        (levels(horizons=(64e3,)), levels(horizons=(64e3,)), "fewer than two horizons"),
+        ({}, levels(horizons=(64e3,)), "fewer than two horizons"),
+        (levels(seeds=(0, 1)), levels(horizons=(64e3,), seeds=(7,)), "no seed in common"),
+        (levels(lambda params: 1e9), levels(horizons=(64e3,)), "above all"),
+        (levels(seeds=(0,)), levels(horizons=(64e3,), seeds=(0,)), "one seed"),
+    ],
+)
+def test_without_what_a_multiplier_needs_the_reason_is_given(reference, other, says):
+    speedup = read_speedup("other", reference, other)
+    assert not speedup.at and speedup.trend is None
+    assert says in speedup.open[0]
+
+
+def test_a_reference_whose_loss_rises_with_tokens_is_refused():
+    rising = {params: {tokens: Level(logs={0: tokens, 1: tokens}) for tokens in HORIZONS}
+              for params in SIZES}  # fmt: skip
+    speedup = read_speedup("other", rising, levels(horizons=(64e3,)))
+    assert "does not fall" in speedup.open[0]
+
+
+def planted_speedup(seed: int, at_8000: float, power: float, deviation: float = 0.002) -> Speedup:
+    """A whole experiment: learning rates, seeds and noise, from runs to a multiplier."""
+    draw = np.random.default_rng(seed)
+    trials = []
+    for d_model in (12, 24, 40):
+        model = tiny_model(d_model=d_model)
+        params = count_params(model).non_embedding
+        for recipe, horizons in (("reference", HORIZONS), ("other", (64e3,))):
+            times = at_8000 * (params / 8000) ** power if recipe == "other" else 1.0
+            for run in (0, 1):
+                of_seed = draw.normal(0, deviation)  # horizons share a trunk
+                for lr in (0.5, 1.0, 2.0):
+                    own = of_seed + draw.normal(0, 0.3 * deviation)
+                    for tokens in horizons:
+                        cell = Cell(
+                            size=str(d_model), model=model, tokens=int(tokens),
+                            batch_tokens=512, weight_decay=0.1, recipe=recipe,
+                        )  # fmt: skip
+                        bend = 0.02 * math.log(lr / 1.1) ** 2
+                        value = loss(params, times * tokens) * math.exp(bend + own)
+                        trials.append(Trial(cell=cell, lr=lr, seed=run, loss=value))
+    by_recipe = {
+        recipe: tuned_levels(tuned(t for t in trials if t.cell.recipe == recipe), recipe)
+        for recipe in ("reference", "other")
+    }
+    return read_speedup("other", by_recipe["reference"], by_recipe["other"])
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_planted_multiplier_and_its_power_as_often_as_they_say():
+    count, inside, powers = 300, 0, 0
+    sizes = 0
+    for seed in range(count):
+        speedup = planted_speedup(seed, 1.4, -0.1)
+        for at in speedup.at:
+            sizes += 1
+            inside += at.interval[0] <= 1.4 * (at.params / 8000) ** -0.1 <= at.interval[1]
+        assert speedup.trend is not None
+        powers += speedup.trend.interval[0] <= -0.1 <= speedup.trend.interval[1]
+    assert 0.85 <= inside / sizes <= 0.95
+    assert 0.85 <= powers / count <= 0.95
