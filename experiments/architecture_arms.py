@@ -29,7 +29,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out
-from scaling_law.experiment.multiplier import Cells, Versus, cells_of, loss_text, versus
+from scaling_law.experiment.multiplier import Cells, Versus, cells_of, loss_text, sign_of, versus
 from scaling_law.experiment.seeds import mean_over
 from scaling_law.spec.architectures.moe import Settings as Mixture
 from scaling_law.spec.architectures.moe import gpt_of
@@ -146,11 +146,10 @@ def _second_expert(cells: Cells, arms: Sequence[Versus]) -> Claim:
         seeds = set(by_active[1]) & set(by_active[2])
         need(len(seeds) > 1, "top-1 and top-2 have no two seeds in common", AGAIN)
         mean = mean_over([by_active[1][s].loss - by_active[2][s].loss for s in sorted(seeds)])
-        assert mean is not None and mean.interval is not None
+        assert mean is not None
         words = f"top-1's loss is above top-2's by {mean.text} nats per token"
-        low, high = mean.interval
-        need(low > 0 or high < 0, f"{words}, which holds 0", "it needs more seeds")
-        return low > 0, words
+        need(sign_of(mean) != 0, f"{words}, which holds 0", "it needs more seeds")
+        return sign_of(mean) > 0, words
 
     return claim(
         "second_expert_lowers_loss",

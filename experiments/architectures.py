@@ -39,9 +39,10 @@ from scaling_law.experiment.multiplier import (
     better_rates,
     cells_of,
     loss_text,
+    sign_of,
     versus,
 )
-from scaling_law.experiment.seeds import beyond_error, mean_over
+from scaling_law.experiment.seeds import mean_over
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.model import Model
 from scaling_law.spec.run import RunSpec
@@ -158,11 +159,11 @@ def _trend(sizes: Sequence[Sequence[Versus]], trend: Trend | None) -> Claim:
         _need_sizes(sizes)
         need(trend is not None, "the sizes have no seed in common", AGAIN)
         assert trend is not None
-        mean, rises = mean_over(trend.power), beyond_error(trend.power)
+        mean = mean_over(trend.power)
         assert mean is not None
         words = f"the multiplier goes as N^{mean.text}; {_crossing(sizes, trend)}"
-        need(rises is not None, words, "it needs more seeds or sizes farther apart")
-        return bool(rises), words
+        need(sign_of(mean) != 0, words, "it needs more seeds or sizes farther apart")
+        return sign_of(mean) > 0, words
 
     return claim(
         "lstm_lead_shrinks_with_size",
@@ -178,7 +179,9 @@ def _crossing(sizes: Sequence[Sequence[Versus]], trend: Trend) -> str:
     if at is not None and seen[0] <= at <= seen[-1]:
         return f"the lines cross at {format_count(at)} parameters"
     words = "the lines do not cross within the sizes seen"
-    if at is not None and seen[-1] < at <= REACH * seen[-1]:
+    power = mean_over(trend.power)
+    is_sure = power is not None and sign_of(power) > 0
+    if is_sure and at is not None and seen[-1] < at <= REACH * seen[-1]:
         words += (
             f" and would, if the trend lasted, at {format_count(at)} parameters,"
             f" {at / seen[-1]:.1f} times beyond the largest"
@@ -225,9 +228,10 @@ def _gains_less(cells: Cells, sizes: Sequence[Sequence[Versus]]) -> Claim:
             f"positions {pairs[0][0]} gain {ours.text} nats on those before with the LSTM,"
             f" {theirs.text} with the Transformer"
         )
-        less = beyond_error([b - a for _, a, b in pairs])
-        need(less is not None, words, "it needs more seeds or a longer context")
-        return bool(less), words
+        less = mean_over([b - a for _, a, b in pairs])
+        assert less is not None
+        need(sign_of(less) != 0, words, "it needs more seeds or a longer context")
+        return sign_of(less) > 0, words
 
     return claim(
         "lstm_gains_less_late",

@@ -87,6 +87,12 @@ def best_rates(cells: Cells, kind: str) -> dict[tuple[int, int], Cell]:
     return best
 
 
+def sign_of(mean: Mean, middle: float = 0.0) -> int:
+    """-1 where a mean's interval lies below ``middle``, 1 where it lies above, else 0."""
+    ends = mean.interval
+    return 0 if ends is None else int(ends[0] > middle) - int(ends[1] < middle)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Versus:
     """An arm against the base of its size, trained on as many tokens with the same seeds.
@@ -111,8 +117,7 @@ class Versus:
     @property
     def side(self) -> int:
         """-1 where the multiplier's interval lies below 1, 1 where it lies above, else 0."""
-        ends = self.multiplier.interval
-        return 0 if ends is None else int(ends[0] > 1) - int(ends[1] < 1)
+        return sign_of(self.multiplier, 1.0)
 
 
 def versus(cells: Cells, arms: Sequence[Cell], bases: Sequence[Cell]) -> list[Versus]:

@@ -117,6 +117,7 @@ ARCHITECTURE = Architecture(
     shape_text=lambda model: gpt.shape_text(gpt_of(model)),
     scales=gpt.MODEL_SCALES,
     shape_for=shape_for,
+    inside=("stream", "attention"),
     # of 4 experts: 2.3 times as long as a GPT's
     dispatch_frac=1.4,
     cache_numbers=lambda model: gpt.cache_numbers(gpt_of(model)),

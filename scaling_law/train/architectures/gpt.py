@@ -440,7 +440,7 @@ class GPT(nn.Module):
             attentions = [block.attention for block in blocks]
             reads = zip(attentions, self._read_by(attentions, tokens), strict=True)
             return [part.scores(x, self.position_tables) for part, x in reads]
-        mlps = [block.mlp for block in blocks]
+        mlps = [cast(MLP, block.mlp) for block in blocks]
         return [mlp.units(x) for mlp, x in zip(mlps, self._read_by(mlps, tokens), strict=True)]
 
     def _read_by(self, parts: Sequence[nn.Module], tokens: Tensor) -> list[Tensor]:
