@@ -351,8 +351,10 @@ def _micro_batches(job: Job, state: State, batch: Tensors) -> float:
         examples = part.to(kind)
         with context():
             loss = state.trainable.loss(examples)
+            extra = state.trainable.extra_loss()
         weighted = loss * part.share
-        state.scaler.scale(weighted).backward()  # type: ignore[no-untyped-call]
+        minimised = weighted if extra is None else weighted + extra * part.share
+        state.scaler.scale(minimised).backward()  # type: ignore[no-untyped-call]
         total += weighted.detach()
     return float(total)
 
