@@ -38,6 +38,7 @@ from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.subject import Subject
 from tests.fakes import plan_of, tiny_model, tiny_spec
 from tests.train.test_loop import job
+from tests.train.test_moe import mixture
 from tests.train.test_objectives import masked
 from tests.train.test_optimizers import installed, optim_of
 from tests.train.test_probes import subject_of, trained
@@ -242,6 +243,7 @@ def test_all_together_measure_a_run_and_change_no_bit(dataset, tmp_path):
     ("name", "model", "inputs"),
     [
         ("gpt", TWO_LAYERS, torch.zeros(2, 16, dtype=torch.long)),
+        ("moe", mixture(), torch.zeros(2, 16, dtype=torch.long)),
         (
             "mlp",
             OtherModel(
