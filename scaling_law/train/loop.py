@@ -97,7 +97,9 @@ def _trained(job: Job, state: State) -> RunRecord | None:
 def before_step(job: Job, state: State) -> None:
     """Copy what the next step changes, where it is read after it."""
     keep_snapshot(state)
-    state.meter.keep_weights(state.step + 1 in evaluation_steps(job.spec))
+    due = state.step + 1 in evaluation_steps(job.spec)
+    with evaluated(state.optimizer) if due else contextlib.nullcontext():
+        state.meter.keep_weights(due)
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error
