@@ -74,7 +74,7 @@ OPEN = {
     "emergence": {"digits_first": None, "likelier_with_size": None},
     "grokking": {"inverse_decay": False},
     "grokking_progress": {"frequencies_first": False, "norm_falls": False},
-    "grokking_transformer": {"faster_with_decay": False, "inverse_decay": None},
+    "grokking_transformer": {"faster_with_rate": None, "inverse_decay": None},
     "horizon_lr": {"falling_trunk_serves_all": False, "two_trunks_serve_all": False},
     "length_training": {
         "ratio_decides": False,
