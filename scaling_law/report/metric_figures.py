@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from scaling_law.files.layer_metrics import without_layers
+from scaling_law.files.layer_metrics import without_layers, without_measures
 from scaling_law.files.record import RunRecord, measured_metrics, metric_label, metric_units
 from scaling_law.report import style
 from scaling_law.report.evidence import Evidence
@@ -64,7 +64,7 @@ def metric_curves(evidence: Evidence) -> Figure | None:
             lines.setdefault(name, []).append((record, [point.tokens for point in own], values))
     lines = {
         name: lines[name]
-        for name in without_layers(lines)
+        for name in without_measures(lines)
         if any(len(tokens) > 1 for _, tokens, _ in lines[name])
     }
     if not lines:

@@ -15,6 +15,8 @@ from scaling_law.files.layout import SweepDir
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 NAMES = (
     "allocation-cpu",
+    "architecture_arms",
+    "architectures",
     "batch_ramp",
     "best_of_n",
     "critical_batch",
@@ -47,6 +49,8 @@ NAMES = (
 )
 # What the records do not establish: the claim, and its standing.
 OPEN = {
+    "architecture_arms": {"a_mixture_saves_compute": False},
+    "architectures": {"lstm_gains_less_late": None, "lstm_lead_shrinks_with_size": None},
     "best_of_n": {"own_log_probability_beats_majority": None},
     "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
     "critical_size_grid": {"cheaper_than_a_grid": None, "critical_exponent": None},
