@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -84,40 +85,31 @@ def width_of(law: LrLaw, variable: str) -> float:
     return high - low
 
 
-def test_cells_of_a_size_that_lie_off_the_law_together_widen_the_interval():
-    """The interval is that of leaving out each size, by Student's t at two degrees of freedom."""
-    bent = law_of(optima(bend=1.5))
-    slopes = []
-    for width in WIDTHS:
-        rest = optima(bend=1.5, widths=[other for other in WIDTHS if other != width])
-        if width == max(WIDTHS):
-            rest = optima(widths=WIDTHS[:2])
-        slopes.append(law_of(rest).exponents["params"])
-    error = math.sqrt(2 / 3 * sum((slope - np.mean(slopes)) ** 2 for slope in slopes))
-    assert width_of(bent, "params") == pytest.approx(2 * 2.920 * error, rel=0.01)
-    # the bend does not touch the exponent of tokens
-    assert width_of(bent, "tokens") < 0.1 * width_of(bent, "params")
-    # two sizes say nothing of how sizes scatter: their trunks give the interval
-    assert width_of(law_of(optima(noise=0.1, widths=(8, 32))), "params") < 1
+@pytest.mark.parametrize(
+    ("variable", "last"), [("params", params_of(32)), ("tokens", 4000), ("batch_tokens", 128)]
+)
+def test_cells_of_one_value_that_lie_off_the_law_together_widen_its_interval(variable, last):
+    """The interval is that of leaving out each value, by Student's t at two degrees of freedom."""
 
+    def value(best: Optimum) -> float:
+        return float(getattr(best.cell, variable))
 
-@pytest.mark.parametrize("variable", ["tokens", "batch_tokens"])
-def test_horizons_and_batches_that_lie_off_the_law_together_widen_theirs(variable):
-    batches = (32, 64, 128)
-    straight = optima(batches=batches, noise=0.02)
-    middle = {"tokens": 2000, "batch_tokens": 64}[variable]
-    off = [
-        optimum(
-            best.cell.model.d_model,
-            best.cell.tokens,
-            best.cell.batch_tokens,
-            (best.lr or 0) * (1.4 if getattr(best.cell, variable) == middle else 1),
-        )
-        for best in straight
+    cells = [
+        dataclasses.replace(best, lr=1.5 * (best.lr or 0)) if value(best) == last else best
+        for best in optima(batches=(32, 64, 128))
     ]
-    before, after = law_of(straight), law_of(off)
-    assert after.exponents[variable] == pytest.approx(before.exponents[variable], abs=0.05)
-    assert width_of(after, variable) > 3 * width_of(before, variable)
+    law = law_of(cells)
+    slopes = [
+        law_of([best for best in cells if value(best) != one]).exponents[variable]
+        for one in {value(best) for best in cells}
+    ]
+    error = math.sqrt(2 / 3 * sum((slope - np.mean(slopes)) ** 2 for slope in slopes))
+    assert width_of(law, variable) == pytest.approx(2 * 2.920 * error, rel=0.01)
+
+
+def test_two_sizes_have_the_interval_of_their_trunks():
+    low, high = law_of(optima(noise=0.1, widths=(8, 32))).intervals["params"]
+    assert 0 < high - low < 1
 
 
 @pytest.mark.parametrize("decays", [(0, 0.1, 0.3), (0, 0.1)])
