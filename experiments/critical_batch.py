@@ -11,8 +11,8 @@ such sweep: B_simple, the trace of the gradient's covariance over its squared no
 loss falls, as L^(-1/alpha_B) with alpha_B = 0.21.
 
 The steps to a loss are read from the run's curve, made to fall only (isotonic regression). Of a
-batch with several learning rates (``axes: {optim.lr: [...]}`` of its entry) that of the fewest steps
-counts; where it does not lie between others, the claims say that the rates were not tuned.
+batch with several learning rates (``axes: {optim.lr: [...]}`` of its entry) that of the fewest
+steps counts; where it does not lie between others, the claims say that the rates were not tuned.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Annotated
+from typing import Annotated, Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, PreconditionError, answer, beside, claim, need
@@ -38,7 +38,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.more_runs import entries_of, run_command
+from scaling_law.experiment.more_runs import rates_command
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import beyond_error, mean_over
 from scaling_law.spec.run import RunSpec
@@ -316,15 +316,13 @@ def _rate_notes(evidence: Evidence, targets: Sequence[Target]) -> list[str]:
     """The command that tunes the rate of each batch, where one is not tuned."""
     if not rates_text(targets):
         return []
-    changes = {}
-    for key, entry in entries_of(evidence).items():
+
+    def tried(entry: Mapping[str, Any]) -> set[float]:
         batches = entry.get("axes", {}).get("optim.batch_tokens", ())
-        tried = {rate for batch in batches for rate in targets[0].rates.get(batch, ())}
-        if tried:
-            further = {min(tried) / 4, min(tried) / 2, max(tried) * 2, max(tried) * 4}
-            rates = sorted({float(f"{rate:.3g}") for rate in further} | tried)
-            changes[f"{key}.axes.optim.lr"] = rates
-    return [f"to tune the rate of each batch: {run_command(evidence, changes)}"] if changes else []
+        return {rate for batch in batches for rate in targets[0].rates.get(batch, ())}
+
+    command = rates_command(evidence, tried)
+    return [f"to tune the rate of each batch: {command}"] if command else []
 
 
 def _need_tradeoff(target: Target) -> Tradeoff:

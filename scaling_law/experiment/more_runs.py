@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from scaling_law.experiment.evidence import Evidence
@@ -33,6 +33,19 @@ def entries_of(evidence: Evidence) -> dict[str, Mapping[str, Any]]:
     if isinstance(grid, Mapping):
         return {"grid": grid}
     return {f"grid.{place}": entry for place, entry in enumerate(grid)}
+
+
+def rates_command(evidence: Evidence, tried: Callable[[Mapping[str, Any]], Iterable[float]]) -> str:
+    """Return the command that trains rates on both sides of those that were tried, a factor of 2
+    apart; "" where ``tried`` gives none for any entry of the grid.
+    """
+    changes = {}
+    for key, entry in entries_of(evidence).items():
+        if rates := set(tried(entry)):
+            low, high = min(rates), max(rates)
+            further = (float(f"{rate:.3g}") for rate in (low / 4, low / 2, high * 2, high * 4))
+            changes[f"{key}.axes.optim.lr"] = sorted({*rates, *further})
+    return run_command(evidence, changes) if changes else ""
 
 
 def seeds_command(
