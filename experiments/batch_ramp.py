@@ -8,6 +8,11 @@ early and large ones late (McCandlish 2018, arXiv 1812.06162; Merrill 2025, arXi
 arms read the same tokens in the same order, by the optimizer ``growing_batch``: a small, a middle
 and a large batch throughout, and a ramp from the small to the large one that makes as many updates
 as the middle one. Seeds are compared one by one.
+
+An update's learning rate goes with the root of its batch, so that the ramp also has a lower rate
+early and a higher one late than the middle batch. Only where each arm is trained at several rates
+(``axes: {optim.lr: [...]}`` of its entry), with the best one between others, does the comparison
+speak of the batch: each arm then has the loss at the minimum of its parabola.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
@@ -31,7 +37,9 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.more_runs import rates_command
 from scaling_law.experiment.seeds import Mean, beyond_error, mean_over
+from scaling_law.experiment.tuning import Optimum, trials_of, tuned
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_count
 
@@ -70,11 +78,13 @@ class Batch:
 class Arm:
     """The runs of one batch or ramp.
 
-    ``runs`` are they by seed.
+    ``runs`` are those at the rate of lowest loss, by seed;
+    ``best`` is its best learning rate.
     """
 
     batch: Batch
     runs: Mapping[int, Run]
+    best: Optimum
 
     @property
     def spec(self) -> RunSpec:
@@ -83,7 +93,9 @@ class Arm:
 
     @property
     def losses(self) -> dict[int, float]:
-        """The final loss, by seed."""
+        """The final loss at the best rate, by seed: the parabola's minimum, where it has one."""
+        if self.best.levels:
+            return {seed: math.exp(level) for seed, level in self.best.levels.items()}
         return {
             seed: run.record.val_loss_nats
             for seed, run in self.runs.items()
@@ -147,22 +159,57 @@ class Arms:
         known = (self.small, self.middle, self.large, self.ramp)
         return tuple(arm for arm in known if arm is not None)
 
+    @property
+    def untuned(self) -> tuple[Arm, ...]:
+        """Those whose best learning rate does not lie between others."""
+        return tuple(arm for arm in self.each if arm.best.lr is None)
+
+    @property
+    def rates_text(self) -> str:
+        """What a claim must say of the learning rates; "" where each arm has its best one."""
+        if not self.untuned:
+            return ""
+        return ", at a rate by the root of the batch, which was not tuned"
+
+
+def batch_of(spec: RunSpec) -> Batch | None:
+    """The batch of a run; None under another optimizer."""
+    part = spec.optim.optimizer
+    if part is None or part.name != OPTIMIZER:
+        return None
+    given = dict(part.settings)
+    first, last = int(given.get("first", 1)), int(given.get("last", 1))
+    return Batch(first, last, int(given.get("double_after", 1000)) if first != last else 1)
+
+
+def _at_best(runs: Sequence[Run], batch: Batch, best: Optimum) -> dict[int, Run]:
+    """The runs of an arm at the rate of lowest loss, by seed."""
+    cell = best.cell
+    own = {
+        run.spec.seed: run
+        for run in runs
+        if batch_of(run.spec) == batch
+        and (run.spec.model, run.spec.tokens) == (cell.model, cell.tokens)
+        and run.spec.optim.lr == best.lowest
+        and not run.lost
+    }
+    return dict(sorted(own.items()))
+
 
 def arms_of(evidence: Evidence) -> Arms:
     """Return the arms of the sweep: the ramp, its ends, and the fixed batch of as many updates."""
-    groups: dict[Batch, dict[int, Run]] = {}
-    for run in evidence.ended:
-        part = run.spec.optim.optimizer
-        if part is None or part.name != OPTIMIZER:
-            continue
-        given = dict(part.settings)
-        first, last = int(given.get("first", 1)), int(given.get("last", 1))
-        after = int(given.get("double_after", 1000)) if first != last else 1
-        batch = Batch(first, last, after)
-        groups.setdefault(batch, {})[run.spec.seed] = run
-    arms = [Arm(batch, dict(sorted(runs.items()))) for batch, runs in sorted(groups.items())]
+    several = [run for run in evidence.runs if batch_of(run.spec) is not None]
+    batches = {str(batch): batch for run in several if (batch := batch_of(run.spec)) is not None}
+    tuning = tuned(
+        trials_of(several, lambda run: str(batch_of(run.spec))), lambda cell: (cell.size, "")
+    )
+    # of several sizes or horizons, the last one
+    optima = {batches[best.cell.recipe]: best for best in tuning.optima if best.lowest}
+    arms = [Arm(batch, _at_best(several, batch, best), best) for batch, best in optima.items()]
     fixed = {arm.batch.first: arm for arm in arms if arm.batch.is_fixed}
-    ramp = next((arm for arm in arms if not arm.batch.is_fixed), None)
+    ramp = next(
+        (arm for arm in sorted(arms, key=lambda a: a.batch) if not arm.batch.is_fixed), None
+    )
     if ramp is None:
         return Arms(None, None, None, None)
     ends = (ramp.batch.first, ramp.batch.last)
@@ -189,13 +236,17 @@ def analyse(evidence: Evidence) -> Findings:
     """Return what a ramp gains over the fixed batch of as many updates."""
     arms = arms_of(evidence)
     saved = saved_by(arms)
-    claims = (_ramp_beats(arms), _batch_matters(arms), _ramp_keeps_up(arms))
-    left_out = len(evidence.ended) - sum(len(arm.runs) for arm in arms.each)
+    claims = (_ramp_beats(arms, saved), _batch_matters(arms), _ramp_keeps_up(arms))
+    compared = (trial.loss is not None for arm in arms.each for trial in arm.best.trials)
+    left_out = len(evidence.ended) - sum(compared)
+    notes = [f"runs left out, of no arm that is compared: {left_out}"] if left_out else []
+    if command := _tuning_command(evidence, arms):
+        notes.append(f"to tune the rate of each arm: {command}")
     return answer(
         claims,
         lambda: _words(arms, claims, saved),
         measures=_measures(arms, saved),
-        tables=(_table(arms),),
+        tables=(_table(arms), _gain_table(arms, saved)),
         figures=(_figure(arms),),
         literature=(
             beside(
@@ -205,9 +256,25 @@ def analyse(evidence: Evidence) -> Findings:
                 source="Merrill 2025, arXiv 2505.23971",
             ),
         ),
-        notes=(f"runs left out, of no arm that is compared: {left_out}",) if left_out else (),
+        notes=notes,
         units={"loss": "nats", "gain": "nats", "updates": "updates"},
     )
+
+
+def _tuning_command(evidence: Evidence, arms: Arms) -> str:
+    """The command that tunes the rate of the arms that are not tuned."""
+
+    def tried(entry: Mapping[str, Any]) -> set[float]:
+        axes = entry.get("axes", {})
+        return {
+            rate
+            for arm in arms.untuned
+            if arm.batch.first in axes.get("optim.first", ())
+            and arm.batch.last in axes.get("optim.last", ())
+            for rate in arm.best.rates
+        }
+
+    return rates_command(evidence, tried)
 
 
 def _need_arms(arms: Arms, *names: str) -> list[Arm]:
@@ -228,13 +295,42 @@ def _decided(better: Arm, worse: Arm) -> Decision:
     mean = mean_over(each)
     need(len(each) > 1 and mean is not None, f"{len(each)} seeds have both", AGAIN)
     assert mean is not None, "needed above"
-    words = f"by {mean.text.replace('seeds', 'seeds, paired')} nats"
+    words = f"by {_paired(mean)}"
     shown = beyond_error(each)
     need(shown is not None, f"{words}: within the noise of seeds", "more seeds")
     return bool(shown), words
 
 
-def _ramp_beats(arms: Arms) -> Claim:
+def _need_tuned(arms: Arms, ramp: Arm, middle: Arm, saved: Mean | None) -> None:
+    """Each arm must have its best rate; what one rate each gives is said, and decides nothing."""
+    rates = "; ".join(
+        f"{arm.words}: {', '.join(f'{rate:g}' for rate in arm.best.rates)}" for arm in arms.untuned
+    )
+    mean = mean_over(gains(ramp, middle))
+    measured = "" if mean is None else f"; as run, the ramp gains {_paired(mean)}"
+    if saved is not None:
+        measured += f", {_worth(saved)}"
+    need(
+        not arms.untuned,
+        f"the best learning rate of an arm does not lie between others ({rates}), and the ramp's"
+        f" rate, which goes with its batch, is lower early and higher late than the fixed one's, so"
+        f" that batch and rate are not told apart{measured}",
+        "it takes three or more rates of each arm, with the best one inside (axes.optim.lr of its entry)",
+    )
+
+
+def _paired(mean: Mean) -> str:
+    return f"{mean.text.replace('seeds', 'seeds, paired')} nats"
+
+
+def _worth(saved: Mean) -> str:
+    """``worth 6.6% (1.1% to 11.8%) of tokens``."""
+    ends = "" if saved.interval is None else " ({:.1%} to {:.1%})".format(*saved.interval)
+    none = "" if saved.value >= 0 else ", that is, none"
+    return f"worth {saved.value:.1%}{ends} of tokens{none}"
+
+
+def _ramp_beats(arms: Arms, saved: Mean | None) -> Claim:
     def decide() -> Decision:
         ramp, middle, small, large = _need_arms(arms, "ramp", "middle", "small", "large")
         apart = abs(ramp.updates / middle.updates - 1)
@@ -248,6 +344,7 @@ def _ramp_beats(arms: Arms) -> Claim:
             "the large batch loses nothing against the small one at equal tokens",
             "a larger `last`, beyond the critical batch (slaw run critical_batch)",
         )
+        _need_tuned(arms, ramp, middle, saved)
         return _decided(ramp, middle)
 
     return claim(
@@ -264,7 +361,8 @@ def _batch_matters(arms: Arms) -> Claim:
 
     return claim(
         "small_beats_large",
-        "at equal tokens, the small batch throughout ends with a lower loss than the large one",
+        "at equal tokens, the small batch throughout ends with a lower loss than the large one"
+        f"{arms.rates_text}",
         decide,
     )
 
@@ -282,7 +380,8 @@ def _ramp_keeps_up(arms: Arms) -> Claim:
 
     return claim(
         "ramp_keeps_up",
-        "the ramp loses less than half of what the large batch loses against the small one",
+        "the ramp loses less than half of what the large batch loses against the small one"
+        f"{arms.rates_text}",
         decide,
     )
 
@@ -303,25 +402,49 @@ def _words(arms: Arms, claims: Sequence[Claim], saved: Mean | None) -> str:
         f" updates ({beats.because})"
     )
     if saved is not None:
-        share = "of tokens" if saved.value >= 0 else "of tokens, that is, none"
-        words += f", worth {saved.value:.1%} {share}"
+        words += f", {_worth(saved)}"
     if keeps_up.established is not None:
         words += f". Against the small batch {keeps_up.because}"
     return f"{words}."
 
 
-def _measures(arms: Arms, saved: Mean | None) -> dict[str, float | None]:
+def _gains(arms: Arms) -> dict[str, Mean | None]:
+    """The gain of one arm over another, by name, in nats."""
     pairs = {
         "gain.ramp_over_middle": (arms.ramp, arms.middle),
         "gain.small_over_ramp": (arms.small, arms.ramp),
         "gain.small_over_large": (arms.small, arms.large),
     }
-    measures: dict[str, float | None] = {
-        "tokens_saved_frac": None if saved is None else saved.value,
+    return {
+        name: mean_over(gains(better, worse)) if better and worse else None
+        for name, (better, worse) in pairs.items()
     }
-    for name, (better, worse) in pairs.items():
-        each = gains(better, worse) if better is not None and worse is not None else []
-        measures[name] = fmean(each) if each else None
+
+
+def _gain_table(arms: Arms, saved: Mean | None) -> Table | None:
+    means = {name: mean for name, mean in _gains(arms).items() if mean is not None}
+    if not means:
+        return None
+    rows = [
+        (name.partition(".")[2].replace("_", " "), _paired(mean)) for name, mean in means.items()
+    ]
+    if saved is not None:
+        rows.append(("tokens saved by the ramp", _worth(saved)))
+    return Table(
+        caption=f"By how much the first arm's loss is lower{arms.rates_text}: mean over seeds with"
+        " its 90% interval",
+        head=("arms", "gain"),
+        rows=tuple(rows),
+        text_columns=2,
+    )
+
+
+def _measures(arms: Arms, saved: Mean | None) -> dict[str, float | None]:
+    measures: dict[str, float | None] = {}
+    for name, mean in {"tokens_saved_frac": saved, **_gains(arms)}.items():
+        measures[name] = None if mean is None else mean.value
+        low, high = (mean and mean.interval) or (None, None)
+        measures[f"{name}.low"], measures[f"{name}.high"] = low, high
     for name in ("small", "middle", "large", "ramp"):
         arm: Arm | None = getattr(arms, name)
         losses = [] if arm is None else list(arm.losses.values())
@@ -336,13 +459,16 @@ def _table(arms: Arms) -> Table | None:
         mean = mean_over(list(arm.losses.values()))
         if mean is not None:
             spec = arm.spec
-            rows.append((arm.words, arm.updates, format_count(spec.tokens), mean.text))
+            rates = ", ".join(f"{rate:g}" for rate in arm.best.rates)
+            at = arm.best.lr or arm.best.lowest or math.nan
+            tokens = format_count(spec.tokens)
+            rows.append((arm.words, arm.updates, tokens, mean.text, f"{at:.3g}", rates))
     if not rows:
         return None
     return Table(
         caption="Final validation loss (nats per token) by tokens of an update: mean over seeds"
         " with its 90% interval",
-        head=("batch", "updates", "tokens", "loss"),
+        head=("batch", "updates", "tokens", "loss", "at rate", "rates tried"),
         rows=tuple(rows),
     )
 
@@ -370,7 +496,10 @@ def _figure(arms: Arms) -> Figure | None:
 
 
 def _planted(spec: RunSpec) -> Outcome:
-    """Losses that rise by 0.05 nats with each doubling of the batch; the ramp is 0.03 below."""
+    """Losses that rise by 0.05 nats with each doubling of the batch; the ramp is 0.03 below.
+
+    Their best learning rate is 0.004.
+    """
     part = spec.optim.optimizer
     assert part is not None, "planted in the experiment's own plan"
     given = dict(part.settings)
@@ -378,6 +507,7 @@ def _planted(spec: RunSpec) -> Outcome:
     loss = 2.5 + 0.05 * math.log2(first * last) / 2
     loss -= 0.03 if first != last else 0.0
     loss += 0.01 * spec.seed
+    loss *= math.exp(0.02 * math.log(spec.optim.lr / 0.004) ** 2)
     curve = []
     for share in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
         step = round(share * spec.total_steps)
@@ -394,6 +524,6 @@ EXPERIMENT = Experiment(
     planted=Planted(
         outcome=_planted,
         measures={"gain.ramp_over_middle": (0.029, 0.031), "tokens_saved_frac": (0.05, 0.2)},
-        claims={"ramp_beats_fixed": True, "small_beats_large": True, "ramp_keeps_up": True},
+        claims={"ramp_beats_fixed": None, "small_beats_large": True, "ramp_keeps_up": True},
     ),
 )

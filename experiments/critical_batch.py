@@ -10,17 +10,19 @@ such sweep: B_simple, the trace of the gradient's covariance over its squared no
 ``noise_scale`` measures. Kaplan 2020 (arXiv 2001.08361, section 5.1) finds that B_crit grows as the
 loss falls, as L^(-1/alpha_B) with alpha_B = 0.21.
 
-The steps to a loss are read from the run's curve, made to fall only (isotonic regression).
+The steps to a loss are read from the run's curve, made to fall only (isotonic regression). Of a
+batch with several learning rates (``axes: {optim.lr: [...]}`` of its entry) that of the fewest
+steps counts; where it does not lie between others, the claims say that the rates were not tuned.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Annotated
+from typing import Annotated, Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, PreconditionError, answer, beside, claim, need
@@ -36,6 +38,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.more_runs import rates_command
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import beyond_error, mean_over
 from scaling_law.spec.run import RunSpec
@@ -46,6 +49,8 @@ MISFIT = 0.1  # largest root mean square of relative distances of S from the hyp
 WITHIN = 3.0  # B_simple predicts B_crit within this factor
 BAND = 1.03  # gradients count at a loss that is met within this factor
 KAPLAN = 0.21
+RESOLVED = 2.0  # an interval of alpha_B says something of Kaplan's where its ends lie so near
+ROOT = 0.05  # rates within this share of the root of the batch go by it
 FEWEST = 4  # batches that a hyperbola is fitted to
 TRACE, SQUARED = "noise_scale.trace", "noise_scale.gradient"
 
@@ -98,6 +103,8 @@ class Target:
     ``steps`` are those that each batch took to reach it, by batch (tokens) and seed, where every
     seed of that batch reached it;
     ``short`` are the batches of which a seed did not;
+    ``rates`` are those that were run, by batch, each with its mean steps, infinite where a seed did
+    not reach the loss;
     ``noise`` is B_simple in tokens, by seed.
     """
 
@@ -105,6 +112,19 @@ class Target:
     steps: Mapping[int, Mapping[int, float]]
     short: tuple[int, ...]
     noise: Mapping[int, float]
+    rates: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
+
+    @property
+    def best_rates(self) -> dict[int, float]:
+        """The rate of the fewest steps, by batch."""
+        return {batch: min(steps, key=lambda rate: steps[rate]) for batch, steps in
+                self.rates.items()}  # fmt: skip
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the rate of the fewest steps of every batch lies between others."""
+        best = self.best_rates
+        return all(min(rates) < best[batch] < max(rates) for batch, rates in self.rates.items())
 
     @property
     def mean_steps(self) -> dict[int, float]:
@@ -204,23 +224,30 @@ def noise_at(runs: Sequence[Run], loss: float) -> float | None:
 
 def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
     """What the runs show of each target loss, falling."""
-    groups: dict[int, dict[int, Run]] = {}
+    groups: dict[int, dict[float, dict[int, Run]]] = {}
     for run in evidence.ended:
-        groups.setdefault(run.spec.batch_tokens, {})[run.spec.seed] = run
-    seeds = sorted({seed for of_seed in groups.values() for seed in of_seed})
+        of_rate = groups.setdefault(run.spec.batch_tokens, {}).setdefault(run.spec.optim.lr, {})
+        of_rate[run.spec.seed] = run
     targets = []
     for loss in settings.losses:
-        steps, short = {}, []
-        for batch, of_seed in sorted(groups.items()):
-            reached = {seed: steps_to(run, loss) for seed, run in sorted(of_seed.items())}
-            whole = {seed: value for seed, value in reached.items() if value is not None}
-            if len(whole) == len(of_seed):
+        steps, short, rates = {}, [], {}
+        chosen: list[Run] = []
+        for batch, of_rate in sorted(groups.items()):
+            tried = {
+                rate: {seed: steps_to(run, loss) for seed, run in sorted(of_seed.items())}
+                for rate, of_seed in sorted(of_rate.items())
+            }
+            rates[batch] = {rate: _geometric_mean(by.values()) for rate, by in tried.items()}
+            best = min(rates[batch], key=lambda rate: rates[batch][rate])
+            chosen += of_rate[best].values()
+            whole = {seed: value for seed, value in tried[best].items() if value is not None}
+            if len(whole) == len(tried[best]):
                 steps[batch] = whole
             else:
                 short.append(batch)
         noise = {
-            seed: noise_at([of_seed[seed] for of_seed in groups.values() if seed in of_seed], loss)
-            for seed in seeds
+            seed: noise_at([run for run in chosen if run.spec.seed == seed], loss)
+            for seed in sorted({run.spec.seed for run in chosen})
         }
         targets.append(
             Target(
@@ -228,9 +255,26 @@ def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
                 steps=steps,
                 short=tuple(short),
                 noise={seed: value for seed, value in noise.items() if value is not None},
+                rates=rates,
             )
         )
     return tuple(targets)
+
+
+def _geometric_mean(steps: Iterable[float | None]) -> float:
+    """The geometric mean of steps, infinite where one is missing."""
+    logs = [math.inf if value is None else math.log(value) for value in steps]
+    return math.exp(fmean(logs)) if math.inf not in logs else math.inf
+
+
+def rates_text(targets: Sequence[Target]) -> str:
+    """What a claim must say of the learning rates; "" where every batch has its best one."""
+    if all(target.is_tuned for target in targets):
+        return ""
+    best = targets[0].best_rates
+    root = [rate / math.sqrt(batch) for batch, rate in best.items()]
+    rule = "by the root rule" if max(root) <= min(root) * (1 + ROOT) ** 2 else "of the config"
+    return f", at rates {rule}, which were not tuned"
 
 
 def analyse(evidence: Evidence) -> Findings:
@@ -247,7 +291,8 @@ def analyse(evidence: Evidence) -> Findings:
         _noise_grows(targets),
         _kaplan(targets, law),
     )
-    notes = [
+    notes = _rate_notes(evidence, targets)
+    notes += [
         f"batches left out at {t.loss:g} nats, which not every seed reached:"
         f" {', '.join(f'{b:,} tokens' for b in t.short)}"
         for t in targets
@@ -265,6 +310,19 @@ def analyse(evidence: Evidence) -> Findings:
         notes=notes,
         units={"critical_batch": "tokens", "noise_batch": "tokens", "least": "steps"},
     )
+
+
+def _rate_notes(evidence: Evidence, targets: Sequence[Target]) -> list[str]:
+    """The command that tunes the rate of each batch, where one is not tuned."""
+    if not rates_text(targets):
+        return []
+
+    def tried(entry: Mapping[str, Any]) -> set[float]:
+        batches = entry.get("axes", {}).get("optim.batch_tokens", ())
+        return {rate for batch in batches for rate in targets[0].rates.get(batch, ())}
+
+    command = rates_command(evidence, tried)
+    return [f"to tune the rate of each batch: {command}"] if command else []
 
 
 def _need_tradeoff(target: Target) -> Tradeoff:
@@ -295,7 +353,7 @@ def _hyperbola(targets: Sequence[Target]) -> Claim:
     return claim(
         "hyperbola",
         "at every target, steps and tokens trade off along (S/S_min - 1)(E/E_min - 1) = 1 (within"
-        f" {MISFIT:.0%})",
+        f" {MISFIT:.0%}){rates_text(targets)}",
         decide,
     )
 
@@ -316,7 +374,11 @@ def _grows(targets: Sequence[Target]) -> Claim:
         need(shown is not None, f"{words}: within the noise of seeds", "more seeds")
         return bool(shown), words
 
-    return claim("critical_batch_grows", "the critical batch grows as the loss falls", decide)
+    return claim(
+        "critical_batch_grows",
+        f"the critical batch grows as the loss falls{rates_text(targets)}",
+        decide,
+    )
 
 
 def _noise_predicts(targets: Sequence[Target]) -> Claim:
@@ -332,7 +394,8 @@ def _noise_predicts(targets: Sequence[Target]) -> Claim:
 
     return claim(
         "noise_scale_predicts",
-        f"the gradient's noise scale lies within a factor of {WITHIN:g} of the critical batch",
+        f"the gradient's noise scale lies within a factor of {WITHIN:g} of the critical batch"
+        f"{rates_text(targets)}",
         decide,
     )
 
@@ -359,7 +422,11 @@ def _noise_grows(targets: Sequence[Target]) -> Claim:
         need(shown is not None, f"{words}: within the noise of seeds", "more seeds")
         return bool(shown), words
 
-    return claim("noise_scale_grows", "the gradient's noise scale grows as the loss falls", decide)
+    return claim(
+        "noise_scale_grows",
+        f"the gradient's noise scale grows as the loss falls{rates_text(targets)}",
+        decide,
+    )
 
 
 def _kaplan(targets: Sequence[Target], law: PowerLaw | str) -> Claim:
@@ -375,11 +442,19 @@ def _kaplan(targets: Sequence[Target], law: PowerLaw | str) -> Claim:
             "more seeds or a wider range of losses",
         )
         words = f"alpha_B {-1 / law.exponent:.2f} ({-1 / low:.2f} to {-1 / high:.2f})"
-        return -1 / low <= KAPLAN <= -1 / high, words
+        holds = -1 / low <= KAPLAN <= -1 / high
+        need(
+            not holds or low / high <= RESOLVED,
+            f"{words}, which neither excludes nor determines {KAPLAN:g}",
+            f"more seeds or a wider range of losses, until its ends lie within a factor of"
+            f" {RESOLVED:g}",
+        )
+        return holds, words
 
     return claim(
         "kaplans_exponent",
-        f"the critical batch grows as L^(-1/alpha_B) with Kaplan's alpha_B = {KAPLAN:g}",
+        f"the critical batch grows as L^(-1/alpha_B) with Kaplan's alpha_B = {KAPLAN:g}"
+        f"{rates_text(targets)}",
         decide,
     )
 
@@ -442,7 +517,7 @@ def _words(claims: Sequence[Claim], targets: Sequence[Target], law: PowerLaw | s
         if by_name["hyperbola"].established
         else "Steps and tokens do not trade off along one hyperbola"
     )
-    sentences = [f"{lead}; the critical batch is {listed}"]
+    sentences = [f"{lead}{rates_text(targets)}; the critical batch is {listed}"]
     grows = by_name["critical_batch_grows"]
     if grows.established is None:
         sentences.append(f"Whether it grows as the loss falls is not established: {grows.because}")
@@ -453,6 +528,8 @@ def _words(claims: Sequence[Claim], targets: Sequence[Target], law: PowerLaw | s
         if grows.established and kaplan.established is not None:
             agrees = "which agrees with" if kaplan.established else "which differs from"
             words += f", with {kaplan.because}, {agrees} Kaplan's {KAPLAN:g}"
+        elif grows.established:
+            words += f"; whether with Kaplan's exponent is not established: {kaplan.because}"
         sentences.append(words)
     noise = by_name["noise_scale_predicts"]
     sentences.append(

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Annotated
+from typing import Annotated, Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted
 from scaling_law.experiment.answer import Decision, PreconditionError, answer, beside, claim, need
@@ -35,9 +35,10 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.more_runs import seeds_command
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import beyond_error, mean_over
-from scaling_law.experiment.tuning import Optimum, Trial, trials_of, tuned
+from scaling_law.experiment.tuning import MOST_SEEDS, Optimum, Trial, trials_of, tuned
 from scaling_law.spec.model import DEFAULT_PARAMETRISATION, Model, ModelSpec
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number, Text
@@ -158,12 +159,39 @@ class Rates:
 
     @property
     def known(self) -> dict[float, float]:
-        """The best rates that have an interval."""
-        return {
-            x: best.lr
-            for x, best in self.optima.items()
-            if best.lr is not None and best.interval is not None
-        }
+        """The minima between the rates that were tried, whether the noise bounds them or not."""
+        return {x: best.lr for x, best in self.optima.items() if best.lr is not None}
+
+    @property
+    def seeds(self) -> int:
+        """The fewest seeds of a size."""
+        return min((len({t.seed for t in best.trials}) for best in self.optima.values()), default=0)
+
+    @property
+    def seeds_to_bound(self) -> float:
+        """The seeds that would bound every minimum; 0 where all are, infinite where none would."""
+        wide = [best for best in self.optima.values() if best.lr is not None and not best.interval]
+        return max((best.seeds_needed or math.inf for best in wide), default=0)
+
+    @property
+    def seeds_to_sign(self) -> float:
+        """The seeds that would bound the sign of the power, if noise alone makes it so wide."""
+        law = self.law
+        if isinstance(law, str) or not law.exponent:
+            return math.inf
+        low, high = law.interval
+        return math.ceil(self.seeds * ((high - low) / 2 / law.exponent) ** 2)
+
+    @property
+    def text(self) -> str:
+        """``0.023 (0.019 to 0.028) at 2, 0.034 (unbounded) at 4: a factor of 1.4``."""
+        listed = []
+        for x, rate in self.known.items():
+            ends = self.optima[x].interval
+            bounds = "unbounded" if ends is None else f"{ends[0]:.2g} to {ends[1]:.2g}"
+            listed.append(f"{rate:.2g} ({bounds}) at {x:g}")
+        factor = "" if self.spread is None else f": a factor of {self.spread:.3g}"
+        return f"{', '.join(listed)}{factor}"
 
     @property
     def spread(self) -> float | None:
@@ -216,7 +244,8 @@ def rates_of(evidence: Evidence, along: Along, steps: int) -> tuple[dict[str, Ra
     runs = [run for run in _read(evidence.runs, along) if run.spec.total_steps > steps]
     groups: dict[str, dict[float, Optimum]] = {name: {} for name in along.arms}
     left_out = []
-    # one cell a size: the sizes of a parametrisation share the skew of their parabolas
+    # One cell a size: the sizes of a parametrisation share the skew of their parabolas. The scatter
+    # is each size's own, for it differs from size to size.
     tuning = tuned(trials_of(runs, parametrisation_of), lambda cell: (cell.recipe, ""))
     for best in tuning.optima:
         group, x = groups[best.cell.recipe], along.of(best.cell.model)
@@ -250,6 +279,7 @@ def analyse(evidence: Evidence) -> Findings:
         _costs_less(along, rates),
     )
     notes = _other_changes(along, laws)
+    notes += _commands(evidence, along, rates, settings.check_steps)
     if cells:
         notes.append(f"cells left out, beside another of their {along.name}: {'; '.join(cells)}")
     if left_out := len(evidence.ended) - len(_read(evidence.ended, along)):
@@ -318,16 +348,49 @@ def _grows(along: Along, checks: Mapping[str, Checks], laws: Laws) -> Claim:
 
 
 def _need_minima(rates: Rates, along: Along) -> None:
-    """Every size must have a best rate between those that were tried."""
+    """Every size must have a best rate between those that were tried, and bounds of it."""
     need(len(rates.optima) > 2, f"{len(rates.optima)} sizes, and it takes 3", AGAIN)
     for x, best in rates.optima.items():
         seeds = len({trial.seed for trial in best.trials})
         need(seeds > 1, f"{along.name} {x:g} has one seed", AGAIN)
-        need(not best.why, f"{along.name} {x:g}: {best.why}", "or other axes.optim.lr of its entry")
+        need(
+            not best.why or best.lr is not None,
+            f"{along.name} {x:g}: {best.why}",
+            "or other axes.optim.lr of its entry",
+        )
+    wide = {x: best for x, best in rates.optima.items() if best.interval is None}
+    at = ", ".join(f"{x:g}" for x in wide)
+    why = f"{rates.text}; the noise of {rates.seeds} seeds does not bound it at {along.name} {at}"
+    need(not wide, why, _seeds_text(rates.seeds_to_bound))
 
 
-def _listed(rates: Rates) -> str:
-    return ", ".join(f"{rate:.2g} at {x:g}" for x, rate in rates.known.items())
+def _seeds_text(count: float) -> str:
+    """How many seeds would do; infinite where no number that can be trained would."""
+    if count > MOST_SEEDS:
+        return f"it takes more than {MOST_SEEDS} seeds: train more steps or a wider range of sizes"
+    return f"about {count:.0f} seeds would do (errors fall with the root of their number)"
+
+
+def _commands(
+    evidence: Evidence, along: Along, rates: Mapping[str, Rates], check_steps: int
+) -> list[str]:
+    """The commands that train the seeds that the rates of a parametrisation need."""
+    notes = []
+    for name, of_arm in rates.items():
+        count = of_arm.seeds_to_bound
+        if name == along.plain and not count and (of_arm.spread or 0) > ONE_RATE:
+            count = of_arm.seeds_to_sign
+
+        def tunes(entry: Mapping[str, Any], name: str = name) -> bool:
+            """Whether an entry of the grid tunes this parametrisation."""
+            arms = entry.get("axes", {}).get("model.parametrisation", [name])
+            steps = entry.get("steps") or [math.inf]
+            return name in arms and max(steps) > check_steps
+
+        if of_arm.seeds < count <= MOST_SEEDS:
+            command = seeds_command(evidence, int(count), tunes)
+            notes.append(f"{count:.0f} seeds of the rates under {TITLES[name]}: {command}")
+    return notes
 
 
 def _one_rate(along: Along, rates: Mapping[str, Rates]) -> Claim:
@@ -336,7 +399,7 @@ def _one_rate(along: Along, rates: Mapping[str, Rates]) -> Claim:
         _need_minima(of_arm, along)
         spread = of_arm.spread
         assert spread is not None, "three sizes have minima"
-        return spread <= ONE_RATE, f"{_listed(of_arm)}: a factor of {spread:.2f}"
+        return spread <= ONE_RATE, of_arm.text
 
     return claim(
         "one_rate",
@@ -353,12 +416,13 @@ def _drifts(along: Along, rates: Mapping[str, Rates]) -> Claim:
         law, spread = of_arm.law, of_arm.spread
         if isinstance(law, str) or spread is None:
             raise PreconditionError(str(law), AGAIN)
-        words = f"{_listed(of_arm)}: a factor of {spread:.2g}, {along.name}^{law.exponent_text}"
+        words = f"{of_arm.text}, {along.name}^{law.exponent_text}"
         low, high = law.interval
         need(
             spread <= ONE_RATE or high < 0 or low > 0,
             f"{words}, which does not bound its sign",
-            "more seeds or a wider range of sizes",
+            "a wider range of sizes; or, if noise alone makes it so wide,"
+            f" {_seeds_text(of_arm.seeds_to_sign)}",
         )
         return spread > ONE_RATE and high < 0, words
 
@@ -617,10 +681,9 @@ def _literature(along: Along, laws: Laws, rates: Mapping[str, Rates]) -> tuple[P
         return law.exponent_text if isinstance(law, PowerLaw) else None
 
     def drift(name: str) -> str | None:
-        law, spread = rates[name].law, rates[name].spread
-        if isinstance(law, str) or spread is None:
-            return None
-        return f"a factor of {spread:.2g}; {along.name}^{law.exponent_text}"
+        of_arm, law = rates[name], rates[name].law
+        power = "" if isinstance(law, str) else f"; {along.name}^{law.exponent_text}"
+        return f"{of_arm.text}{power}" if of_arm.known else None
 
     source = (
         "Yang 2022, arXiv 2203.03466" if along.name == "width" else "Dey 2025, arXiv 2505.01618"

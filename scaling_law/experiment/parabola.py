@@ -10,7 +10,7 @@ do not tell that from noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,9 @@ class Parabola:
 
     ``x`` counts from ``centre``; ``ends`` are the least and the largest x of its points;
     ``levels`` are those of the seeds at the centre;
-    ``covariance`` is that of (mean level, slope, curvature, skew) for noise of 1.
+    ``covariance`` is that of (mean level, slope, curvature, skew) for noise of 1;
+    ``squares`` is the sum of the squared distances of its points from it;
+    ``freedom`` are the degrees of freedom of that sum, less its share of the one of the skew.
     """
 
     centre: float
@@ -50,6 +52,8 @@ class Parabola:
     curvature: float
     skew: float
     covariance: NDArray[Any]
+    squares: float
+    freedom: float
 
     @property
     def minimum(self) -> float | None:
@@ -128,11 +132,19 @@ class _Plain:
     cube_rest: NDArray[Any]
 
 
-def fit_parabolas(cells: Sequence[Points]) -> tuple[list[Parabola | None], SeedNoise]:
-    """Return the parabola of every cell, None where its points determine none, and the scatter.
+def scatter_of(parabolas: Iterable[Parabola]) -> SeedNoise:
+    """Return how far the points of several cells lie from their parabolas."""
+    several = list(parabolas)
+    return SeedNoise(
+        squares=sum(one.squares for one in several),
+        freedom=round(sum(one.freedom for one in several)),
+    )
 
-    The scatter is that of all points about their parabolas. The skew is 0 where the cells have too
-    few points to measure it.
+
+def fit_parabolas(cells: Sequence[Points]) -> list[Parabola | None]:
+    """Return the parabola of every cell, None where its points determine none.
+
+    The skew is 0 where the cells have too few points to measure it.
     """
     plains = [_plain(points) for points in cells]
     known = [plain for plain in plains if plain is not None]
@@ -140,12 +152,8 @@ def fit_parabolas(cells: Sequence[Points]) -> tuple[list[Parabola | None], SeedN
     cubes = sum(float(one.cube_rest @ one.cube_rest) for one in known)
     skewed = freedom > LEAST_FREEDOM and cubes > 1e-9
     skew = sum(float(one.cube_rest @ one.rest) for one in known) / cubes if skewed else 0.0
-    rests = [one.rest - skew * one.cube_rest for one in known]
-    scatter = SeedNoise(
-        squares=sum(float(rest @ rest) for rest in rests), freedom=freedom - bool(skewed)
-    )
     variance = 1 / cubes if skewed else 0.0
-    return [None if one is None else _with_skew(one, skew, variance) for one in plains], scatter
+    return [None if one is None else _with_skew(one, skew, variance) for one in plains]
 
 
 def _plain(points: Points) -> _Plain | None:
@@ -186,6 +194,8 @@ def _with_skew(plain: _Plain, skew: float, variance: float) -> Parabola:
     covariance[:3, :3] = mean @ plain.inverse @ mean.T + variance * np.outer(cube, cube)
     covariance[3, :3] = covariance[:3, 3] = -variance * cube
     covariance[3, 3] = variance
+    rest = plain.rest - skew * plain.cube_rest
+    share = variance * float(plain.cube_rest @ plain.cube_rest)
     return Parabola(
         centre=plain.centre,
         ends=(min(plain.points.x), max(plain.points.x)),
@@ -194,4 +204,6 @@ def _with_skew(plain: _Plain, skew: float, variance: float) -> Parabola:
         curvature=float(solved[-1]),
         skew=skew,
         covariance=covariance,
+        squares=float(rest @ rest),
+        freedom=len(rest) - len(solved) - share,
     )

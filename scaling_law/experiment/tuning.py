@@ -4,7 +4,8 @@
     for best in tuning.optima: ...           # its rate, interval, interpolated loss and error
 
 The logarithm of the loss is a parabola in the logarithm of the rate, fitted to the rates near the
-one of lowest loss (``parabola``): all cells of a size are skewed alike and scatter alike. Seeds
+one of lowest loss (``parabola``): all cells of a size are skewed alike and scatter alike; sizes may
+share the skew, but each has a scatter of its own. Seeds
 have levels of their own, so that a seed trained at a few rates tilts nothing. In simulations the
 90% intervals of the minimum hold it in 80 to 95% of the cells. The lowest rate or the highest one
 is no minimum: it is an edge.
@@ -20,7 +21,13 @@ from statistics import fmean
 from typing import TypeAlias
 
 from scaling_law.experiment.evidence import Run
-from scaling_law.experiment.parabola import LEAST_FREEDOM, Parabola, Points, fit_parabolas
+from scaling_law.experiment.parabola import (
+    LEAST_FREEDOM,
+    Parabola,
+    Points,
+    fit_parabolas,
+    scatter_of,
+)
 from scaling_law.experiment.seeds import LEVEL, SeedNoise, pooled_noise
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.model import Model
@@ -33,6 +40,7 @@ WINDOW, HEIGHT = 4.0, 0.06
 # Standard deviation of a loss, as a share of it, where the runs do not measure it: that of seeds
 # in the quick sweep (results/reference/quick-cpu), with its degrees of freedom.
 STATED = SeedNoise(squares=8 * 0.0021**2, freedom=8)
+MOST_SEEDS = 100  # seeds beyond which a remedy asks for something else
 _NO_POINTS = Points((), (), ())
 _SAME = 1.05  # horizons within this factor are one: they differ by whole steps of the batch
 
@@ -153,6 +161,8 @@ class Optimum:
     ``levels`` are the log losses at the minimum, by seed, for comparisons in pairs;
     ``curvature`` is that of log loss in the logarithm of the rate there, and ``skew`` the
     coefficient of its cube;
+    ``seeds_needed`` are the seeds at which the same losses and noise would give an interval, by the
+    root of their number; None where it has one, or ``MOST_SEEDS`` are too few;
     ``why`` says why there is no minimum, or no interval; "" where there are both.
     """
 
@@ -167,6 +177,7 @@ class Optimum:
     levels: Mapping[int, float] = field(default_factory=dict)
     curvature: float = 0.0
     skew: float = 0.0
+    seeds_needed: int | None = None
     why: str = ""
 
     @property
@@ -211,8 +222,8 @@ class Tuning:
     ``optima`` are they, by recipe, weight decay, size, batch and tokens;
     ``scatter`` is the spread of log losses about the parabolas of all cells, ``STATED`` where the
     runs do not measure it;
-    ``scatter_by_size`` is that of the cells of a recipe and size (or what else ``tuned`` counts as
-    alike), where they measure it: small models scatter more;
+    ``scatter_by_size`` is that of the cells of a recipe and size, where they measure it: small
+    models scatter more, and so do flat minima;
     ``noise`` is the spread of log losses from seed to seed, as ``repeats`` measure it; with
     few of them it is pooled with ``STATED``;
     ``repeats`` are how many differences from a first seed it rests on, one for each trunk.
@@ -264,14 +275,14 @@ class Tuning:
 
 
 def of_size(cell: Cell) -> tuple[str, str]:
-    """The recipe and size of a cell, whose parabolas are alike."""
+    """The recipe and size of a cell, whose parabolas scatter alike."""
     return cell.recipe, cell.size
 
 
 def tuned(trials: Iterable[Trial], alike: Callable[[Cell], tuple[str, str]] = of_size) -> Tuning:
     """Return the best learning rate of every cell, or why it has none.
 
-    Cells of which ``alike`` is equal share a skew and a scatter.
+    Cells of which ``alike`` is equal share a skew; those of a recipe and size share a scatter.
     """
     groups: dict[Cell, list[Trial]] = {}
     for trial in trials:
@@ -284,13 +295,15 @@ def tuned(trials: Iterable[Trial], alike: Callable[[Cell], tuple[str, str]] = of
         if points is not None:
             shared.setdefault(alike(cell), []).append(cell)
     fits: dict[Cell, Parabola | None] = {}
-    scatters: dict[tuple[str, str], SeedNoise] = {}
-    for key, own in shared.items():
-        curves, scatters[key] = fit_parabolas([read[cell][1] or _NO_POINTS for cell in own])
+    for own in shared.values():
+        curves = fit_parabolas([read[cell][1] or _NO_POINTS for cell in own])
         fits |= dict(zip(own, curves, strict=True))
-    whole = SeedNoise(squares=0.0, freedom=0)
-    for scatter in scatters.values():
-        whole = _pooled(whole, scatter)
+    sizes: dict[tuple[str, str], list[Parabola]] = {}
+    for cell, fit in fits.items():
+        if fit is not None:
+            sizes.setdefault(of_size(cell), []).append(fit)
+    scatters = {key: scatter_of(curves) for key, curves in sizes.items()}
+    whole = scatter_of(fit for curves in sizes.values() for fit in curves)
     # of horizons that share a trunk, and so its noise, the longest
     trunks = {cell.trunk: fit for cell, fit in fits.items() if fit is not None}
     repeats = pooled_noise(tuple(fit.levels.values()) for fit in trunks.values())
@@ -305,7 +318,7 @@ def tuned(trials: Iterable[Trial], alike: Callable[[Cell], tuple[str, str]] = of
     )
     known = tuning.scatter_by_size
     optima = tuple(
-        _placed(best, fits.get(cell), known.get(alike(cell), tuning.scatter), tuning.noise)
+        _placed(best, fits.get(cell), known.get(of_size(cell), tuning.scatter), tuning.noise)
         for cell, (best, _) in read.items()
     )
     return dataclasses.replace(tuning, optima=optima)
@@ -394,7 +407,8 @@ def _placed(best: Optimum, fit: Parabola | None, scatter: SeedNoise, noise: Seed
     if middle is None or not fit.ends[0] <= middle <= fit.ends[1]:
         why = "its losses do not lie on a parabola with a minimum; add seeds"
         return dataclasses.replace(best, why=why)
-    reached = fit.interval(scatter.deviation, t_reach(scatter.freedom, LEVEL))
+    reach = t_reach(scatter.freedom, LEVEL)
+    reached = fit.interval(scatter.deviation, reach)
     levels = fit.levels_at(middle)
     loss = math.exp(fmean(levels.values()))
     error = math.hypot(fit.error_at(middle, scatter.deviation), noise.error(len(fit.levels)))
@@ -407,8 +421,18 @@ def _placed(best: Optimum, fit: Parabola | None, scatter: SeedNoise, noise: Seed
         levels=levels,
         curvature=fit.bend(middle),
         skew=fit.skew,
+        seeds_needed=None if reached else _seeds_needed(fit, scatter, reach),
         why="" if reached else "the noise is too large to bound its best learning rate; add seeds",
     )
+
+
+def _seeds_needed(fit: Parabola, scatter: SeedNoise, reach: float) -> int | None:
+    """The fewest seeds that bound the minimum, as errors fall with the root of their number."""
+    seeds = len(fit.levels)
+    for count in range(seeds + 1, MOST_SEEDS + 1):
+        if fit.interval(scatter.deviation * math.sqrt(seeds / count), reach) is not None:
+            return count
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -463,6 +487,6 @@ def _best_batch(group: Sequence[Optimum]) -> BestBatch:
         near = slice(place - 1, place + 2)
         points = Points(tuple(map(math.log, batches[near])), tuple(map(math.log, losses[near])),
                         (0, 0, 0))  # fmt: skip
-        middle = fit.minimum if (fit := fit_parabolas([points])[0][0]) is not None else None
+        middle = fit.minimum if (fit := fit_parabolas([points])[0]) is not None else None
         batch = batch if middle is None else math.exp(middle)
     return BestBatch(cells=cells, batch_tokens=batch, edge=edge, loss=min(losses))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -18,6 +19,16 @@ def planted() -> Evidence:
     return planted_evidence("batch_ramp")
 
 
+RATES = [f"grid.{n}.axes.optim.lr=[0.002, 0.004, 0.008]" for n in range(4)]
+
+
+@pytest.fixture(scope="module")
+def tuned() -> Evidence:
+    """The planted runs, each arm at three learning rates."""
+    specs = [run.spec for run in plan_of("batch_ramp", *RATES).runs]
+    return Evidence(runs=planted_runs(experiment_of("batch_ramp"), specs))
+
+
 def claims_of(evidence: Evidence) -> dict[str, Claim]:
     return {claim.name: claim for claim in experiment_of("batch_ramp").analyse(evidence).claims}
 
@@ -30,10 +41,11 @@ def batch_of(run: Run) -> tuple[int, int]:
 
 
 def with_losses(evidence: Evidence, loss) -> Evidence:
-    """The same runs, each with the final loss that ``loss`` gives for its batch and seed."""
+    """The same runs, with the loss at a rate of 0.004 that ``loss`` gives for batch and seed."""
     runs = []
     for run in evidence.runs:
         value = loss(batch_of(run), run.spec.seed)
+        value *= math.exp(0.02 * math.log(run.spec.optim.lr / 0.004) ** 2)
         record = dataclasses.replace(run.record, val_loss_nats=value)
         runs.append(dataclasses.replace(run, record=record))
     return dataclasses.replace(evidence, runs=tuple(runs))
@@ -64,13 +76,44 @@ def test_where_the_batch_does_not_matter_no_ramp_is_judged(planted):
 
 
 @pytest.mark.parametrize(("gain", "standing"), [(-0.05, False), (0.0, None), (0.05, True)])
-def test_a_ramp_is_judged_by_pairs_of_seeds(planted, gain, standing):
+def test_a_ramp_is_judged_by_pairs_of_seeds(tuned, gain, standing):
     def loss(batch: tuple[int, int], seed: int) -> float:
         wobble = 0.02 * (-1) ** seed if batch == (4, 16) else 0.0
         losses = {(4, 4): 2.4, (8, 8): 2.5, (16, 16): 2.6, (4, 16): 2.5 - gain + wobble}
         return losses[batch] + 0.1 * seed
 
-    assert claims_of(with_losses(planted, loss))["ramp_beats_fixed"].established is standing
+    assert claims_of(with_losses(tuned, loss))["ramp_beats_fixed"].established is standing
+
+
+def test_one_rate_an_arm_decides_nothing_and_the_remedy_tunes_it(planted):
+    findings = experiment_of("batch_ramp").analyse(planted)
+    beats = claims_of(planted)["ramp_beats_fixed"]
+    assert beats.established is None
+    assert "batch and rate are not told apart; as run, the ramp gains 0.03 (" in beats.because
+    assert "not tuned" in claims_of(planted)["small_beats_large"].says
+    assert findings.measures["gain.ramp_over_middle"] == pytest.approx(0.03)
+    assert findings.measures["tokens_saved_frac.low"] is not None
+    assert any(
+        "slaw run batch_ramp --set 'grid.0.axes.optim.lr=[0.001, 0.002, 0.004, 0.008, 0.016]'"
+        in note
+        for note in findings.notes
+    )
+
+
+def test_each_arm_is_compared_at_its_own_best_rate(tuned):
+    """The best rate of the ramp lies above that of the others; at theirs it would lose."""
+    runs = []
+    for run in tuned.runs:
+        is_ramp = batch_of(run) == (4, 16)
+        best = 0.0054 if is_ramp else 0.004
+        loss = (2.49 if is_ramp else 2.5 + 0.01 * batch_of(run)[0] / 8) + 0.01 * run.spec.seed
+        loss *= math.exp(0.1 * math.log(run.spec.optim.lr / best) ** 2)
+        record = dataclasses.replace(run.record, val_loss_nats=loss)
+        runs.append(dataclasses.replace(run, record=record))
+    findings = experiment_of("batch_ramp").analyse(Evidence(runs=tuple(runs)))
+    assert {claim.name: claim.established for claim in findings.claims}["ramp_beats_fixed"]
+    assert findings.measures["gain.ramp_over_middle"] == pytest.approx(0.02, abs=0.001)
+    assert not findings.notes and "not tuned" not in str(findings.claims)
 
 
 def test_one_seed_decides_nothing(planted):

@@ -13,6 +13,7 @@ from scaling_law import parts
 from scaling_law.experiment import planted_point
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Claim, Findings
+from scaling_law.experiment.power_law import PowerLaw
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 BATCHES = (128, 256, 512, 1024, 2048)
@@ -154,3 +155,58 @@ def test_a_ramp_saves_where_the_critical_batch_grows(module):
 def test_without_a_hyperbola_there_is_no_ramp(module):
     few = {b: {0: 50 + 1e5 / b} for b in BATCHES[:3]}
     assert module.ramp_of([module.Target(loss=3, steps=few, short=(), noise={})]) is None
+
+
+def at_rates(evidence: Evidence, *times: float) -> Evidence:
+    """Every run at several learning rates, the slower the further from its own."""
+    runs = []
+    for run in evidence.runs:
+        for factor in times:
+            optim = dataclasses.replace(run.spec.optim, lr=run.spec.optim.lr * factor)
+            spec = dataclasses.replace(run.spec, optim=optim)
+            slower = 1 + abs(math.log(factor))
+            curve = [dataclasses.replace(p, step=round(p.step * slower)) for p in run.curve]
+            record = dataclasses.replace(run.record, spec=spec)
+            runs.append(dataclasses.replace(run, record=record, curve=tuple(curve)))
+    return dataclasses.replace(evidence, runs=tuple(runs))
+
+
+def test_claims_say_that_one_rate_a_batch_is_not_tuned(planted):
+    findings = experiment_of("critical_batch").analyse(planted)
+    assert all("by the root rule, which were not tuned" in claim.says for claim in findings.claims)
+    assert "not tuned" in findings.verdict
+    assert any(
+        "slaw run critical_batch --set 'grid.0.axes.optim.lr=[0.001, 0.002, 0.004" in note
+        for note in findings.notes
+    )
+
+
+def test_the_best_of_several_rates_counts_and_is_tuned_between_others(planted):
+    single = experiment_of("critical_batch").analyse(planted)
+    tuned = experiment_of("critical_batch").analyse(at_rates(planted, 0.5, 1, 2))
+    assert "not tuned" not in tuned.verdict
+    assert not any("tuned" in claim.says for claim in tuned.claims)
+    assert tuned.measures == pytest.approx(single.measures)
+    edge = experiment_of("critical_batch").analyse(at_rates(planted, 1, 2))
+    assert "not tuned" in edge.verdict
+
+
+@pytest.mark.parametrize(
+    ("exponent", "reach", "standing"),
+    [(-5.0, 0.5, True), (-6.0, 3.0, None), (-2.0, 1.0, False), (-9.0, 1.0, False)],
+)
+def test_a_wide_interval_neither_excludes_nor_determines_kaplans(
+    module, planted, exponent, reach, standing
+):
+    targets = module.targets_of(planted, module.Settings(highest=3, lowest=2.6))
+    law = PowerLaw(
+        factor=1.0,
+        exponent=exponent,
+        interval=(exponent - reach, exponent + reach),
+        scatter=0.1,
+        misfit=0.1,
+        points=4,
+    )
+    claim = module._kaplan(targets, law)
+    assert claim.established is standing
+    assert ("neither excludes nor determines 0.21" in claim.because) is (standing is None)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
+import numpy as np
 import pytest
 
 from scaling_law.experiment.evidence import Evidence, Run
@@ -111,3 +113,37 @@ def test_over_depths_completep_is_compared_with_mup():
     assert findings.measures["change_exponent.mup.stream"] == pytest.approx(1, abs=0.01)
     assert findings.measures["change_exponent.completep.stream"] == pytest.approx(0, abs=0.01)
     assert "CompleteP passes the coordinate check over depth" in findings.verdict
+
+
+def noisy(evidence: Evidence, deviation: float) -> Evidence:
+    """The same runs; those of width 64 under muP scatter by a share of their loss."""
+    rng = np.random.default_rng(0)
+
+    def loss(run: Run) -> float | None:
+        value = run.record.val_loss_nats
+        if not is_mup(run) or run.spec.model.dimensions["d_model"] != 64 or value is None:
+            return value
+        return value * math.exp(deviation * rng.standard_normal())
+
+    return changed(evidence, loss=loss)
+
+
+def test_a_size_that_scatters_is_unbounded_alone_and_the_remedy_names_seeds_and_a_line(planted):
+    findings = analysed(noisy(planted, 0.02))
+    one_rate = {claim.name: claim for claim in findings.claims}["one_rate"]
+    assert one_rate.established is None
+    assert "does not bound it at width 64; about" in one_rate.because
+    assert "128 (unbounded)" not in one_rate.because and "(unbounded) at 64" in one_rate.because
+    assert standings(findings)["rate_drifts"] is True
+    (note,) = [note for note in findings.notes if "slaw run" in note]
+    assert re.fullmatch(
+        r"(\d+) seeds of the rates under muP: slaw run mup --set 'grid\.6\.seeds=\[0, 1, .*\]'",
+        note,
+    )
+    assert len(re.findall(r"\d+", note.partition("seeds=")[2])) == int(note.split()[0])
+
+
+def test_minima_that_the_noise_does_not_bound_stand_beside_the_literature(planted):
+    rows = {row.what: row.ours for row in analysed(noisy(planted, 0.02)).literature}
+    measured = rows["best learning rates over width, muP"]
+    assert "(unbounded) at 64" in measured and "a factor of" in measured

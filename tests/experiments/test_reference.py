@@ -51,7 +51,9 @@ NAMES = (
 OPEN = {
     "architecture_arms": {"a_mixture_saves_compute": False},
     "architectures": {"lstm_gains_less_late": None, "lstm_lead_shrinks_with_size": None},
+    "batch_ramp": {"ramp_beats_fixed": None},
     "best_of_n": {"own_log_probability_beats_majority": None},
+    "critical_batch": {"kaplans_exponent": None},
     "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
     "critical_size_grid": {"cheaper_than_a_grid": None, "critical_exponent": None},
     "double_descent_net": {"network_two_descents_by_epochs": False},
@@ -88,6 +90,7 @@ OPEN = {
         "rule_is_good": False,
     },
     "manifold": {"four_over_d": None},
+    "mup": {"one_rate": None, "transfer_costs_less": None},
     "mup_depth": {"one_rate": None, "rate_drifts": None, "transfer_costs_less": None},
     "optimizers": {"beats_adamw": None, "advantage_falls": None, "all_tuned": None},
     "overfitting": {"kaplans_power": None, "one_ratio": None},
