@@ -226,11 +226,12 @@ def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
     """What the runs show of each target loss, falling."""
     groups: dict[int, dict[float, dict[int, Run]]] = {}
     for run in evidence.ended:
-        of_rate = groups.setdefault(run.spec.batch_tokens, {}).setdefault(run.spec.optim.lr, {})
-        of_rate[run.spec.seed] = run
+        same = groups.setdefault(run.spec.batch_tokens, {}).setdefault(run.spec.optim.lr, {})
+        same[run.spec.seed] = run
     targets = []
     for loss in settings.losses:
-        steps, short, rates = {}, [], {}
+        steps, short = {}, []
+        rates: dict[int, dict[float, float]] = {}
         chosen: list[Run] = []
         for batch, of_rate in sorted(groups.items()):
             tried = {

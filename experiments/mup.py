@@ -437,7 +437,8 @@ def _drifts(along: Along, rates: Mapping[str, Rates]) -> Claim:
 def _costs_less(along: Along, rates: Mapping[str, Rates]) -> Claim:
     def decide() -> Decision:
         costs = {}
-        for name in along.arms:
+        # the parametrisation that needs more seeds first, so that the remedy names enough
+        for name in sorted(along.arms, key=lambda name: -rates[name].seeds_to_bound):
             _need_minima(rates[name], along)
             by_seed = rates[name].costs()
             if isinstance(by_seed, str):
