@@ -14,6 +14,7 @@ steps, is compared with (size / critical size - 1) to the power of a critical ex
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -35,6 +36,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import grouped, left_out
 from scaling_law.experiment.seeds import Time, first_time, median_time, pooled_noise
 from scaling_law.experiment.sigmoid import Middle, Sigmoid, fit_sigmoid, middle_within
 from scaling_law.spec.architectures.mlp import Shape
@@ -50,6 +52,7 @@ REACH = (1.04, 3.0)  # widths over the critical one
 NEAR = 1.25  # widths over the critical one, up to which seeds differ more than beyond
 DESIGNS = ((7, 3), (7, 6), (12, 6), (12, 12), (20, 12), (20, 24))  # widths, seeds of each
 SURE = 0.9  # share of the simulated sets of runs
+MANY = 10  # seeds at a width at which it shows whether the seed decides
 # The last stage's sizes, as multiples of the critical one.
 ABOVE = (1.0, 1.1, 1.2, 1.35, 1.6, 2.0, 3.0)
 
@@ -72,9 +75,12 @@ class Settings:
 class Seen:
     """What one run did.
 
-    ``width`` is its size, in hidden units; ``seed`` is its seed; ``stage`` is the stage it belongs
-    to; ``learned`` is when it learned the task; ``params`` is its size in parameters; ``flops`` is
-    what it cost.
+    ``width`` is its size, in hidden units;
+    ``seed`` is its seed;
+    ``stage`` is the stage it belongs to;
+    ``learned`` is when it learned the task, in steps;
+    ``params`` is its size in parameters;
+    ``flops`` is what it cost, in FLOPs.
     """
 
     width: int
@@ -109,10 +115,7 @@ def _all_seen(evidence: Evidence) -> list[Seen]:
 
 def _by_width(ones: Sequence[Seen]) -> dict[int, list[Seen]]:
     """The runs of each width, in order."""
-    groups: dict[int, list[Seen]] = {}
-    for one in sorted(ones, key=lambda one: (one.width, one.stage, one.seed)):
-        groups.setdefault(one.width, []).append(one)
-    return groups
+    return grouped((one.width, one) for one in sorted(ones, key=lambda one: (one.stage, one.seed)))
 
 
 def _outcomes(ones: Sequence[Seen]) -> dict[float, list[bool]]:
@@ -212,10 +215,9 @@ def analyse(evidence: Evidence) -> Findings:
     ones = _all_seen(evidence)
     search = _search(ones)
     within = getattr(evidence.settings, "within", Settings.within)
-    others = len(evidence.ended) - len(ones)
     claims = (
         _located(search, within),
-        _random(ones),
+        _random(ones, search, evidence),
         _cheaper(search, within),
         _exponent(ones, search),
     )
@@ -226,9 +228,7 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(ones) if ones else None,),
         figures=(_outcome_figure(ones, search), _speed_figure(ones)),
         literature=_literature(ones, search),
-        notes=(f"runs left out, of another architecture or without accuracies: {others}",)
-        if others
-        else (),
+        notes=left_out(evidence, len(ones), "of another architecture or without accuracies"),
     )
 
 
@@ -265,7 +265,7 @@ def _located(search: Search | None, within: float) -> Claim:
     )
 
 
-def _random(ones: Sequence[Seen]) -> Claim:
+def _random(ones: Sequence[Seen], search: Search | None, evidence: Evidence) -> Claim:
     def decide() -> Decision:
         mixed = {
             width: (sum(one.has for one in group), len(group))
@@ -275,7 +275,7 @@ def _random(ones: Sequence[Seen]) -> Claim:
         need(
             bool(mixed),
             "at each width all seeds learn the task or none does",
-            "more seeds near the critical width",
+            _seeds_near(search, evidence),
         )
         listed = (f"{some} of {count} at {width}" for width, (some, count) in mixed.items())
         return True, f"learned by {', '.join(listed)}"
@@ -284,6 +284,26 @@ def _random(ones: Sequence[Seen]) -> Claim:
         "seeds_decide_near_it", "near the critical width the seed decides whether a run learns",
         decide,
     )  # fmt: skip
+
+
+def _seeds_near(search: Search | None, evidence: Evidence) -> str:
+    """How many seeds near the critical width it needs, and the command that trains them."""
+    within = getattr(evidence.settings, "within", Settings.within)
+    if search is None or search.fault or search.known.factor > within:
+        return f"it needs {MANY} seeds at widths near the critical one, which is not located yet"
+    known = search.known
+    near = sorted({round(width) for width in (*known.interval, known.value)})
+    widths = ", ".join(f"{{width: {width}}}" for width in sorted({*near, *search.ends}))
+    first = max(one.seed for one in (*search.ones, *search.above)) + 1
+    begun = evidence.sweep
+    source = shlex.quote(str(begun.config)) if begun else "critical_size"
+    place = shlex.quote(f"{begun.path}-seeds") if begun else "results/critical_size-seeds"
+    return (
+        f"it needs {MANY} seeds at each of the widths {', '.join(map(str, near))}, which all agree"
+        f" with probability {2 * 0.5**MANY:.1g} where half of them learn it: slaw run {source}"
+        f" --out {place} --set 'grid.0.sizes=[{widths}]'"
+        f" --set 'grid.0.seeds={list(range(first, first + MANY))}'"
+    )
 
 
 def _grid_cost(search: Search) -> tuple[float, int, int]:
@@ -430,12 +450,13 @@ def _words(claims: Sequence[Claim], ones: Sequence[Seen], search: Search | None)
     )
     standing = {one.name: one.established for one in claims}
     if standing["cheaper_than_a_grid"] is not None:
-        share = sum(one.flops for one in search.ones) / _grid_cost(search)[0]
         alone = search.middle()
         low, high = alone.interval
+        less = "less" if standing["cheaper_than_a_grid"] else "no less"
         words += (
-            f"; the search alone gives {alone.value:.1f} ({low:.1f} to {high:.1f}), with"
-            f" {share:.0%} of the compute of a grid as fine (computed, not run)"
+            f"; the search alone gives {alone.value:.1f} ({low:.1f} to {high:.1f}), for {less}"
+            " compute than a grid as fine would cost, which is computed: that grid was not run"
+            " (slaw run critical_size_grid measures one)"
         )
     fit = _critical(ones)
     if isinstance(fit, Critical):

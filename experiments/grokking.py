@@ -16,7 +16,6 @@ A transformer predicts a held-out pair as soon as it has memorised the swapped o
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,9 +37,11 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import every, grouped, left_out, task_settings
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import (
     Time,
+    beyond_error,
     first_time,
     median_over,
     median_time,
@@ -49,7 +50,6 @@ from scaling_law.experiment.seeds import (
     ratio,
     shares,
 )
-from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number
 from scaling_law.units import count_of
@@ -104,12 +104,17 @@ class Setting:
 class Seen:
     """What one run did.
 
-    ``memorised`` and ``generalised`` are when it did so; ``train`` and ``val`` are its last
-    accuracies; ``on_memorising`` is the accuracy on validation when it had memorised, None where it
-    never did; ``fallen`` is how many measurements after it generalised are below ``FALLEN``, and
-    ``lowest`` the lowest of all those after, None where there is none.
+    ``seed`` is its seed;
+    ``memorised`` is when it memorised, in steps;
+    ``generalised`` is when it generalised, in steps;
+    ``train`` is its last accuracy on the training pairs;
+    ``val`` is its last accuracy on validation;
+    ``on_memorising`` is the accuracy on validation when it had memorised, None where it never did;
+    ``fallen`` is how many measurements after it generalised are below ``FALLEN``;
+    ``lowest`` is the lowest of all measurements after it generalised, None where there is none.
     """
 
+    seed: int
     memorised: Time
     generalised: Time
     train: float
@@ -128,12 +133,18 @@ class Seen:
         """Steps to generalise over steps to memorise; None where it did not do both."""
         return ratio(self.generalised, self.memorised)
 
+    @property
+    def at_least(self) -> float:
+        """The ratio, or what it exceeds where the run has memorised but not generalised."""
+        assert self.memorised.step, "a precondition of every claim"
+        return (self.generalised.step or self.steps) / self.memorised.step
+
 
 def setting_of(spec: RunSpec) -> Setting | None:
     """The setting that a run is one seed of; None for a run of another task."""
-    if not isinstance(spec.data, TaskSpec) or spec.data.source.name != "modular_addition":
+    task = task_settings(spec, "modular_addition", Task)
+    if task is None:
         return None
-    task = spec.data.source.settings_as(Task)
     model = spec.model.architecture.name
     decay, rate = spec.optim.weight_decay, spec.optim.lr
     return Setting(model, task.swapped_together, decay, task.train_frac, rate)
@@ -185,11 +196,11 @@ def group_of(groups: Runs, settings: Settings) -> Group:
 
 def groups_of(evidence: Evidence) -> Runs:
     """The runs of each setting that measured accuracy, settings in order."""
-    groups: dict[Setting, list[Run]] = {}
-    for run in evidence.ended:
-        if (setting := setting_of(run.spec)) is not None and seen(run) is not None:
-            groups.setdefault(setting, []).append(run)
-    return dict(sorted(groups.items()))
+    return grouped(
+        (setting, run)
+        for run in evidence.ended
+        if (setting := setting_of(run.spec)) is not None and seen(run) is not None
+    )
 
 
 def seen(run: Run) -> Seen | None:
@@ -206,6 +217,7 @@ def seen(run: Run) -> Seen | None:
     late = math.inf if generalised.step is None else generalised.step
     after = [accuracy for step, accuracy in points if step > late]
     return Seen(
+        seed=run.spec.seed,
         memorised=memorised,
         generalised=generalised,
         train=train,
@@ -222,7 +234,7 @@ def analyse(evidence: Evidence) -> Findings:
     settings = evidence.settings if isinstance(evidence.settings, Settings) else Settings()
     runs = group_of(groups, settings)
     claims = (_late(runs), *_comparisons(runs, _planned(evidence)))
-    others = len(evidence.ended) - sum(map(len, groups.values()))
+    others = left_out(evidence, len(every(groups)), "of another task or without accuracies")
     return answer(
         claims,
         lambda: _words(claims, runs),
@@ -263,18 +275,17 @@ def _comparisons(runs: Group, planned: Mapping[str, set[object]]) -> tuple[Claim
     decays = has("decay", "optim.weight_decay")
     if decays:
         claims.append(_needs_decay(runs))
-        claims.append(_falls("faster_with_decay", runs, "decay", "the more weight decay"))
+        claims.append(_falls("faster_with_decay", runs, "decay"))
     if has("share", "data.train_frac"):
-        more = "the larger the share of pairs trained on"
-        claims.append(_falls("faster_with_data", runs, "share", more))
+        claims.append(_falls("faster_with_data", runs, "share"))
     if has("rate", "optim.lr"):
-        claims.append(_falls("faster_with_rate", runs, "rate", "the larger the learning rate"))
+        claims.append(_falls("faster_with_rate", runs, "rate"))
     if decays:
         claims.append(_power(runs))
     return tuple(claims)
 
 
-def _notes(runs: Group, *, compares: bool, others: int) -> list[str]:
+def _notes(runs: Group, *, compares: bool, others: list[str]) -> list[str]:
     notes = []
     if not compares:
         notes.append("this config compares no settings")
@@ -294,9 +305,7 @@ def _notes(runs: Group, *, compares: bool, others: int) -> list[str]:
             f" {count_of(sum(one.fallen for one in fallen), 'measurement')},"
             f" to {lowest:.2f} at the lowest"
         )
-    if others:
-        notes.append(f"runs left out, of another task or without accuracies: {others}")
-    return notes
+    return [*notes, *others]
 
 
 def _need_memorised(ones: Sequence[Seen]) -> None:
@@ -324,20 +333,28 @@ def _late(runs: Group) -> Claim:
     def decide() -> Decision:
         _need_seeds(ones, "of this setting")
         _need_memorised(ones)
-        ratios = [one.ratio for one in ones if one.ratio is not None]
+        late = [one for one in ones if one.generalised.step is None]
+        within = (
+            f"{len(late)} of {len(ones)} seeds have not generalised in"
+            f" {max((one.steps for one in late), default=0):,} steps"
+        )
+        need(2 * len(late) < len(ones), within, "train for longer")
+        # a seed that has generalised too early decides, however short the others are
+        soon = [one for one in late if one.at_least < LATE]
+        ratios = sorted(one.ratio for one in ones if one.ratio is not None)
         need(
-            len(ratios) == len(ones),
-            f"{len(ones) - len(ratios)} of {len(ones)} seeds have not generalised in"
-            f" {max(one.steps for one in ones):,} steps",
+            not soon or ratios[0] < LATE,
+            f"{within}, {min((one.at_least for one in soon), default=0):.1f} times those to"
+            " memorise",
             "train for longer",
         )
-        words = ", ".join(f"{value:.1f}" for value in sorted(ratios))
-        return min(ratios) >= LATE, f"{words} times"
+        words = f"{', '.join(f'{value:.1f}' for value in ratios)} times"
+        return ratios[0] >= LATE, f"{words}; {within if late else 'every seed generalises'}"
 
     return claim(
         "generalises_late",
-        f"with weight decay {runs.base.decay:g} and {runs.base.share:.0%} of the pairs, every seed"
-        f" generalises after at least {LATE:g} times the steps it takes to memorise",
+        f"with weight decay {runs.base.decay:g} and {runs.base.share:.0%} of the pairs, most seeds"
+        f" generalise, and none before {LATE:g} times the steps it takes to memorise",
         decide,
     )
 
@@ -359,8 +376,8 @@ def _needs_decay(runs: Group) -> Claim:
     )
 
 
-def _falls(name: str, runs: Group, axis: str, more: str) -> Claim:
-    """Whether the median steps to generalise fall along an axis."""
+def _falls(name: str, runs: Group, axis: str) -> Claim:
+    """Whether a seed generalises sooner at the last value of an axis than at the first."""
     groups = runs.along(axis)
 
     def decide() -> Decision:
@@ -369,32 +386,68 @@ def _falls(name: str, runs: Group, axis: str, more: str) -> Claim:
             f"finished runs have {count_of(len(groups), 'value')} of the {AXES[axis]}",
             "it needs at least two: " + AGAIN,
         )
-        _need_memorised([one for group in groups.values() for one in group])
-        times = [_median(group, "generalised") for group in groups.values()]
-        never = sum(time.step is None for time in times[1:])
+        _need_memorised(every(groups))
+        ends = min(groups), max(groups)
+        first, last = ({one.seed: one.generalised for one in groups[end]} for end in ends)
+        both = sorted(first.keys() & last.keys())
         need(
-            not never,
-            f"half of the seeds at {never} of the settings have not generalised",
-            "train for longer",
+            len(both) > 1,
+            f"{count_of(len(both), 'seed')} finished at both {AXES[axis]} {ends[0]:g} and"
+            f" {ends[1]:g}",
+            "it needs at least 2: " + AGAIN,
         )
-        steps = [math.inf if time.step is None else time.step for time in times]
-        falling = all(later < earlier for earlier, later in itertools.pairwise(steps))
-        listed = (f"{time.text} at {value:g}" for value, time in zip(groups, times, strict=True))
-        return falling, ", ".join(listed)
+        pairs = [(first[seed], last[seed]) for seed in both]
+        each = ", ".join(f"{before.text} to {after.text}" for before, after in pairs)
+        middles = ", ".join(
+            f"{_median(group, 'generalised').text} at {value:g}" for value, group in groups.items()
+        )
+        words = f"seed by seed from {ends[0]:g} to {ends[1]:g}: {each}; medians {middles}"
+        sooner = _sooner(pairs)
+        never = any(time.step is None for pair in pairs for time in pair)
+        need(
+            sooner is not None,
+            f"{words}; this is within the noise of seeds",
+            "more seeds, or longer training" if never else "more seeds",
+        )
+        return bool(sooner), words
 
-    return claim(name, f"{more}, the fewer steps to generalise", decide)
+    return claim(
+        name, f"steps to generalise fall from the smallest {AXES[axis]} to the largest", decide
+    )
+
+
+def _sooner(pairs: Sequence[tuple[Time, Time]]) -> bool | None:
+    """Whether the second times are below the first ones beyond the error; None within it.
+
+    A run that has not generalised counts with the steps it was trained for, which its time exceeds.
+    Such a difference is a bound, which gives a direction and no mean: then all seeds must agree.
+    """
+    falls = []
+    for before, after in pairs:
+        fall = math.log((before.step or before.within) / (after.step or after.within))
+        # the bound holds only on the side of the run that has not generalised
+        bound = [time.step is None for time in (before, after)]
+        if all(bound) or (bound[0] and fall < 0) or (bound[1] and fall > 0):
+            return None
+        falls.append(fall)
+    bounded = any(time.step is None for pair in pairs for time in pair)
+    if bounded and min(falls) <= 0 <= max(falls):
+        return None
+    if beyond_error(falls):
+        return True
+    return False if beyond_error([-fall for fall in falls]) else None
 
 
 def _law(runs: Group) -> PowerLaw | str:
     """Steps to generalise as a power of the weight decay, where every seed generalises."""
-    every = {
+    whole = {
         decay: [one.generalised.step for one in group if one.generalised.step is not None]
         for decay, group in runs.along("decay").items()
         if all(one.generalised.step is not None for one in group)
     }
-    fit = fit_power_law(every)
+    fit = fit_power_law(whole)
     if isinstance(fit, str):
-        return f"every seed generalises at {count_of(len(every), 'weight decay')}: {fit}"
+        return f"every seed generalises at {count_of(len(whole), 'weight decay')}: {fit}"
     return fit
 
 
@@ -436,6 +489,8 @@ def _words(claims: Sequence[Claim], runs: Group) -> str:
         f" {_median(mine, 'memorised').text} steps and first reaches"
         f" {GENERALISED:.0%} on all other pairs after {_median(mine, 'generalised').text}"
     )
+    if late := sum(one.generalised.step is None for one in mine):
+        words += f" (median; {late} of {len(mine)} seeds have not by the end)"
     standing = {one.name: one.established for one in claims}
     if standing.get("needs_weight_decay"):
         words += "; without weight decay it does not generalise at all"

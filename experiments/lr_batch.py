@@ -32,7 +32,13 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.lr_law import LrLaw, PublishedRates, fit_lr_law, published_rates
+from scaling_law.experiment.lr_law import (
+    LrLaw,
+    PublishedRates,
+    fit_lr_law,
+    law_cells,
+    published_rates,
+)
 from scaling_law.experiment.tuning import (
     BestBatch,
     Cell,
@@ -45,7 +51,7 @@ from scaling_law.experiment.tuning import (
 from scaling_law.experiment.tuning_stages import MULTIPLE, Settings, next_stage
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import RunSpec
-from scaling_law.units import format_count
+from scaling_law.units import count_of, format_count
 
 LITTLE = 0.4  # units of seed noise that sharing a learning rate may cost a horizon
 CLOSE = 0.2  # scatter of log rates about the law up to which it describes them
@@ -58,6 +64,7 @@ class Seen:
     """What the runs show.
 
     ``tuning`` are the cells of runs that differ in learning rate, size, horizon and batch alone;
+    ``law_cells`` are those that the law can hold for, by their weight decay;
     ``law`` is the law of their best rates, or why there is none;
     ``batches`` are the best batches;
     ``published`` are published rules at the cells;
@@ -67,6 +74,7 @@ class Seen:
     """
 
     tuning: Tuning
+    law_cells: tuple[Optimum, ...]
     law: LrLaw | str
     batches: tuple[BestBatch, ...]
     published: tuple[PublishedRates, ...]
@@ -78,6 +86,11 @@ class Seen:
     def bounded(self) -> tuple[Optimum, ...]:
         """The cells whose best learning rate has an interval."""
         return self.tuning.bounded
+
+    @property
+    def bounded_of_law(self) -> tuple[Optimum, ...]:
+        """Those of them that the law can hold for."""
+        return tuple(best for best in self.law_cells if best.interval is not None)
 
     @property
     def noise(self) -> float:
@@ -92,7 +105,7 @@ class Seen:
             return "no run has finished", AGAIN
         if isinstance(law, str):
             return law, open_ or "it takes more sizes and horizons"
-        if len(self.bounded) < MOST * len(self.tuning.optima):
+        if len(self.bounded_of_law) < MOST * len(self.law_cells):
             return open_, (
                 f"a law of the others alone would be biased; it needs {MOST:.0%} of the cells: more"
                 " stages (experiment.most)"
@@ -107,9 +120,11 @@ def read(evidence: Evidence) -> Seen:
     hot = all(run.spec.schedule.part.shares_trunk for run in same[:1])
     cells = [best.cell for best in tuning.optima]
     settings = evidence.settings
+    of_law = law_cells(tuning.optima)
     return Seen(
         tuning=tuning,
-        law=fit_lr_law(tuning.bounded),
+        law_cells=tuple(of_law),
+        law=fit_lr_law(of_law),
         batches=tuple(best_batches(tuning.optima)),
         published=published_rates(cells, shares_trunk=hot),
         rule_rates=_rule_rates(same),
@@ -155,6 +170,11 @@ def analyse(evidence: Evidence) -> Findings:
     optima = seen.tuning.optima
     notes = [seen.tuning.noise_text] if optima else []
     notes += [seen.tuning.open_text] if seen.tuning.open_text else []
+    if without := len(optima) - len(seen.law_cells):
+        notes.append(
+            f"{count_of(without, 'cell')} without weight decay left out of the law: a power of"
+            " weight decay says nothing at 0"
+        )
     if seen.left_out:
         notes.append(
             f"{seen.left_out} runs left out: they differ in more than rate, batch and decay"
@@ -379,24 +399,32 @@ def _measures(seen: Seen) -> dict[str, float | None]:
     return measures
 
 
+def _size(seen: Seen, cell: Cell) -> str:
+    """The name of a cell's size, with its weight decay where that varies."""
+    if len({best.cell.weight_decay for best in seen.tuning.optima}) < 2:
+        return cell.size
+    return f"{cell.size}, decay {cell.weight_decay:g}"
+
+
 def _cell_table(seen: Seen) -> Table | None:
     if not seen.tuning.optima:
         return None
     law = seen.law if isinstance(seen.law, LrLaw) else None
+    of_law = {best.cell for best in seen.law_cells}
     rows = []
     for best in seen.tuning.optima:
         cell, rule = best.cell, seen.rule_rates.get(best.cell)
         low, high = best.interval or (math.nan, math.nan)
         rows.append(
             (
-                cell.size,
+                _size(seen, cell),
                 format_count(cell.tokens),
                 cell.batch_tokens,
                 f"{best.rates[0]:.2g} to {best.rates[-1]:.2g} ({len(best.trials)})",
                 "-" if best.lr is None else f"{best.lr:.3g}",
                 f"{low:.2g} to {high:.2g}" if best.interval else "-",
                 best.edge or "-",
-                "-" if law is None else f"{law.at_cell(cell):.3g}",
+                "-" if law is None or cell not in of_law else f"{law.at_cell(cell):.3g}",
                 "-" if rule is None else f"{rule:.3g}",
                 "-" if best.loss is None else f"{best.loss:.3f} ±{best.error:.3f}",
                 "-" if rule is None or best.interval is None else f"{100 * best.excess(rule):.2f}%",
@@ -424,7 +452,7 @@ def _batch_table(seen: Seen) -> Table | None:
         costs = (one.excess(size) for size in sizes)
         rows.append(
             (
-                first.size,
+                _size(seen, first),
                 format_count(first.tokens),
                 *("-" if cost is None else f"{100 * cost:.2f}%" for cost in costs),
                 best,
@@ -448,7 +476,7 @@ def _published_table(seen: Seen) -> Table | None:
             rows.append((rule.name, f"{missed:.2f}", f"{apart:.2f}, {side}", count, rule.source))
     law = seen.law
     if isinstance(law, LrLaw):
-        misses = [math.log(law.at_cell(best.cell) / (best.lr or 1)) for best in seen.bounded]
+        misses = [math.log(law.at_cell(best.cell) / (best.lr or 1)) for best in seen.bounded_of_law]
         missed = math.exp(math.sqrt(fmean(miss**2 for miss in misses)))
         rows.append(("our law, fitted here", f"{missed:.2f}", "1", len(misses), ""))
     if not rows:
@@ -473,7 +501,7 @@ def _rate_figure(seen: Seen) -> Figure | None:
         label = {"params": "non-embedding parameters", "tokens": "tokens",
                  "batch_tokens": "tokens a step"}[name]  # fmt: skip
         points, intervals = [], []
-        for best in sorted(seen.bounded, key=lambda best: float(getattr(best.cell, name))):
+        for best in sorted(seen.bounded_of_law, key=lambda best: float(getattr(best.cell, name))):
             assert best.lr is not None and best.interval is not None, "it is bounded"
             x = float(getattr(best.cell, name))
             shift = law.at(**{**law.centre, name: x}) / law.at_cell(best.cell)

@@ -17,7 +17,7 @@ from typing import Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
-from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis
 from scaling_law.experiment.findings import (
     AGAIN,
@@ -49,7 +49,7 @@ REFERENCE = "name=adamw"
 MISLED = 1.3  # apparent over true multiplier from which on a baseline misleads
 _SAYS = {
     "name=adamw": "AdamW", "name=muon": "Muon", "name=sgd": "SGD", "name=lion": "Lion",
-    "name=soap": "SOAP",
+    "name=soap": "SOAP", "name=schedule_free": "schedule-free AdamW",
 }  # fmt: skip
 
 
@@ -84,10 +84,16 @@ def says(name: str) -> str:
     return _SAYS.get(name, name.removeprefix("name="))
 
 
+def recipe_of(run: Run) -> str:
+    """A run's optimizer, and further axes; the schedule is that of the optimizer."""
+    pairs = other_axes(run).split(", ")
+    return ", ".join(pair for pair in pairs if not pair.startswith("shape="))
+
+
 def read(evidence: Evidence) -> Seen:
     """Return what the runs show."""
     trials: dict[str, list[Trial]] = {}
-    for trial in trials_of(evidence.runs, other_axes):
+    for trial in trials_of(evidence.runs, recipe_of):
         trials.setdefault(trial.cell.recipe, []).append(trial)
     tunings = {name: tuned(trials[name]) for name in sorted(trials)}
     levels_of = {name: tuned_levels(tuning, name) for name, tuning in tunings.items()}
@@ -104,7 +110,7 @@ def read(evidence: Evidence) -> Seen:
 
 def _untuned(evidence: Evidence) -> tuple[float | None, Levels]:
     """AdamW's lowest multiple of the rule's rate, and its losses at each size and horizon."""
-    runs = [run for run in evidence.ended if other_axes(run) == REFERENCE]
+    runs = [run for run in evidence.ended if recipe_of(run) == REFERENCE]
     if not runs:
         return None, {}
     lowest = min(run.spec.optim.overrides.lr_mult or 1.0 for run in runs)

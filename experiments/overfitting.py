@@ -32,6 +32,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.groups import every, grouped, left_out
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import LEVEL, mean_over, range_text
 from scaling_law.spec.counts import count_params
@@ -100,12 +101,11 @@ def seen(run: Run) -> Seen | None:
 
 def groups_of(evidence: Evidence) -> Groups:
     """What the runs of each setting did, settings in order."""
-    groups: dict[Setting, list[Seen]] = {}
-    for run in evidence.ended:
-        setting = setting_of(run.spec)
-        if setting is not None and (one := seen(run)) is not None:
-            groups.setdefault(setting, []).append(one)
-    return dict(sorted(groups.items()))
+    return grouped(
+        (setting, one)
+        for run in evidence.ended
+        if (setting := setting_of(run.spec)) is not None and (one := seen(run)) is not None
+    )
 
 
 def excess_of(groups: Groups) -> dict[Setting, float]:
@@ -221,7 +221,7 @@ def analyse(evidence: Evidence) -> Findings:
     ratio = fit_ratio(excess)
     of_gap = fit_ratio(gaps := _gaps(groups))
     claims = (_grows(groups), _one_ratio(groups, excess, ratio), _kaplan(groups, ratio))
-    left_out = len(evidence.ended) - sum(map(len, groups.values()))
+    others = left_out(evidence, len(every(groups)), "on a task or without a curve")
     fitted = ratio if isinstance(ratio, Ratio) else None
     gap = of_gap if isinstance(of_gap, Ratio) else None
     flat = bool(groups) and bool(_falls_behind(groups))
@@ -269,7 +269,7 @@ def analyse(evidence: Evidence) -> Findings:
                 source="Kaplan 2020, arXiv 2001.08361, equation 4.4",
             ),
         ),
-        notes=_notes(groups, flat, left_out),
+        notes=(*_notes(groups, flat), *others),
     )
 
 
@@ -278,7 +278,7 @@ def _gaps(groups: Groups) -> dict[Setting, float]:
     return {s: fmean(o.gap for o in g) for s, g in groups.items() if not math.isinf(s.tokens)}
 
 
-def _notes(groups: Groups, flat: bool, left_out: int) -> list[str]:
+def _notes(groups: Groups, flat: bool) -> list[str]:
     notes = []
     if flat:
         whole = [
@@ -290,8 +290,6 @@ def _notes(groups: Groups, flat: bool, left_out: int) -> list[str]:
             " Markov chain of order 1 every size can hold the 702 free probabilities (27 symbols,"
             " 26 each); Kaplan's models are limited by their size"
         )
-    if left_out:
-        notes.append(f"runs left out, on a task or without a curve: {left_out}")
     return notes
 
 

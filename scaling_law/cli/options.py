@@ -217,8 +217,8 @@ def _no_mode(name: str) -> str:
         return f"--mode {name}: an experiment, and the modes are {modes}; try: slaw run {name}"
     hint = did_you_mean(name, [*MODES, *experiments])
     return (
-        f"--mode {quoted(name)}: expected one of {modes}{hint}; slaw run NAME takes a file, or one"
-        f" of the experiments {', '.join(experiments)}"
+        f"--mode {quoted(name)}: expected one of {modes}{hint}; slaw run NAME takes a file or an"
+        " experiment (slaw experiments lists them)"
     )
 
 

@@ -133,8 +133,6 @@ def _further(best: Optimum, settings: Settings, stage: int) -> set[float]:
             return {best.lowest * step for step in steps}
         between = math.sqrt(best.lowest * beyond[0])
         return {between} if between > _CLOSE * best.lowest else set()
-    if len(_ended(best.trials)) < FEWEST:
-        return {tried[0] / settings.step, tried[-1] * settings.step}
     return set()
 
 

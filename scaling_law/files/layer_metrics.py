@@ -57,10 +57,17 @@ def layer_measures(names: Iterable[str]) -> list[LayerMeasure]:
 
 
 def without_layers(names: Iterable[str]) -> list[str]:
-    """Return the names that belong to no measure by layer."""
+    """Return the names that belong to no layer."""
     names = list(names)
-    taken = {m for measure in layer_measures(names) for m in (*measure.layers, *measure.beside)}
+    taken = {metric for measure in layer_measures(names) for metric in measure.layers}
     return [name for name in names if name not in taken]
+
+
+def without_measures(names: Iterable[str]) -> list[str]:
+    """Return the names that neither belong to a layer nor stand beside layers."""
+    names = list(names)
+    taken = {metric for measure in layer_measures(names) for metric in measure.beside}
+    return [name for name in without_layers(names) if name not in taken]
 
 
 def summaries(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Literal
@@ -26,6 +27,7 @@ _COLUMNS = 2  # panels side by side where one run is shown
 _MOST_RUNS = 3  # runs side by side
 _MOST_NAMED = 8  # layers that a legend names
 _LOG_RANGE = 10.0  # highest over lowest, from where an axis is logarithmic
+_LETTERS = 24  # of a line beside a small panel
 _DASHES: tuple[Literal["--", ":", "-."], ...] = ("--", ":", "-.")
 
 
@@ -209,7 +211,7 @@ def ends(evidence: Evidence, measures: Sequence[LayerMeasure]) -> Figure | None:
             _draw_end(axes, record, measure, groups.colour(record))
         _set_scale(axes, _drawn(axes))
         axes.set_title(measure.name, fontsize=9)
-        axes.set_ylabel(_unit(measure, units))
+        axes.set_ylabel(textwrap.fill(_unit(measure, units), _LETTERS))
         axes.set_xlabel("layer")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.legend_below(figure, groups.entries(marks=False), groups.columns, groups.title)

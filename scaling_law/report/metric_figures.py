@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from scaling_law.files.layer_metrics import without_layers
+from scaling_law.files.layer_metrics import without_layers, without_measures
 from scaling_law.files.record import RunRecord, measured_metrics, metric_label, metric_units
 from scaling_law.report import style
 from scaling_law.report.evidence import Evidence
@@ -64,7 +64,7 @@ def metric_curves(evidence: Evidence) -> Figure | None:
             lines.setdefault(name, []).append((record, [point.tokens for point in own], values))
     lines = {
         name: lines[name]
-        for name in without_layers(lines)
+        for name in without_measures(lines)
         if any(len(tokens) > 1 for _, tokens, _ in lines[name])
     }
     if not lines:
@@ -84,10 +84,16 @@ def metric_curves(evidence: Evidence) -> Figure | None:
 
 
 def metric_ends(evidence: Evidence) -> Figure | None:
-    """Each metric at the end of the runs, a row each; None where nothing varies or was measured."""
+    """Each metric at the end of the runs, a row each; None where nothing varies or was measured.
+
+    Those of layers, and those that stand beside layers along training, have figures of their own.
+    """
     ended = [r for r in evidence.records if r.kind != "trunk" and r.status == "done"]
     measured = dict.fromkeys(name for r in ended for name in measured_metrics(r.metrics))
-    names = without_layers(measured)
+    curves = (points for points in evidence.curves.values() if len(points) > 1)
+    along_training = {name for points in curves for point in points for name in point.metrics}
+    elsewhere = along_training - {*without_measures(measured)}
+    names = [name for name in without_layers(measured) if name not in elsewhere]
     along = [
         (field, set_axis, label)
         for field, set_axis, label in _ALONG

@@ -78,7 +78,7 @@ def metrics(evidence: Evidence) -> Section | None:
         body += table(caption, ("run", *labels), rows, 1)
     if by_layer := len(every) - len(names):
         body += (
-            f"<p>{count_of(by_layer, 'further metric')}, measured by layer, are in the figures and"
+            f"<p>{count_of(by_layer, 'metric')} of single layers: in the figures and"
             " in tables/runs.csv.</p>"
         )
     return Section(anchor="metrics", heading="Metrics", body=body)

@@ -164,12 +164,14 @@ def _check_place(path: Path) -> None:
 
 def _written(result: Analysed, place: Path) -> str:
     """Write the rule that the findings give; say where it is and how far it may be used."""
-    from scaling_law.experiment.lr_rule import largest_free_batch, rule_source
+    from scaling_law.experiment.lr_rule import largest_free_batch, rule_source, why_no_rule
 
     seen = parts.module_of("experiment", EXPERIMENT).read(result.evidence)
     law_claim = result.findings.claims[0]
     if not law_claim.established:
         raise FitError(f"no rule is written: {law_claim.standing}: {law_claim.because}")
+    if why := why_no_rule(seen.tuning.optima):
+        raise FitError(f"no rule is written: {why}")
     batch = largest_free_batch(seen.tuning.optima, seen.batches, seen.noise)
     sweep = result.evidence.sweep
     measured_by = f"The runs of {sweep.path.name if sweep else 'a sweep'}"
@@ -177,8 +179,8 @@ def _written(result: Analysed, place: Path) -> str:
     params, tokens = seen.law.trusted("params"), seen.law.trusted("tokens")
     return (
         f"rule: {place}, for {format_count(params[0])} to {format_count(params[1])} non-embedding"
-        f" parameters and {format_count(tokens[0])} to {format_count(tokens[1])} tokens; batch"
-        f" {batch}, the largest that costs no more than the noise\n"
+        f" parameters and {format_count(tokens[0])} to {format_count(tokens[1])} tokens\n"
+        f"batch: {batch.text}\n"
         f"use it: slaw run CONFIG --set optim.rule={place}"
     )
 

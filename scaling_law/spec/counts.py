@@ -27,7 +27,8 @@ class ParamCounts:
 
     ``groups``: the stored parameters by group; they add up to ``total``.
     ``non_embedding``: those outside look-up tables and the head (Kaplan's N, 2001.08361).
-    ``matmul``: those of matrices that multiply activations; a shared one counts once per use.
+    ``matmul``: those of matrices that multiply activations; a shared one counts once per use, and
+        of a mixture's experts those that a token goes through (the active ones).
     """
 
     groups: Mapping[str, int]

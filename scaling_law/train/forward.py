@@ -54,6 +54,15 @@ def _tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(array.astype(kind, copy=False))
 
 
+@runtime_checkable
+class ExtraLoss(Protocol):
+    """A model whose training minimises more than the objective's loss, such as a balance."""
+
+    def extra_loss(self) -> Tensor:
+        """What the last batch that was read for training adds to its mean loss; asked once."""
+        ...
+
+
 class Trainable:
     """A model with the objective that it is trained for.
 
@@ -88,6 +97,13 @@ class Trainable:
         if batch.weights is None:
             return losses.mean()
         return _counted(losses, batch.weights).sum() / batch.weights.sum()
+
+    def extra_loss(self) -> Tensor | None:
+        """What training minimises beside ``loss`` of the last batch; None where there is nothing.
+
+        It is no part of the losses that are recorded, so that they compare between models.
+        """
+        return self.model.extra_loss() if isinstance(self.model, ExtraLoss) else None
 
     def example_losses(self, batch: Tensors) -> tuple[Tensor, Tensor]:
         """The weighted mean loss of each example, [B], and its weight, [B]."""

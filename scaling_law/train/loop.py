@@ -97,7 +97,9 @@ def _trained(job: Job, state: State) -> RunRecord | None:
 def before_step(job: Job, state: State) -> None:
     """Copy what the next step changes, where it is read after it."""
     keep_snapshot(state)
-    state.meter.keep_weights(state.step + 1 in evaluation_steps(job.spec))
+    due = state.step + 1 in evaluation_steps(job.spec)
+    with evaluated(state.optimizer) if due else contextlib.nullcontext():
+        state.meter.keep_weights(due)
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error
@@ -349,8 +351,10 @@ def _micro_batches(job: Job, state: State, batch: Tensors) -> float:
         examples = part.to(kind)
         with context():
             loss = state.trainable.loss(examples)
+            extra = state.trainable.extra_loss()
         weighted = loss * part.share
-        state.scaler.scale(weighted).backward()  # type: ignore[no-untyped-call]
+        minimised = weighted if extra is None else weighted + extra * part.share
+        state.scaler.scale(minimised).backward()  # type: ignore[no-untyped-call]
         total += weighted.detach()
     return float(total)
 

@@ -23,7 +23,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("run-config-and-mode", ("run", "s.yaml", "--mode", "dev"), "s.yaml and --mode dev: expected one of them, a file of your own or a shipped config"),
     ("plan-params", ("plan", "--params", "1e9"), "unrecognized arguments: --params (--params is --target here); see `slaw plan --help`"),
     ("run-no-file", ("run", "gone.yaml"), "gone.yaml: no such file"),
-    ("run-no-mode", ("run", "--mode", "quik"), "--mode 'quik': expected one of quick, dev, full (did you mean quick?); slaw run NAME takes a file, or one of the experiments allocation, best_of_n, "),
+    ("run-no-mode", ("run", "--mode", "quik"), "--mode 'quik': expected one of quick, dev, full (did you mean quick?); slaw run NAME takes a file or an experiment (slaw experiments lists them)"),
     ("run-mode-goes-up", ("run", "--mode", "../../etc/passwd"), "--mode '../../etc/passwd': expected one of quick, dev, full; slaw run NAME takes a file"),
     ("run-mode-is-an-experiment", ("run", "--mode", "grokking"), "--mode grokking: an experiment, and the modes are quick, dev, full; try: slaw run grokking"),
     ("run-goes-up", ("run", "../../etc/passwd"), "../../etc/passwd: no such file"),

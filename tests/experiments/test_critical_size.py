@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from scaling_law.experiment.critical import Critical, fit_critical, identified_s
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.sigmoid import middle_within
 from scaling_law.spec.model import OtherModel
-from tests.experiments.test_contract import experiment_of, planted_evidence
+from tests.experiments.test_contract import experiment_of, plan_of, planted_evidence
 
 NAME = "critical_size"
 
@@ -138,6 +139,27 @@ def test_a_range_without_the_size_ends_the_search_and_says_so(planted, low, high
     findings = experiment_of(NAME).analyse(evidence)
     assert why in findings.verdict and "Not established" in findings.verdict
     assert all(claim.established is not True for claim in findings.claims)
+
+
+def test_seeds_that_all_agree_name_the_runs_that_would_show_whether_they_decide(planted):
+    """The command plans: widths near the critical one, the ends, and new seeds."""
+    findings = experiment_of(NAME).analyse(planted)
+    (claim,) = (one for one in findings.claims if one.name == "seeds_decide_near_it")
+    assert claim.established is None and "10 seeds at each of the widths" in claim.because
+    words = shlex.split(claim.because[claim.because.index("slaw run") :])
+    settings = [word for word, before in zip(words[1:], words, strict=False) if before == "--set"]
+    plan = plan_of(words[2], *settings)
+    seeds = {run.spec.seed for run in plan.runs}
+    assert len(seeds) == 10 and not seeds & {run.spec.seed for run in planted.runs}
+    assert len(plan.runs) >= 10 * 4
+    begun = experiment_of(NAME).analyse(first_stage(planted))
+    (claim,) = (one for one in begun.claims if one.name == "seeds_decide_near_it")
+    assert "is not located yet" in claim.because and "slaw run" not in claim.because
+
+
+def test_the_verdict_says_that_the_grid_was_not_run(planted):
+    verdict = experiment_of(NAME).analyse(planted).verdict
+    assert "not run (slaw run critical_size_grid measures one)" in verdict and "%" not in verdict
 
 
 def test_a_search_that_has_only_begun_establishes_nothing(planted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,19 +10,28 @@ import pytest
 
 from scaling_law import parts
 from scaling_law.experiment.lr_law import LrLaw, fit_lr_law, power_lines, published_rates
-from scaling_law.experiment.lr_rule import largest_free_batch, rule_source
+from scaling_law.experiment.lr_rule import (
+    BatchChoice,
+    largest_free_batch,
+    rule_source,
+    why_no_rule,
+)
 from scaling_law.experiment.tuning import Optimum, best_batches, tuned
 from scaling_law.parts import NoSettings
 from scaling_law.spec.hyperparams import Rule, Sizing
-from tests.experiments.test_tuning import batch_trials, cell
+from tests.experiments.test_tuning import batch_trials, cell, trials
 from tests.fakes import tiny_model
 
 WIDTHS, TOKENS, BATCHES = (8, 16, 32), (1000, 2000, 4000), (32, 64)
 
 
-def optimum(width: int, tokens: int, batch: int, lr: float, factor: float = 1.1) -> Optimum:
+def optimum(
+    width: int, tokens: int, batch: int, lr: float, factor: float = 1.1, decay: float = 0.1
+) -> Optimum:
     model = tiny_model(d_model=width, d_ff=4 * width)
-    where = cell(size=f"w{width}", model=model, tokens=tokens, batch_tokens=batch)
+    where = cell(
+        size=f"w{width}", model=model, tokens=tokens, batch_tokens=batch, weight_decay=decay
+    )
     return Optimum(
         cell=where,
         trials=(),
@@ -68,6 +78,79 @@ def test_planted_exponents_are_recovered():
         low, high = noisy.intervals[name]
         assert low < planted < high and high - low < 1
     assert 0.03 < noisy.scatter < 0.15
+
+
+def width_of(law: LrLaw, variable: str) -> float:
+    low, high = law.intervals[variable]
+    return high - low
+
+
+@pytest.mark.parametrize(
+    ("variable", "last"), [("params", params_of(32)), ("tokens", 4000), ("batch_tokens", 128)]
+)
+def test_cells_of_one_value_that_lie_off_the_law_together_widen_its_interval(variable, last):
+    """The interval is that of leaving out each value, by Student's t at two degrees of freedom."""
+
+    def value(best: Optimum) -> float:
+        return float(getattr(best.cell, variable))
+
+    cells = [
+        dataclasses.replace(best, lr=1.5 * (best.lr or 0)) if value(best) == last else best
+        for best in optima(batches=(32, 64, 128))
+    ]
+    law = law_of(cells)
+    slopes = [
+        law_of([best for best in cells if value(best) != one]).exponents[variable]
+        for one in {value(best) for best in cells}
+    ]
+    error = math.sqrt(2 / 3 * sum((slope - np.mean(slopes)) ** 2 for slope in slopes))
+    assert width_of(law, variable) == pytest.approx(2 * 2.920 * error, rel=0.01)
+
+
+def test_two_sizes_have_the_interval_of_their_trunks():
+    low, high = law_of(optima(noise=0.1, widths=(8, 32))).intervals["params"]
+    assert 0 < high - low < 1
+
+
+@pytest.mark.parametrize("decays", [(0, 0.1, 0.3), (0, 0.1)])
+def test_cells_without_weight_decay_are_no_part_of_a_law_of_those_with_it(decays):
+    """Rates fall with weight decay, and without it they lie where no power leads."""
+    cells = [
+        optimum(
+            best.cell.model.d_model,
+            best.cell.tokens,
+            best.cell.batch_tokens,
+            (best.lr or 0) * (5 if decay == 0 else decay**-0.3),
+            decay=decay,
+        )
+        for best in optima()
+        # fewer horizons without decay: pooling them would move the exponents
+        for decay in decays
+        if decay or best.cell.tokens == 1000
+    ]
+    law = law_of(cells)
+    planted = {"params": -0.4, "tokens": -0.2, "batch_tokens": 0.5}
+    planted |= {"weight_decay": -0.3} if len(decays) > 2 else {}
+    assert law.exponents == pytest.approx(planted)
+    assert law.cells == 18 * (len(decays) - 1) and law.ranges["weight_decay"][0] == 0.1
+    assert width_of(law, "params") < 0.01
+    listed = ", ".join(f"{decay:g}" for decay in decays)
+    assert f"weight decays of {listed}, and a rule does not see" in why_no_rule(cells)
+    assert why_no_rule(optima()) == ""
+
+
+def test_cells_that_all_have_no_weight_decay_have_a_law():
+    cells = [
+        optimum(
+            best.cell.model.d_model,
+            best.cell.tokens,
+            best.cell.batch_tokens,
+            best.lr or 0,
+            decay=0.0,
+        )
+        for best in optima()
+    ]
+    assert law_of(cells).exponents == pytest.approx(law_of(optima()).exponents)
 
 
 def test_held_out_cells_decide_how_far_it_reaches():
@@ -121,13 +204,15 @@ def test_published_rates_are_those_of_the_papers():
 
 def rule_of(law: LrLaw, folder, batch: int = 64) -> Rule:
     path = folder / "tuned_test.py"
-    path.write_text(rule_source(law, batch, "Planted cells"))
+    path.write_text(rule_source(law, BatchChoice(batch, "as planted"), "Planted cells"))
     return parts.load("rule", parts.read_file("rule", path))
 
 
 def test_the_written_rule_gives_the_law_and_refuses_what_is_beyond(tmp_path):
     law = law_of(optima(batches=(32, 64, 128)))
     rule = rule_of(law, tmp_path, batch=128)
+    words = (tmp_path / "tuned_test.py").read_text()
+    assert "Weight decay: 0.1." in words and "Batch: 128, as planted." in words
     model = tiny_model(d_model=16, d_ff=64, n_ctx=4)
 
     def chosen(**changes):
@@ -151,9 +236,29 @@ def test_the_written_rule_gives_the_law_and_refuses_what_is_beyond(tmp_path):
             chosen(**beyond)
 
 
+def batch_of(trials, noise: float) -> BatchChoice:
+    optima = tuned(trials).optima
+    return largest_free_batch(optima, best_batches(optima), noise)
+
+
 def test_the_rules_batch_is_the_largest_that_costs_no_more_than_the_noise():
-    tuning = tuned(batch_trials(40))
-    batches = best_batches(tuning.optima)
-    assert largest_free_batch(tuning.optima, batches, 0.001) == 32
-    assert largest_free_batch(tuning.optima, batches, 0.01) == 64
-    assert largest_free_batch(tuning.optima, batches, 1.0) == 256
+    assert batch_of(batch_trials(40), 0.001).batch_tokens == 32
+    assert batch_of(batch_trials(40), 0.01).batch_tokens == 64
+    assert batch_of(batch_trials(40), 1.0).batch_tokens == 256
+    # no batch is free on average where horizons differ in which is best
+    costly = batch_of(batch_trials(30) + batch_trials(300, 3000), 1e-6)
+    assert costly.why.startswith("which costs least (")
+
+
+def test_a_batch_at_the_low_edge_is_said_to_be_there():
+    at_edge = batch_of(batch_trials(16), 0.001)
+    assert at_edge.batch_tokens == 32
+    assert "at the low edge of the batches in 1 of 1 pairs of size and horizon" in at_edge.why
+    assert "edge" not in batch_of(batch_trials(90), 0.001).why
+
+
+def test_a_batch_that_was_compared_with_none_is_no_candidate():
+    alone = trials(0.013, where=cell(batch_tokens=512, tokens=9000))
+    assert batch_of(batch_trials(80) + alone, 0.001).batch_tokens == 64
+    only = batch_of(alone, 0.001)
+    assert only.batch_tokens == 512 and "compared with no other" in only.text

@@ -15,6 +15,8 @@ from scaling_law.files.layout import SweepDir
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 NAMES = (
     "allocation-cpu",
+    "architecture_arms",
+    "architectures",
     "batch_ramp",
     "best_of_n",
     "critical_batch",
@@ -47,6 +49,8 @@ NAMES = (
 )
 # What the records do not establish: the claim, and its standing.
 OPEN = {
+    "architecture_arms": {"a_mixture_saves_compute": False},
+    "architectures": {"lstm_gains_less_late": None, "lstm_lead_shrinks_with_size": None},
     "batch_ramp": {"ramp_beats_fixed": None},
     "best_of_n": {"own_log_probability_beats_majority": None},
     "critical_batch": {"kaplans_exponent": None},
@@ -72,7 +76,7 @@ OPEN = {
     "emergence": {"digits_first": None, "likelier_with_size": None},
     "grokking": {"inverse_decay": False},
     "grokking_progress": {"frequencies_first": False, "norm_falls": False},
-    "grokking_transformer": {"faster_with_decay": False, "inverse_decay": None},
+    "grokking_transformer": {"faster_with_rate": None, "inverse_decay": None},
     "horizon_lr": {"falling_trunk_serves_all": False, "two_trunks_serve_all": False},
     "length_training": {
         "ratio_decides": False,

@@ -7,6 +7,7 @@ from scaling_law.files.layer_metrics import (
     measure_units,
     summaries,
     without_layers,
+    without_measures,
 )
 
 NAMES = (
@@ -29,7 +30,8 @@ def test_a_measure_has_its_layers_and_what_stands_beside_them():
 
 
 def test_other_metrics_stay_as_they_are():
-    assert without_layers(NAMES) == ["accuracy.val", "best_of_n.4"]
+    assert without_layers(NAMES) == ["accuracy.val", "p.rms.embedding", "q.head", "best_of_n.4"]
+    assert without_measures(NAMES) == ["accuracy.val", "best_of_n.4"]
     assert layer_measures(["loss.val:layers.2x", "a.2"]) == []
 
 

@@ -83,9 +83,13 @@ def test_the_ends_of_all_runs_are_drawn_against_the_layer(tmp_path):
 def test_other_figures_and_the_table_leave_layers_out(tmp_path):
     evidence = evidence_of(tmp_path)
     assert metric_curves(evidence) is None and metric_ends(evidence) is None
+    ends = metric_ends(dataclasses.replace(evidence, curves={}))
+    assert ends is not None
+    rows = {axes.get_ylabel() for axes in ends.axes} - {""}
+    assert rows == {"p.rms.embedding (activation)", "p.head (activation)"}
     section = tables.metrics(evidence)
     assert section is not None and "rms.layers" not in section.body
-    assert "4 further metrics, measured by layer, are in the figures" in section.body
+    assert "p.head" in section.body and "2 metrics of single layers: in the figures" in section.body
 
 
 def test_runs_without_layers_have_no_such_figure(tmp_path):

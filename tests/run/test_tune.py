@@ -145,6 +145,7 @@ def test_the_rule_is_written_and_a_config_takes_it(here, capsys):
     out = capsys.readouterr().out
     assert "The best learning rate goes as size^-0.4" in out
     place = Path("results/mine-tune/tuned_mine.py")
+    assert "the lowest loss is at the low edge of the batches in 9 of 9 pairs" in out
     assert f"rule: {place}" in out and f"--set optim.rule={place}" in out
     assert place.read_text().startswith('"""Learning rate and batch as `slaw tune` measured them.')
     # the same again trains nothing new and writes the same
@@ -173,6 +174,21 @@ def test_runs_that_all_diverge_give_no_rule(here, capsys):
     assert refused.value.exit_code == EXIT_FIT
     assert "Not established" in capsys.readouterr().out
     assert not list(here.glob("results/mine-tune/tuned_*"))
+
+
+def test_runs_that_vary_weight_decay_give_findings_and_no_rule(here, capsys):
+    axes = {"optim.lr_mult": [0.5, 1, 2, 4], "optim.weight_decay": [0, 0.1, 0.3]}
+    asked = request(f"axes={json.dumps(axes)}", "name=decays", config="lr_batch")
+    with pytest.raises(
+        FitError, match=r"no rule is written: .* decays of 0, 0\.1, 0\.3"
+    ) as refused:
+        tune(asked, 1e6, None, silent, train=train)
+    assert refused.value.exit_code == EXIT_FIT
+    out = capsys.readouterr().out
+    assert "The best learning rate goes as size^-0.4" in out
+    assert "9 cells without weight decay left out of the law" in out
+    assert "nano14k, decay 0.1" in out
+    assert not list(here.glob("results/*/tuned_*"))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from scaling_law.spec.architectures import INSIDE, architecture_of
 from scaling_law.spec.component import Component
 from scaling_law.spec.model import OtherModel
 from scaling_law.spec.resources import Resources
+from scaling_law.spec.schedule import ScheduleSpec
 from scaling_law.train import checkpoint
 from scaling_law.train.architectures import build, inside
 from scaling_law.train.architectures.gpt import GPT
@@ -37,7 +38,9 @@ from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.subject import Subject
 from tests.fakes import plan_of, tiny_model, tiny_spec
 from tests.train.test_loop import job
+from tests.train.test_moe import mixture
 from tests.train.test_objectives import masked
+from tests.train.test_optimizers import installed, optim_of
 from tests.train.test_probes import subject_of, trained
 
 TWO_LAYERS = tiny_model(n_layer=2)
@@ -89,6 +92,26 @@ def test_the_update_is_that_of_the_last_step(dataset, tmp_path, stacked):
     norm = math.hypot(*(float(before[n].norm()) for n in names))
     measured = record.metrics["update_ratio.layers.0.attention"]
     assert measured == pytest.approx(moved / norm, rel=1e-4) and measured > 0
+
+
+def test_of_weights_that_are_averaged_the_average_counts(dataset, tmp_path):
+    """A run of one step less ends with the average before the last step."""
+    installed("schedule_free")
+    fields: dict[str, Any] = {
+        "model": TWO_LAYERS,
+        "optim": optim_of("schedule_free"),
+        "schedule": ScheduleSpec(warmup_steps=4, shape="constant"),
+    }
+    shorter, spec = (tiny_spec(total_steps=steps, **fields) for steps in (11, 12))
+    probed = dataclasses.replace(spec, probes=(Component(name="update_ratio"),))
+    (_, (before, _)), (_, (plain, _)) = (
+        trained(dataset, tmp_path, each, False) for each in (shorter, spec)
+    )
+    record, (after, _) = trained(dataset, tmp_path, probed, False)
+    assert all(torch.equal(plain[name], after[name]) for name in after)
+    moved = float((after["head.weight"] - before["head.weight"]).norm())
+    ratio = moved / float(before["head.weight"].norm())
+    assert record.metrics["update_ratio.head"] == pytest.approx(ratio, rel=1e-4) and ratio > 0
 
 
 def test_a_run_stopped_before_its_end_is_measured_has_the_same_update(dataset, tmp_path):
@@ -220,6 +243,7 @@ def test_all_together_measure_a_run_and_change_no_bit(dataset, tmp_path):
     ("name", "model", "inputs"),
     [
         ("gpt", TWO_LAYERS, torch.zeros(2, 16, dtype=torch.long)),
+        ("moe", mixture(), torch.zeros(2, 16, dtype=torch.long)),
         (
             "mlp",
             OtherModel(

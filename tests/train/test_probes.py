@@ -39,6 +39,7 @@ from scaling_law.train.begin import begin
 from scaling_law.train.evaluate import Examples
 from scaling_law.train.loop import train_run
 from scaling_law.train.probes import activation_change, fourier, noise_scale
+from scaling_law.train.probes.position_loss import blocks
 from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.state import State
 from scaling_law.train.subject import Subject
@@ -166,6 +167,35 @@ def test_the_shipped_probes_measure_known_values(dataset, tmp_path):
     state.trainable.loss(batch).backward()
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), math.inf)
     assert record.metrics["gradient_norm"] == pytest.approx(float(norm), rel=1e-4)
+
+
+def test_the_loss_by_position_is_that_of_blocks_that_double(dataset, tmp_path):
+    spec = probed(Component(name="position_loss"))
+    this = job(dataset, tmp_path, spec, resources=Resources(keep_weights=True))
+    record = train_run(this)
+    assert record is not None
+    blocks = {"1": 1, "2": 1, "3-4": 2, "5-8": 4, "9-16": 8}
+    assert set(record.metrics) == {f"position_loss.val.{block}" for block in blocks}
+    assert record.metric_units["position_loss.val.1"] == "nats per token"
+    whole = sum(record.metrics[f"position_loss.val.{b}"] * n for b, n in blocks.items()) / 16
+    assert whole == pytest.approx(record.val_loss_nats, rel=1e-5)
+    state = begin(this)
+    state.model.load_state_dict(checkpoint.load_checkpoint(this.run_dir.weights)["model"])
+    batches = list(state.meter.examples.measured("val", spec.eval.val_tokens))
+    logits = state.model(torch.cat([batch.inputs for batch in batches])).detach()
+    targets = torch.cat([batch.targets for batch in batches])
+    losses = torch.nn.functional.cross_entropy(logits.mT, targets, reduction="none")
+    assert record.metrics["position_loss.val.3-4"] == pytest.approx(
+        float(losses[:, 2:4].mean()), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(1, [(1, 1)]), (4, [(1, 1), (2, 2), (3, 4)]), (6, [(1, 1), (2, 2), (3, 4), (5, 6)])],
+)
+def test_blocks_of_positions_end_with_the_context(count, expected):
+    assert blocks(count) == expected
 
 
 def test_changes_are_measured_from_the_first_weights_of_the_run(dataset, tmp_path):

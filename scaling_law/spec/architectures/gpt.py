@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
 from scaling_law.spec.architectures import Architecture, Template, counted, template_of
 from scaling_law.spec.counts import ParamCounts, count_params
-from scaling_law.spec.model import ACTIVATIONS, NORMS, POSITIONS, ModelSpec
+from scaling_law.spec.model import ACTIVATIONS, NORMS, POSITIONS, Model, ModelSpec
 from scaling_law.spec.values import MAX_TABLE, MAX_WIDTH, Number, Text
 
 MAX_HEAD_SIZE = 64
@@ -139,12 +139,14 @@ def shape_for(
     convention: str,
     template: Template,
     aspect_ratio: float | None = None,
+    model_of: Callable[[Template, Shape], Model] | None = None,
 ) -> Shape:
     """The shape whose ``params`` under ``convention`` is nearest in ratio.
 
     The rule ``ladder`` (``aspect_ratio`` None) takes the depth of the named scales at that
     size; a number takes ``d_model / n_layer`` as given. The heads are ``heads_for`` the
-    width. ``template`` gives vocabulary, context and activation. Raises ``ValueError`` when
+    width. ``template`` gives vocabulary, context and activation. ``model_of`` makes the model that
+    is counted, None a GPT. Raises ``ValueError`` when
     no shape comes within 25%: embeddings alone may exceed ``params``.
     """
     best: tuple[float, Shape] | None = None
@@ -156,7 +158,7 @@ def shape_for(
             depth = max(1.0, d_model / aspect_ratio)
         for n_layer in {math.floor(depth), math.ceil(depth)}:
             shape = Shape(n_layer=n_layer, d_model=d_model, n_head=heads_for(d_model))
-            count = count_params(make(template, shape)).by(convention)
+            count = count_params((model_of or make)(template, shape)).by(convention)
             off = abs(math.log(count / params))
             # the size matters most; between two equally near ones, the depth of the rule
             score = off + DEPTH_WEIGHT * abs(math.log(n_layer / depth))
@@ -264,11 +266,13 @@ def counts(model: ModelSpec) -> ParamCounts:
 
 
 def flops_per_token(model: ModelSpec) -> int:
-    """6 * params_matmul + 12 * n_layer * n_ctx * d_model.
+    """6 * params_matmul, and the attention's."""
+    return 6 * count_params(model).matmul + attention_flops(model)
 
-    The second term is the attention scores and the weighted values, forward and backward.
-    """
-    return 6 * count_params(model).matmul + 12 * model.n_layer * model.n_ctx * model.d_model
+
+def attention_flops(model: ModelSpec) -> int:
+    """12 * n_layer * n_ctx * d_model: scores and weighted values, forward and backward."""
+    return 12 * model.n_layer * model.n_ctx * model.d_model
 
 
 def activation_bytes(

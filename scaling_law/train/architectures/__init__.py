@@ -35,7 +35,8 @@ class Module:
     its first weights; it touches no global generator. It gives outputs [B, T', V] from inputs
     [B, T]; the T' targets are the last positions. It may give the role and decay of its weights
     (``weights``, see ``weights_of``), the numbers that it reads ids as (``token_table``), remember
-    what it has read while it generates (``train.generate.OwnCache``), move its positions together
+    what it has read while it generates (``train.generate.OwnCache``), minimise more than the
+    objective's loss (``train.forward.ExtraLoss``), move its positions together
     (``train.probes.interpolated.HasPositions``), and show its layers (``Inside``);
     ``stack(modules)`` gives several modules of one model as one program; None where there is none;
     ``grow(state, small, large, seed)`` gives the state of a large model that computes what the

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -276,14 +276,14 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)), each branch times the residual multiplier."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, mlp: nn.Module) -> None:
         super().__init__()
         factors = multipliers(spec.parametrisation, spec.d_model)
         self.residual_mult = factors.residual(spec.n_layer)
         self.norm_attention = _norm(spec.norm, spec.d_model)
         self.attention = Attention(spec)
         self.norm_mlp = _norm(spec.norm, spec.d_model)
-        self.mlp = MLP(spec)
+        self.mlp = mlp
 
     def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
         """x [B, T, M] -> [B, T, M]."""
@@ -303,10 +303,17 @@ def _is_table(name: str) -> bool:
 
 
 class GPT(nn.Module):
-    """The decoder. ``seed`` alone decides the initial weights; no global RNG is touched."""
+    """The decoder. ``seed`` alone decides the initial weights; no global RNG is touched.
+
+    ``mlp`` makes the part of a block after its attention.
+    """
 
     def __init__(
-        self, spec: ModelSpec, seed: int = 0, gradient_checkpointing: bool = False
+        self,
+        spec: ModelSpec,
+        seed: int = 0,
+        gradient_checkpointing: bool = False,
+        mlp: Callable[[ModelSpec], nn.Module] = MLP,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -320,7 +327,7 @@ class GPT(nn.Module):
             self.position = (
                 nn.Embedding(spec.n_ctx, spec.d_model) if spec.position == "learned" else None
             )
-            self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.n_layer))
+            self.blocks = nn.ModuleList(Block(spec, mlp(spec)) for _ in range(spec.n_layer))
             self.norm = _norm(spec.norm, spec.d_model)
             self.head = nn.Linear(spec.d_model, spec.vocab_size, bias=False)
         self.to_empty(device="cpu")
@@ -433,7 +440,7 @@ class GPT(nn.Module):
             attentions = [block.attention for block in blocks]
             reads = zip(attentions, self._read_by(attentions, tokens), strict=True)
             return [part.scores(x, self.position_tables) for part, x in reads]
-        mlps = [block.mlp for block in blocks]
+        mlps = [cast(MLP, block.mlp) for block in blocks]
         return [mlp.units(x) for mlp, x in zip(mlps, self._read_by(mlps, tokens), strict=True)]
 
     def _read_by(self, parts: Sequence[nn.Module], tokens: Tensor) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Lion (Chen 2023, arXiv 2302.06675), by pytorch-optimizer: steps are signs of the momentum.
 
-All weights move by the learning rate, so that the best rate is 3 to 10 times below AdamW's and the
-best weight decay as much above it (section 5 of the paper).
+All weights move by the learning rate; its authors take rates 3 to 10 times below AdamW's and as
+much more weight decay (section 5).
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def make(
     """Lion over parameter groups, with decoupled weight decay."""
     from pytorch_optimizer import Lion
 
+    assert optim.beta1 is not None
     optimizer: torch.optim.Optimizer = Lion(
         groups, lr=optim.lr, betas=(optim.beta1, settings.decay), weight_decouple=True
     )

@@ -43,6 +43,7 @@ def make(
     """SOAP over parameter groups, with decoupled weight decay."""
     from pytorch_optimizer import SOAP
 
+    assert optim.beta1 is not None and optim.eps is not None
     matrices, rest = hidden_matrices(groups)
     optimizer: torch.optim.Optimizer = SOAP(
         [

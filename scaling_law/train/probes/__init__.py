@@ -32,15 +32,13 @@ class Probe:
     ``unit`` is the unit of these numbers;
     ``when`` is ``curve`` for every point of the curve, the last included, or ``end``;
     ``settings`` is a dataclass;
-    ``passes`` are the forward passes over the tokens of one split that a measurement takes, for the
-    plan's time: 0 where only weights are read, None for one pass over each split;
-    ``needs`` is what an architecture must show of its layers (``Architecture.inside``), "" for
-    nothing;
-    ``reads_step`` says that it reads what the last step changed (``Subject.before_step``).
     ``passes`` are the forward passes over the tokens of ``val`` that a measurement takes, for the
     plan's time: 0 where only weights are read, None for one pass over each split;
     ``work(measured, settings)`` gives what a measurement takes where that depends on the settings
-    or the model; ``passes`` is then None.
+    or the model; ``passes`` is then None;
+    ``needs`` is what an architecture must show of its layers (``Architecture.inside``), "" for
+    nothing;
+    ``reads_step`` says that it reads what the last step changed (``Subject.before_step``).
     """
 
     measure: Callable[[Subject, Any], float | Mapping[str, float]]
@@ -48,9 +46,9 @@ class Probe:
     when: str = "curve"
     settings: type = NoSettings
     passes: float | None = None
+    work: Callable[[Measured, Any], Work] | None = None
     needs: str = ""
     reads_step: bool = False
-    work: Callable[[Measured, Any], Work] | None = None
 
     def __post_init__(self) -> None:
         if self.when not in TIMES:

@@ -1,7 +1,8 @@
 """How far the last step moved the weights: the norm of the update over theirs, by layer and role.
 
 The step's learning rate, the optimizer and weight decay are all in it. A group whose weights were
-all zero has no ratio.
+all zero has no ratio. The weights are those that are evaluated: for an optimizer that averages
+them, their average.
 """
 
 from __future__ import annotations
