@@ -41,6 +41,7 @@ from scaling_law.experiment.findings import (
 from scaling_law.experiment.more_runs import rates_command
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import beyond_error, mean_over
+from scaling_law.experiment.tradeoff import Tradeoff, fit_tradeoff
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number
 from scaling_law.units import format_count
@@ -51,7 +52,6 @@ BAND = 1.03  # gradients count at a loss that is met within this factor
 KAPLAN = 0.21
 RESOLVED = 2.0  # an interval of alpha_B says something of Kaplan's where its ends lie so near
 ROOT = 0.05  # rates within this share of the root of the batch go by it
-FEWEST = 4  # batches that a hyperbola is fitted to
 TRACE, SQUARED = "noise_scale.trace", "noise_scale.gradient"
 
 
@@ -76,23 +76,6 @@ class Settings:
         """The target losses, falling."""
         ratio = (self.lowest / self.highest) ** (1 / (self.targets - 1))
         return tuple(round(self.highest * ratio**k, 3) for k in range(self.targets))
-
-
-@dataclass(frozen=True)
-class Tradeoff:
-    """The hyperbola of one target.
-
-    ``steps`` is S_min; ``batch`` is B_crit, in tokens; ``misfit`` is the root mean square of log S
-    about it.
-    """
-
-    steps: float
-    batch: float
-    misfit: float
-
-    def at(self, batch: float) -> float:
-        """The steps that batches of so many tokens take."""
-        return self.steps * (1 + self.batch / batch)
 
 
 @dataclass(frozen=True)
@@ -161,28 +144,6 @@ class Target:
             if fewer * large <= more * small:
                 return f"{pair}: the larger batch takes fewer tokens"
         return ""
-
-
-def fit_tradeoff(steps: Mapping[int, float]) -> Tradeoff | str:
-    """Return the hyperbola of least squares in log S, by steps of each batch, or why none."""
-    import numpy as np
-
-    if len(steps) < FEWEST:
-        return f"{len(steps)} batches reach it, and a hyperbola takes {FEWEST}"
-    batch, log_steps = np.array(list(steps), float), np.log(list(steps.values()))
-    tried = np.geomspace(batch.min() / 30, batch.max() * 30, 4000)
-    shapes = np.log1p(tried[:, np.newaxis] / batch)
-    rest = log_steps - shapes
-    level = rest.mean(axis=1, keepdims=True)
-    squares = ((rest - level) ** 2).mean(axis=1)
-    best = int(squares.argmin())
-    if best in (0, len(tried) - 1):
-        return "the batches lie on one side of the critical one: they do not bound it"
-    return Tradeoff(
-        steps=float(math.exp(level[best, 0])),
-        batch=float(tried[best]),
-        misfit=float(math.sqrt(squares[best])),
-    )
 
 
 def steps_to(run: Run, loss: float) -> float | None:
