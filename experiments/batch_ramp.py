@@ -315,7 +315,8 @@ def _need_tuned(arms: Arms, ramp: Arm, middle: Arm, saved: Mean | None) -> None:
         f"the best learning rate of an arm does not lie between others ({rates}), and the ramp's"
         f" rate, which goes with its batch, is lower early and higher late than the fixed one's, so"
         f" that batch and rate are not told apart{measured}",
-        "it takes three or more rates of each arm, with the best one inside (axes.optim.lr of its entry)",
+        "it takes three or more rates of each arm, with the best one inside (axes.optim.lr of its"
+        " entry)",
     )
 
 

@@ -41,6 +41,7 @@ from scaling_law.experiment.findings import (
 from scaling_law.experiment.more_runs import rates_command
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import beyond_error, mean_over
+from scaling_law.experiment.tradeoff import Tradeoff, fit_tradeoff
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number
 from scaling_law.units import format_count
@@ -51,7 +52,6 @@ BAND = 1.03  # gradients count at a loss that is met within this factor
 KAPLAN = 0.21
 RESOLVED = 2.0  # an interval of alpha_B says something of Kaplan's where its ends lie so near
 ROOT = 0.05  # rates within this share of the root of the batch go by it
-FEWEST = 4  # batches that a hyperbola is fitted to
 TRACE, SQUARED = "noise_scale.trace", "noise_scale.gradient"
 
 
@@ -76,23 +76,6 @@ class Settings:
         """The target losses, falling."""
         ratio = (self.lowest / self.highest) ** (1 / (self.targets - 1))
         return tuple(round(self.highest * ratio**k, 3) for k in range(self.targets))
-
-
-@dataclass(frozen=True)
-class Tradeoff:
-    """The hyperbola of one target.
-
-    ``steps`` is S_min; ``batch`` is B_crit, in tokens; ``misfit`` is the root mean square of log S
-    about it.
-    """
-
-    steps: float
-    batch: float
-    misfit: float
-
-    def at(self, batch: float) -> float:
-        """The steps that batches of so many tokens take."""
-        return self.steps * (1 + self.batch / batch)
 
 
 @dataclass(frozen=True)
@@ -163,28 +146,6 @@ class Target:
         return ""
 
 
-def fit_tradeoff(steps: Mapping[int, float]) -> Tradeoff | str:
-    """Return the hyperbola of least squares in log S, by steps of each batch, or why none."""
-    import numpy as np
-
-    if len(steps) < FEWEST:
-        return f"{len(steps)} batches reach it, and a hyperbola takes {FEWEST}"
-    batch, log_steps = np.array(list(steps), float), np.log(list(steps.values()))
-    tried = np.geomspace(batch.min() / 30, batch.max() * 30, 4000)
-    shapes = np.log1p(tried[:, np.newaxis] / batch)
-    rest = log_steps - shapes
-    level = rest.mean(axis=1, keepdims=True)
-    squares = ((rest - level) ** 2).mean(axis=1)
-    best = int(squares.argmin())
-    if best in (0, len(tried) - 1):
-        return "the batches lie on one side of the critical one: they do not bound it"
-    return Tradeoff(
-        steps=float(math.exp(level[best, 0])),
-        batch=float(tried[best]),
-        misfit=float(math.sqrt(squares[best])),
-    )
-
-
 def steps_to(run: Run, loss: float) -> float | None:
     """The steps after which a run's curve, made to fall only, has come down to a loss."""
     from scipy.optimize import isotonic_regression
@@ -226,11 +187,12 @@ def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
     """What the runs show of each target loss, falling."""
     groups: dict[int, dict[float, dict[int, Run]]] = {}
     for run in evidence.ended:
-        of_rate = groups.setdefault(run.spec.batch_tokens, {}).setdefault(run.spec.optim.lr, {})
-        of_rate[run.spec.seed] = run
+        same = groups.setdefault(run.spec.batch_tokens, {}).setdefault(run.spec.optim.lr, {})
+        same[run.spec.seed] = run
     targets = []
     for loss in settings.losses:
-        steps, short, rates = {}, [], {}
+        steps, short = {}, []
+        rates: dict[int, dict[float, float]] = {}
         chosen: list[Run] = []
         for batch, of_rate in sorted(groups.items()):
             tried = {

@@ -37,6 +37,7 @@ from scaling_law.experiment.findings import (
 )
 from scaling_law.experiment.more_runs import seeds_command
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
+from scaling_law.experiment.rates_by_size import Rates
 from scaling_law.experiment.seeds import beyond_error, mean_over
 from scaling_law.experiment.tuning import MOST_SEEDS, Optimum, Trial, trials_of, tuned
 from scaling_law.spec.model import DEFAULT_PARAMETRISATION, Model, ModelSpec
@@ -45,7 +46,6 @@ from scaling_law.spec.values import Number, Text
 
 FLAT = 0.15  # largest exponent of the size by which a change counts as flat
 ONE_RATE = 2.0  # best learning rates within this factor are one: a step of the grid
-NEAREST = 2.0  # a rate that was tried stands for one within this factor
 PROBE = "activation_change"
 
 
@@ -146,84 +146,6 @@ class Checks:
     def law(self, moved: Moved) -> PowerLaw | str:
         """The power of the size by which it moves."""
         return fit_power_law(self.values(moved))
-
-
-@dataclass(frozen=True)
-class Rates:
-    """The best learning rates of one parametrisation.
-
-    ``optima`` are they by width or depth, rising.
-    """
-
-    optima: Mapping[float, Optimum]
-
-    @property
-    def known(self) -> dict[float, float]:
-        """The minima between the rates that were tried, whether the noise bounds them or not."""
-        return {x: best.lr for x, best in self.optima.items() if best.lr is not None}
-
-    @property
-    def seeds(self) -> int:
-        """The fewest seeds of a size."""
-        return min((len({t.seed for t in best.trials}) for best in self.optima.values()), default=0)
-
-    @property
-    def seeds_to_bound(self) -> float:
-        """The seeds that would bound every minimum; 0 where all are, infinite where none would."""
-        wide = [best for best in self.optima.values() if best.lr is not None and not best.interval]
-        return max((best.seeds_needed or math.inf for best in wide), default=0)
-
-    @property
-    def seeds_to_sign(self) -> float:
-        """The seeds that would bound the sign of the power, if noise alone makes it so wide."""
-        law = self.law
-        if isinstance(law, str) or not law.exponent:
-            return math.inf
-        low, high = law.interval
-        return math.ceil(self.seeds * ((high - low) / 2 / law.exponent) ** 2)
-
-    @property
-    def text(self) -> str:
-        """``0.023 (0.019 to 0.028) at 2, 0.034 (unbounded) at 4: a factor of 1.4``."""
-        listed = []
-        for x, rate in self.known.items():
-            ends = self.optima[x].interval
-            bounds = "unbounded" if ends is None else f"{ends[0]:.2g} to {ends[1]:.2g}"
-            listed.append(f"{rate:.2g} ({bounds}) at {x:g}")
-        factor = "" if self.spread is None else f": a factor of {self.spread:.3g}"
-        return f"{', '.join(listed)}{factor}"
-
-    @property
-    def spread(self) -> float | None:
-        """The largest best rate over the smallest; None below two."""
-        rates = self.known.values()
-        return max(rates) / min(rates) if len(rates) > 1 else None
-
-    @property
-    def law(self) -> PowerLaw | str:
-        """The power of the size by which the best rate moves."""
-        return fit_power_law({x: [rate] for x, rate in self.known.items()})
-
-    def costs(self) -> dict[int, float] | str:
-        """What the best rate of the smallest size costs at the largest, by seed, or why unknown.
-
-        It is the share by which a seed's loss at the rate that was tried nearest to it exceeds the
-        loss at the minimum, which is the mean over seeds.
-        """
-        if len(self.optima) < 2:
-            return "it takes two sizes"
-        first, last = self.optima[min(self.optima)], self.optima[max(self.optima)]
-        if first.lr is None or last.loss is None:
-            return first.why or last.why
-        rate = first.lr
-        tried = min(last.rates, key=lambda one: abs(math.log(one / rate)))
-        if max(tried / rate, rate / tried) > NEAREST:
-            return f"{rate:.3g} was not tried at the largest size, nor a rate near it"
-        at = [trial for trial in last.trials if trial.lr == tried]
-        if any(trial.loss is None for trial in at):
-            return f"the largest size diverged at {tried:.3g}"
-        best = last.loss
-        return {trial.seed: trial.loss / best - 1 for trial in at if trial.loss is not None}
 
 
 def checks_of(evidence: Evidence, along: Along, steps: int) -> dict[str, Checks]:
@@ -437,7 +359,8 @@ def _drifts(along: Along, rates: Mapping[str, Rates]) -> Claim:
 def _costs_less(along: Along, rates: Mapping[str, Rates]) -> Claim:
     def decide() -> Decision:
         costs = {}
-        for name in along.arms:
+        # the parametrisation that needs more seeds first, so that the remedy names enough
+        for name in sorted(along.arms, key=lambda name: -rates[name].seeds_to_bound):
             _need_minima(rates[name], along)
             by_seed = rates[name].costs()
             if isinstance(by_seed, str):

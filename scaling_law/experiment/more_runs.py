@@ -1,7 +1,8 @@
 """The command lines that train what an analysis lacks: further seeds, or other values of a config.
 
-An experiment prints one in the sentence that says why a claim is not established, so that its
-reader can run it. The finished runs of the folder count; only the new ones are trained.
+An experiment prints one in a note beside the claims that are not established, so that its
+reader can run it. The finished runs of the folder count, and only new ones are trained; an entry
+without an axis of rates gets other run ids with one, so that its first rate is trained once more.
 """
 
 from __future__ import annotations
