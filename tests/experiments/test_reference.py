@@ -90,7 +90,6 @@ OPEN = {
         "rule_is_good": False,
     },
     "manifold": {"four_over_d": None},
-    "mup": {"one_rate": None, "transfer_costs_less": None},
     "mup_depth": {"one_rate": None, "rate_drifts": None, "transfer_costs_less": None},
     "optimizers": {"beats_adamw": None, "advantage_falls": None, "all_tuned": None},
     "overfitting": {"kaplans_power": None, "one_ratio": None},
