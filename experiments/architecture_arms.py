@@ -161,7 +161,7 @@ def _second_expert(cells: Cells, arms: Sequence[Versus]) -> Claim:
 def _words(arms: Sequence[Versus]) -> str:
     sides = {
         side: [
-            f"{one.arm.kind} ({one.multiplier.value:.2g} times)" for one in arms if one.side == side
+            f"{one.arm.kind} ({one.multiplier.value:.2f} times)" for one in arms if one.side == side
         ]
         for side in (-1, 0, 1)
     }

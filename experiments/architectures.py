@@ -251,8 +251,8 @@ def _words(
     verb = "less" if standing["lstm_saves_compute"] else "not always less"
     words = (
         f"The LSTM needs {verb} compute than the Transformer for its loss:"
-        f" {first.multiplier.value:.2g} times at {format_count(first.base.params)} parameters,"
-        f" {last.multiplier.value:.2g} at {format_count(last.base.params)}"
+        f" {first.multiplier.value:.2f} times at {format_count(first.base.params)} parameters,"
+        f" {last.multiplier.value:.2f} at {format_count(last.base.params)}"
     )
     tale = {
         True: "its lead shrinks with size",
@@ -379,7 +379,7 @@ def _position_figure(cells: Cells, sizes: Sequence[Sequence[Versus]]) -> Figure 
 
 def _literature(sizes: Sequence[Sequence[Versus]]) -> tuple[Published, ...]:
     lstm = "; ".join(
-        f"{c[-1].multiplier.value:.2g} times the compute at {format_count(c[-1].base.params)}"
+        f"{c[-1].multiplier.value:.2f} times the compute at {format_count(c[-1].base.params)}"
         for c in sizes
     )
     return (
