@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from scaling_law import parts
+from scaling_law.config.part_settings import part_settings
 from scaling_law.data.corpus import corpus_names, load_corpus
 from scaling_law.errors import ConfigError
 from scaling_law.fit.laws import law_names, load_law
@@ -21,6 +22,17 @@ def test_parts_load_and_their_settings_are_dataclasses(word):
     for name in parts.names(word):
         part = parts.load(word, Reference(name=name))
         assert dataclasses.is_dataclass(getattr(part, "settings", parts.NoSettings))
+
+
+def test_a_default_without_a_point_is_written_as_the_float_it_is_read_as():
+    @dataclasses.dataclass(frozen=True)
+    class Settings:
+        power: float = 2
+        count: int = 2
+
+    for values in ({}, {"count": 3}):
+        settings = part_settings(Settings, values)
+        assert (type(settings.power), type(settings.count)) == (float, int)
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -28,11 +28,11 @@ def part_settings(kind: type, values: dict[str, Any]) -> Any:
     Raises ``Refused`` with every error.
     """
     if not values and not _required(kind):
-        return kind()  # most configs set nothing, which needs no pydantic
+        return _as_read(kind())  # most configs set nothing, which needs no pydantic
     from pydantic import ValidationError
 
     try:
-        return read_settings(kind, values)
+        return _as_read(read_settings(kind, values))
     except ValidationError as problem:
         raise Refused([dict(error) for error in problem.errors(include_url=False)]) from None
 
@@ -41,6 +41,22 @@ def read_settings(kind: type, values: Any) -> Any:
     """An instance of a part's dataclass. Raises pydantic's ``ValidationError``."""
     # JSON mode is the strict mode in which lists may become tuples
     return settings_adapter(kind).validate_json(json.dumps(values), strict=True)
+
+
+def _as_read(settings: Any) -> Any:
+    """``settings`` whose default for a float may be an int: the config is written with a float.
+
+    A config that is read again then has the same text, by which a sweep's folder knows it.
+    """
+    floats = {
+        field.name: float(value)
+        for field in dataclasses.fields(settings)
+        if type(value := getattr(settings, field.name)) is int
+        and str(getattr(field.type, "__name__", field.type)).startswith(
+            ("float", "Annotated[float")
+        )
+    }
+    return dataclasses.replace(settings, **floats) if floats else settings
 
 
 def _required(kind: type) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -97,3 +98,14 @@ def test_a_batch_that_falls_is_refused():
     with pytest.raises(Refused) as refused:
         part_settings(Settings, {"first": 8, "last": 2})
     assert "last 2 is below first 8" in str(refused.value.errors[0])
+
+
+def test_a_state_from_before_the_first_update_is_restored():
+    options: dict[str, Any] = {"first": 2, "last": 2, "double_after": 9, "lr_power": 0, "lr": 0.1}
+    one, other = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+    whole = GrowingBatch([{"params": [one]}], **options)
+    begun = stepped(whole, one, [1.0])
+    again = GrowingBatch([{"params": [other]}], **options)
+    again.load_state_dict(copy.deepcopy(whole.state_dict()))
+    assert begun == [1.0]
+    assert stepped(again, other, [3.0, 1.0, 2.0]) == stepped(whole, one, [3.0, 1.0, 2.0])

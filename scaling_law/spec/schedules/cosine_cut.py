@@ -20,7 +20,9 @@ from scaling_law.spec.values import Number
 class Settings:
     """``length`` is that of the schedule over that of the run."""
 
-    length: Annotated[float, Number("length of the schedule over the run's", above=1, high=1e3)] = 2
+    length: Annotated[float, Number("length of the schedule over the run's", above=1, high=1e3)] = (
+        2.0
+    )
 
 
 def factor(step: int, total_steps: int, spec: ScheduleSpec, settings: Settings) -> float:

@@ -30,6 +30,15 @@ class GrowingBatch(torch.optim.AdamW):
         for group in self.param_groups:
             group.update(steps_done=0, steps_pending=0, steps_wanted=first)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a saved state, in which Adam has none of its own before the first update."""
+        sums = {
+            w: of.pop("gradient_sum") for w, of in state["state"].items() if "gradient_sum" in of
+        }
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        for weight, total in sums.items():
+            self.state[weight]["gradient_sum"] = total
+
     def steps_per_update(self, steps_done: int) -> int:
         """The steps of an update that begins after so many."""
         doublings = min(steps_done // self._double_after, self._last.bit_length())
