@@ -3,8 +3,8 @@
 The squared norm of a batch's gradient is on average the true gradient's, plus the trace of the
 covariance of one example's gradient over the batch's examples. Norms at two batch sizes therefore
 give both without bias: ``gradient``, the squared norm of the true gradient, which may come out
-below 0, and ``trace``, that trace. Their ratio is the noise scale B_simple, in examples. Divide their
-means over points or seeds: a ratio of two noisy numbers is biased.
+below 0, and ``trace``, that trace. Their ratio is the noise scale B_simple, in examples. Divide
+their means over points or seeds: a ratio of two noisy numbers is biased.
 
 The small batches are parts of the measured examples of ``train``, the large one is all of them.
 """
