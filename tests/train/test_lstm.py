@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from scaling_law.spec.architectures.lstm import ARCHITECTURE
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.model import OtherModel
@@ -77,3 +78,24 @@ def test_it_learns_to_repeat_what_it_read_before():
         loss.backward()
         optimizer.step()
     assert loss < 0.5  # without memory it is log 8 = 2.08
+
+
+@pytest.mark.parametrize(
+    ("width", "layers", "count"), [(1, 1, 1), (8, 1, 8), (24, 2, 8), (64, 1, 4)]
+)
+def test_the_plan_counts_what_the_backward_pass_reads(width, layers, count):
+    model = lstm(width, layers, n_ctx=64)
+    module, saved = build(model), dict[int, int]()
+    weights = {weight.data_ptr() for weight in module.parameters()}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        logits = module(torch.randint(0, 60, (count, 64)))
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.zeros(count * 64).long())
+    planned = ARCHITECTURE.activation_bytes(model, count, "fp32", False)
+    assert 0.8 < planned / sum(saved.values()) < 2.5

@@ -15,6 +15,9 @@ from scaling_law.spec.model import OtherModel
 from scaling_law.spec.values import MAX_WIDTH, Number
 
 GATES = 4  # input, forget, cell, output
+# What oneDNN's kernel saves for the backward pass, measured at widths 1 to 64: so many numbers a
+# token for each unit, as many for each unit of whole rows, and so many bytes a layer.
+_STORED, _ROW, _PAGES_BYTES = 9, 16, 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +57,14 @@ def activation_bytes(
 ) -> int:
     """Count what a layer stores for each token, and the logits and their gradient in fp32.
 
-    A layer stores its input, the products of its input, its gates, its cell and its state. Gradient
-    checkpointing does not apply.
+    A layer stores its input, the products of its input, its gates, its cell and its state, in a
+    CPU's kernel more than once. Gradient checkpointing does not apply.
     """
     number = 2 if precision in ("bf16", "fp16") else 4
     shape, tokens = model.values_as(Shape), micro_seqs * model.n_ctx
-    stored = shape.n_layer * (2 * GATES + 4) * shape.d_model
-    return tokens * (number * stored + 4 * 3 * model.vocab_size)
+    rows = -(-shape.d_model // _ROW) * _ROW
+    stored = shape.n_layer * _STORED * (shape.d_model + rows)
+    return tokens * (number * stored + 4 * 3 * model.vocab_size) + shape.n_layer * _PAGES_BYTES
 
 
 def cache_numbers(model: OtherModel) -> int:
