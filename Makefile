@@ -7,7 +7,7 @@ RUN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 HOW = "the command is $(RUN)/slaw; after  . $(RUN)/activate  it is slaw"
 
-.PHONY: quick test slow lint install clean
+.PHONY: quick test slow lint install docs dist clean
 
 install: $(STAMP)
 	@echo $(HOW)
@@ -35,5 +35,13 @@ lint: $(STAMP)
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
+docs: $(STAMP)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(RUN)/python -m mkdocs build --clean
+
+dist: $(STAMP)
+	rm -rf dist
+	$(RUN)/python -m build --outdir dist .
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) dist

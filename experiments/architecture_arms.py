@@ -3,19 +3,20 @@
     slaw run architecture_arms
     slaw report results/architecture_arms    # a table and a figure of compute multipliers
 
-All arms have one shape, learning rate and data; ``experiment.multiplier`` says what a compute
-multiplier is. The parameters of a mixture of experts are the active ones where it is compared: it
-has more in memory.
+All arms have one shape and one data, and each its own best learning rate; ``experiment.multiplier``
+says what a compute multiplier is. The parameters of a mixture of experts are the active ones where
+it is compared: it has more in memory.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from statistics import fmean
 
 from scaling_law.experiment import Experiment, Outcome, Planted
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
 from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.figures import figure
 from scaling_law.experiment.findings import (
@@ -29,16 +30,27 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out
-from scaling_law.experiment.multiplier import Cells, Versus, cells_of, loss_text, sign_of, versus
-from scaling_law.experiment.seeds import mean_over
+from scaling_law.experiment.multiplier import (
+    Arm,
+    Versus,
+    arms_of,
+    compare,
+    extrapolated_note,
+    need_fair,
+    rates_note,
+    uncompared_note,
+)
+from scaling_law.experiment.seeds import by_chance, mean_over
+from scaling_law.spec.architectures.gpt import gpt_of
 from scaling_law.spec.architectures.moe import Settings as Mixture
-from scaling_law.spec.architectures.moe import gpt_of
 from scaling_law.spec.counts import count_params, flops_per_token
+from scaling_law.spec.data import DataSpec
 from scaling_law.spec.model import Model, ModelSpec, OtherModel
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_count
 
 BASE = "Transformer"
+PLANTED_RATE = 0.03
 ACTIVATIONS = {"gelu": "GELU", "swiglu": "SwiGLU"}
 
 
@@ -60,50 +72,44 @@ def is_mixture(model: Model) -> bool:
     return model.architecture.name == "moe"
 
 
-def arms_of(cells: Cells) -> list[Versus]:
-    """Every arm against the Transformer of its shape and learning rate, at the longest horizon."""
-    arms = []
-    for model in dict.fromkeys(c.model for c in cells if c.kind != BASE):
-        mine = [cell for cell in cells if cell.model == model]
-        bases = [
-            cell
-            for cell in cells
-            if cell.kind == BASE and cell.lr == mine[0].lr and _same_width(cell.model, model)
-        ]
-        arms += versus(cells, mine, bases)[-1:]
-    return arms
+def longest(arms: Sequence[Arm]) -> list[Versus]:
+    """Every arm against the Transformer of its shape, at the longest horizon."""
+    compared = []
+    for base in arms:
+        if base.kind == BASE:
+            of_shape = [arm for arm in arms if arm.kind != BASE and same_shape(arm, base)]
+            compared += [horizons[-1] for horizons in compare(of_shape, base)]
+    return compared
 
 
-def _same_width(first: Model, second: Model) -> bool:
+def same_shape(first: Arm, second: Arm) -> bool:
+    """Whether two arms have as many layers and heads, of one width."""
     return all(
-        first.dimensions[key] == second.dimensions.get(key)
+        first.model.dimensions[key] == second.model.dimensions.get(key)
         for key in ("n_layer", "d_model", "n_head")
     )
 
 
 def analyse(evidence: Evidence) -> Findings:
     """Return the compute that each arm saves."""
-    cells = cells_of(evidence, kind_of)
-    arms = arms_of(cells)
-    claims = (_mixtures(arms), _second_expert(cells, arms))
-    compared = {one.arm for one in arms} | {one.base for one in arms}
-    notes = left_out(evidence, sum(map(len, cells.values())), "on a task or without a loss")
-    alone = sorted({c.kind for c in cells if c.kind not in {one.kind for one in compared}})
-    if arms:
-        rates = ", ".join(f"{rate:g}" for rate in sorted({one.arm.lr for one in arms}))
-        notes.append(f"each arm has the base's learning rate ({rates}): its own may do better")
-    if alone and arms:
-        notes.append(f"arms without a base on the same seeds and horizons: {', '.join(alone)}")
+    every = arms_of(evidence, kind_of)
+    arms = longest(every)
+    claims = (_mixtures(arms), _second_expert(arms))
+    read = sum(isinstance(run.spec.data, DataSpec) for run in evidence.ended)
+    notes = left_out(evidence, read, "on a task") + extrapolated_note(arms)
+    notes += rates_note(evidence, every)
+    notes += [f"not tuned: {arm.untuned}" for arm in every if arm.untuned]
+    notes += uncompared_note(every, arms)
     return answer(
         claims,
         lambda: _words(arms),
         measures=_measures(arms),
-        tables=(_arm_table(cells, arms),),
+        tables=(_arm_table(arms),),
         figures=(_figure(arms),),
         literature=(
             beside(
-                "compute that a mixture of experts needs, as a multiple of a dense model's",
-                theirs="below 1/7: 0.85B active parameters match a dense model of 6.1B",
+                "compute multiplier of a mixture of experts over a dense model",
+                theirs="above 7: 0.85B active parameters match a dense model of 6.1B",
                 ours="; ".join(
                     f"{one.arm.kind} {one.multiplier.text}"
                     for one in arms
@@ -115,6 +121,7 @@ def analyse(evidence: Evidence) -> Findings:
         ),
         notes=notes,
         units={"multiplier": "times the compute", "difference": "nats per token"},
+        multipliers=[one.multiplier for one in arms],
     )
 
 
@@ -122,11 +129,14 @@ def _mixtures(arms: Sequence[Versus]) -> Claim:
     def decide() -> Decision:
         each = [one for one in arms if is_mixture(one.arm.model)]
         need(bool(each), "no mixture of experts has finished beside the dense model", AGAIN)
-        need(all(len(one.logs) > 1 for one in each), "one seed has finished of a mixture", AGAIN)
-        words = "; ".join(f"{one.arm.kind} {one.multiplier.text} times" for one in each)
-        sides = {one.side for one in each}
-        need(-1 in sides or sides == {1}, f"an interval holds 1: {words}", "it needs more seeds")
-        return -1 in sides, words
+        need(all(one.freedom for one in each), "one seed has finished of a mixture", AGAIN)
+        need_fair((one.arm, one.base) for one in each)
+        words = "; ".join(f"{one.arm.kind} {one.multiplier.text}" for one in each)
+        saves = any(one.side(of=len(each)) > 0 for one in each)
+        costs = all(one.side() < 0 for one in each)
+        open_ = f"an interval holds 1, or one of {len(each)} may lie above it by chance: {words}"
+        need(saves or costs, open_, "it needs more seeds")
+        return saves, words
 
     return claim(
         "a_mixture_saves_compute",
@@ -135,25 +145,25 @@ def _mixtures(arms: Sequence[Versus]) -> Claim:
     )
 
 
-def _second_expert(cells: Cells, arms: Sequence[Versus]) -> Claim:
+def _second_expert(arms: Sequence[Versus]) -> Claim:
     def decide() -> Decision:
         by_active = {
-            one.arm.model.values_as(Mixture).n_active: cells[one.arm]
+            one.arm.model.values_as(Mixture).n_active: one
             for one in arms
             if is_mixture(one.arm.model)
         }
         need({1, 2} <= set(by_active), "top-1 and top-2 have not both finished", AGAIN)
-        seeds = set(by_active[1]) & set(by_active[2])
+        one, two = (by_active[count].differences for count in (1, 2))
+        seeds = sorted(one.keys() & two.keys())
         need(len(seeds) > 1, "top-1 and top-2 have no two seeds in common", AGAIN)
-        mean = mean_over([by_active[1][s].loss - by_active[2][s].loss for s in sorted(seeds)])
-        assert mean is not None
-        words = f"top-1's loss is above top-2's by {mean.text} nats per token"
-        need(sign_of(mean) != 0, f"{words}, which holds 0", "it needs more seeds")
-        return sign_of(mean) > 0, words
+        need_fair([(by_active[1].arm, by_active[2].arm)])
+        return decided(
+            [one[seed] - two[seed] for seed in seeds], "top-1's loss is above top-2's by"
+        )
 
     return claim(
         "second_expert_lowers_loss",
-        "two active experts reach a lower loss than one at equal tokens",
+        "two active experts, which cost more a token, reach a lower loss than one at equal tokens",
         decide,
     )
 
@@ -161,18 +171,24 @@ def _second_expert(cells: Cells, arms: Sequence[Versus]) -> Claim:
 def _words(arms: Sequence[Versus]) -> str:
     sides = {
         side: [
-            f"{one.arm.kind} ({one.multiplier.value:.2f} times)" for one in arms if one.side == side
+            f"{one.arm.kind} ({one.multiplier.value:.2f})"
+            for one in arms
+            if one.multiplier.side == side and not one.unfair
         ]
         for side in (-1, 0, 1)
     }
     said = (
-        ("less compute with", sides[-1]),
-        ("more with", sides[1]),
+        ("less compute with", sides[1]),
+        ("more with", sides[-1]),
         ("as much, within the noise of seeds, with", sides[0]),
     )
     parts = [f"{what} {', '.join(names)}" for what, names in said if names]
     base = format_count(arms[0].base.params)
-    return f"A Transformer of {base} parameters needs for the same loss {'; '.join(parts)}."
+    return (
+        f"A Transformer of {base} parameters needs for the same loss {'; '.join(parts)} (in"
+        " brackets the compute multiplier: the plain one's compute over the arm's;"
+        f" {by_chance(len(arms))})."
+    )
 
 
 def _slug(kind: str) -> str:
@@ -184,11 +200,13 @@ def _measures(arms: Sequence[Versus]) -> dict[str, float | None]:
     for one in arms:
         name = _slug(one.arm.kind)
         measures[f"multiplier.{name}"] = one.multiplier.value
+        low, high = one.multiplier.interval or (None, None)
+        measures[f"multiplier.{name}.low"], measures[f"multiplier.{name}.high"] = low, high
         measures[f"difference.{name}"] = fmean(one.differences.values())
     return measures
 
 
-def _arm_table(cells: Cells, arms: Sequence[Versus]) -> Table | None:
+def _arm_table(arms: Sequence[Versus]) -> Table | None:
     if not arms:
         return None
     rows = []
@@ -202,18 +220,19 @@ def _arm_table(cells: Cells, arms: Sequence[Versus]) -> Table | None:
                 format_count(counts.matmul),
                 format_count(counts.total),
                 f"{cost:.2f}",
+                one.arm.rate_text(one.tokens),
                 mean.text if mean else "–",
                 one.multiplier.text,
             )
         )
-    base = arms[0].base
+    base, tokens = arms[0].base, arms[0].tokens
     return Table(
         caption=f"Arms against the Transformer ({format_count(base.params)} parameters in matrices,"
-        f" loss {loss_text(cells[base])}) at {format_count(base.tokens)} tokens and the same"
-        " learning rate: active parameters (in matrices), all parameters, FLOPs of a token over the"
-        " Transformer's, loss minus the Transformer's in nats per token (same seeds), compute"
-        " multiplier",
-        head=("arm", "active", "total", "FLOPs", "loss difference", "multiplier"),
+        f" loss {base.loss_text(tokens)}) at {format_count(tokens)} tokens: active parameters (in"
+        " matrices), all parameters, FLOPs of a token over the Transformer's, best learning rate"
+        f" (90% interval; the Transformer's is {base.rate_text(tokens)}), loss there minus the"
+        " Transformer's in nats per token (same seeds), compute multiplier",
+        head=("arm", "active", "total", "FLOPs", "best rate", "loss difference", "multiplier"),
         rows=tuple(rows),
         text_columns=3,
     )
@@ -225,8 +244,8 @@ def _figure(arms: Sequence[Versus]) -> Figure | None:
     means = [(places[one.arm.kind], one.multiplier) for one in arms]
     series = Series(
         label="arm",
-        points=tuple((at, mean.value) for at, mean in means),
-        intervals=tuple(mean.interval or (mean.value, mean.value) for _, mean in means),
+        points=tuple((at, one.value) for at, one in means),
+        intervals=tuple(one.interval or (one.value, one.value) for _, one in means),
         line=False,
     )
     ends = (-0.5, len(arms) - 0.5)
@@ -235,12 +254,12 @@ def _figure(arms: Sequence[Versus]) -> Figure | None:
         return None
     return figure(
         "architecture_arms",
-        "Compute for the Transformer's loss",
-        "Geometric means over seeds with their intervals; below 1 an arm saves compute.",
+        "Compute multipliers over the Transformer",
+        "Geometric means over seeds with their intervals; above 1 an arm saves compute.",
         [
             Panel(
                 x=Axis(label="arm", values=places, low=ends[0], high=ends[1]),
-                y=Axis(label="times the Transformer's compute", scale="log"),
+                y=Axis(label="Transformer's compute over the arm's", scale="log"),
                 series=(series, even),
             )
         ],
@@ -257,15 +276,17 @@ def _dense(model: Model) -> Model:
 
 
 def _planted(spec: RunSpec) -> Outcome:
-    """Loss 8 N^-0.1 D^-0.05; mixtures at 0.5 and 0.4 of the compute, other arms at 1.2."""
+    """Loss 8 N^-0.1 D^-0.05; mixtures save compute 2 and 2.5 times, other arms cost 1.2 times."""
     model, dense, multiplier = spec.model, _dense(spec.model), 1.0
     if isinstance(model, OtherModel):
-        multiplier = 0.5 if model.values_as(Mixture).n_active == 1 else 0.4
+        multiplier = 2.0 if model.values_as(Mixture).n_active == 1 else 2.5
     elif kind_of(model) != BASE:
-        multiplier = 1.2
-    share = multiplier * flops_per_token(dense) / flops_per_token(model)
+        multiplier = 1 / 1.2
+    share = flops_per_token(dense) / flops_per_token(model) / multiplier
     loss = 8 * count_params(dense).matmul ** -0.1 * (spec.tokens / share) ** -0.05
-    return Outcome(val_loss_nats=loss * (1 + 0.001 * spec.seed))
+    away = math.log(spec.optim.lr / PLANTED_RATE)
+    noise = 1e-4 * math.sin(1e3 * spec.optim.lr + 7 * spec.seed + count_params(model).total)
+    return Outcome(val_loss_nats=loss * math.exp(0.01 * away**2 + 0.001 * spec.seed + noise))
 
 
 EXPERIMENT = Experiment(
@@ -277,9 +298,9 @@ EXPERIMENT = Experiment(
     planted=Planted(
         outcome=_planted,
         measures={
-            "multiplier.moe_top-1_of_4": (0.499, 0.501),
-            "multiplier.moe_top-2_of_4": (0.399, 0.401),
-            "multiplier.swiglu": (1.19, 1.21),
+            "multiplier.moe_top-1_of_4": (1.95, 2.05),
+            "multiplier.moe_top-2_of_4": (2.45, 2.55),
+            "multiplier.swiglu": (0.82, 0.845),
         },
         claims={"a_mixture_saves_compute": True},
     ),

@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Annotated
 
 from scaling_law.experiment import Experiment, Outcome, Planted
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
 from scaling_law.experiment.attempts import (
     WAYS,
     BetaBinomial,
@@ -42,7 +42,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import every, grouped, left_out
-from scaling_law.experiment.seeds import beyond_error, shares
+from scaling_law.experiment.seeds import shares
 from scaling_law.experiment.trends import Trend, fit_power
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number
@@ -166,13 +166,10 @@ def _own_choice(ones: Sequence[Drawn]) -> Claim:
             f" {fmean(majority for _, majority in pairs):.3f} on average, higher in {wins} of"
             f" {len(pairs)} runs"
         )
-        better = beyond_error([own - majority for own, majority in pairs])
-        need(
-            better is not None,
-            f"{words}; the mean difference does not exceed its own error",
-            "it needs more seeds",
+        each = [own - majority for own, majority in pairs]
+        return decided(
+            each, f"{words}; more by", show=lambda mean: mean.text.replace("seeds", "runs")
         )
-        return bool(better), words
 
     return claim(
         "own_log_probability_beats_majority",

@@ -20,7 +20,7 @@ from statistics import median
 from scaling_law.data.tasks.teacher import Settings as Teacher
 from scaling_law.data.tasks.two_scales import Settings as TwoScales
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis, number
 from scaling_law.experiment.findings import (
@@ -278,12 +278,13 @@ def _lower_again(families: Families) -> Claim:
         _, curves = _need_draws(family, families, "random features by width")
         humps = [h for points in curves.values() if (h := hump(points)) is not None]
         need(len(humps) == len(curves), "the error does not rise in every draw", "less ridge")
-        ratios = [h.after / h.before for h in humps]
-        return max(ratios) < 1, f"{range_text(ratios, 'times')} the lowest before the peak"
+        ratios = [math.log(h.after / h.before) for h in humps]
+        words = "after the peak the lowest error is lower than before it by a factor of"
+        return decided([-log for log in ratios], words, show=lambda mean: mean.factor.text)
 
     return claim(
         "larger_is_better_again",
-        "past the peak the error falls below the lowest of the smaller models, in every draw",
+        "past the peak the error falls below the lowest of the smaller models",
         decide,
     )
 
@@ -303,15 +304,13 @@ def _noise(families: Families) -> Claim:
         pairs = [(_beside_peak(quiet[d]), _beside_peak(curves[d])) for d in quiet if d in curves]
         ratios = [high / low for low, high in pairs if low and high]
         need(len(ratios) > 1, "fewer than two draws have both noises next to the peak", AGAIN)
-        return min(ratios) > 1, (
-            f"{range_text(ratios, 'times')} the error with noise {number(mine.noise)} as with"
-            f" {number(quieter[0].noise)}"
-        )
+        words = f"with noise {number(mine.noise)} against {number(quieter[0].noise)} by a factor of"
+        return decided(list(map(math.log, ratios)), words, show=lambda mean: mean.factor.text)
 
     return claim(
         "noise_raises_the_peak",
-        "label noise raises the error next to the peak, in every draw (the two widths on either"
-        " side of it: at the peak itself a single direction decides)",
+        "label noise raises the error next to the peak (the two widths on either side of it: at the"
+        " peak itself a single direction decides)",
         decide,
     )
 

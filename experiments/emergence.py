@@ -18,7 +18,7 @@ from statistics import fmean
 
 from scaling_law.data.tasks.addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
 from scaling_law.experiment.findings import (
@@ -32,7 +32,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import every, grouped, left_out, task_settings
-from scaling_law.experiment.seeds import Time, beyond_error, first_time, median_time, range_text
+from scaling_law.experiment.seeds import Time, first_time, median_time, range_text
 from scaling_law.experiment.sigmoid import Sigmoid, fit_sigmoid
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
@@ -238,13 +238,12 @@ def _digits_first(ones: Sequence[Seen]) -> Claim:
             f"{range_text(shares)} of the rise, {fmean(shares):.2f} on average, more than half in"
             f" {above} of {len(shares)} runs"
         )
-        most = beyond_error([share - 0.5 for share in shares])
-        need(
-            most is not None,
-            f"{words}; the mean does not differ from half by more than its own error",
-            "it needs more seeds",
+        above_half = [share - 0.5 for share in shares]
+        return decided(
+            above_half,
+            f"{words}; above half by",
+            show=lambda mean: mean.text.replace("seeds", "runs"),
         )
-        return bool(most), words
 
     return claim(
         "digits_first",

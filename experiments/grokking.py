@@ -23,7 +23,7 @@ from typing import Annotated
 
 from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, time_series
 from scaling_law.experiment.findings import (
@@ -40,12 +40,14 @@ from scaling_law.experiment.findings import (
 from scaling_law.experiment.groups import every, grouped, left_out, task_settings
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import (
+    SeedNoise,
     Time,
-    beyond_error,
     first_time,
+    log_falls,
     median_over,
     median_time,
     metric_at,
+    pooled_noise,
     range_text,
     ratio,
     shares,
@@ -402,40 +404,35 @@ def _falls(name: str, runs: Group, axis: str) -> Claim:
             f"{_median(group, 'generalised').text} at {value:g}" for value, group in groups.items()
         )
         words = f"seed by seed from {ends[0]:g} to {ends[1]:g}: {each}; medians {middles}"
-        sooner = _sooner(pairs)
+        falls = log_falls(pairs)
         never = any(time.step is None for pair in pairs for time in pair)
-        need(
-            sooner is not None,
-            f"{words}; this is within the noise of seeds",
-            "more seeds, or longer training" if never else "more seeds",
+        longer = "more seeds, or longer training"
+        need(falls is not None, f"{words}: a seed never generalises at either end", longer)
+        assert falls is not None
+        least = " at least" if never else ""
+        return decided(
+            falls,
+            f"{words}; sooner by a factor of{least}",
+            show=lambda mean: mean.factor.text,
+            noise=_noise(runs),
         )
-        return bool(sooner), words
 
     return claim(
         name, f"steps to generalise fall from the smallest {AXES[axis]} to the largest", decide
     )
 
 
-def _sooner(pairs: Sequence[tuple[Time, Time]]) -> bool | None:
-    """Whether the second times are below the first ones beyond the error; None within it.
+def _noise(runs: Group) -> SeedNoise:
+    """The noise of the log ratio of two times to generalise, pooled over settings.
 
-    A run that has not generalised counts with the steps it was trained for, which its time exceeds.
-    Such a difference is a bound, which gives a direction and no mean: then all seeds must agree.
+    Settings count in which every seed generalises.
     """
-    falls = []
-    for before, after in pairs:
-        fall = math.log((before.step or before.within) / (after.step or after.within))
-        # the bound holds only on the side of the run that has not generalised
-        bound = [time.step is None for time in (before, after)]
-        if all(bound) or (bound[0] and fall < 0) or (bound[1] and fall > 0):
-            return None
-        falls.append(fall)
-    bounded = any(time.step is None for pair in pairs for time in pair)
-    if bounded and min(falls) <= 0 <= max(falls):
-        return None
-    if beyond_error(falls):
-        return True
-    return False if beyond_error([-fall for fall in falls]) else None
+    logs = [
+        [math.log(one.generalised.step) for one in ones if one.generalised.step]
+        for ones in runs.seen.values()
+        if all(one.generalised.step for one in ones)
+    ]
+    return pooled_noise(own for own in logs if own).of_difference
 
 
 def _law(runs: Group) -> PowerLaw | str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis
 from scaling_law.experiment.findings import (
@@ -202,7 +202,9 @@ def _begins(ones: Sequence[Seen], plain: Sequence[Seen]) -> Claim:
             for one in ones
         ]
         words = range_text(high for high, _ in pairs), range_text(low for _, low in pairs)
-        return all(high > low for high, low in pairs), f"{words[0]} against {words[1]}"
+        above = [high - low for high, low in pairs]
+        said = f"{words[0]} against {words[1]}: above by"
+        return decided(above, said, show=lambda mean: mean.text)
 
     return claim(
         "frequencies_begin_before",
@@ -233,11 +235,13 @@ def _norm_falls(ones: Sequence[Seen]) -> Claim:
     def decide() -> Decision:
         _need_both(ones)
         changes = [change for one in ones if (change := one.norm_change) is not None]
-        return max(changes) < 1, f"{range_text(changes, 'times')} the norm on memorising"
+        falls = [-math.log(change) for change in changes]
+        said = f"{range_text(changes, 'times')} the norm on memorising: lower by a factor of"
+        return decided(falls, said, show=lambda mean: mean.factor.text)
 
     return claim(
         "norm_falls",
-        "in every seed the norm of the weights falls from memorising to generalising",
+        "the norm of the weights falls from memorising to generalising",
         decide,
     )
 

@@ -4,14 +4,16 @@
     slaw report results/horizon_lr   # the best rate by horizon, and what sharing one costs each
 
 Every way of training has its own best shared rate. What a horizon loses is counted from its loss
-at its own best constant rate, as if it had a trunk of its own, on the same seeds.
+at its own best constant rate, as if it had a trunk of its own, on the same seeds. The horizons of a
+trunk share its noise, so that they are no independent points: intervals leave out one seed after
+another (jackknife).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -31,7 +33,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
-from scaling_law.experiment.seeds import Mean, mean_over
+from scaling_law.experiment.seeds import Mean, jackknifed
 from scaling_law.experiment.tuning import Optimum, Tuning, trials_of, tuned
 from scaling_law.experiment.tuning_stages import Settings, next_stage, other_axes
 from scaling_law.spec.run import RunSpec
@@ -74,8 +76,13 @@ class Split:
     """
 
     short: int
-    lost: tuple[float, ...]
+    lost: tuple[Mean, ...]
     flops: float
+
+    @property
+    def most(self) -> float:
+        """The most that a horizon loses."""
+        return most(self.lost)
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,8 @@ class Seen:
     ``tuning`` are the cells; ``trunks`` are those whose horizons all have a best rate, by power;
     ``open_`` says of the others why not; ``flops`` is the cost of a trunk of its own for each
     horizon, over one trunk for all, None where it is not known; ``cooldown`` is the share of steps
-    in the cooldown; ``left_out`` counts runs of other sizes and batches than the first.
+    in the cooldown; ``left_out`` counts runs of other sizes and batches than the first;
+    ``without`` is what all seeds but one show, for each seed; () of these, and with one seed.
     """
 
     tuning: Tuning
@@ -94,29 +102,80 @@ class Seen:
     flops: float | None
     cooldown: float
     left_out: int
+    without: tuple[Seen, ...] = ()
 
     @property
     def constant(self) -> Trunk | None:
         """The trunk at a constant rate."""
-        return next((trunk for trunk in self.trunks if trunk.power == 0), None)
+        return self.trunk(0.0)
+
+    def trunk(self, power: float) -> Trunk | None:
+        """The trunk that falls by a power."""
+        return next((trunk for trunk in self.trunks if trunk.power == power), None)
 
     @property
     def noise(self) -> float:
         """The spread of a loss from seed to seed, as a share of it."""
         return self.tuning.noise.deviation
 
-    def lost(self, trunk: Trunk) -> list[Mean]:
+    def over_seeds(self, read: Callable[[Seen], float | None], of: int = 1) -> Mean | None:
+        """A number that the runs give, with its interval; None where they do not give it.
+
+        There is no interval where some seed left out leaves no such number. ``of`` is how many
+        numbers it was picked from.
+        """
+        value, without = read(self), [read(one) for one in self.without]
+        if value is None:
+            return None
+        known = [one for one in without if one is not None]
+        return jackknifed(value, known if len(known) == len(without) else (), of=of)
+
+    def exponent(self, power: float) -> Mean | None:
+        """The power of tokens that a trunk's best rate goes with.
+
+        Its interval is the wider one of that by seeds and that by the horizons about the law.
+        """
+
+        def read(seen: Seen) -> float | None:
+            law = trunk.law if (trunk := seen.trunk(power)) is not None else ""
+            return law.exponent if isinstance(law, PowerLaw) else None
+
+        own, mean = self.trunk(power), self.over_seeds(read)
+        law = "" if own is None else own.law
+        if mean is None or mean.interval is None or isinstance(law, str):
+            return mean
+        wider = max(mean.interval, law.interval, key=lambda ends: ends[1] - ends[0])
+        return replace(mean, interval=wider)
+
+    def lost(self, power: float) -> list[Mean]:
         """What each horizon loses on a trunk at its shared rate, in units of seed noise."""
-        assert self.constant is not None, "asked only beside a constant rate"
+        trunk = self.trunk(power)
+        assert trunk is not None and self.constant is not None, "asked only beside a constant rate"
         means = []
-        for own, alone in zip(trunk.cells, self.constant.cells, strict=True):
-            shared = math.log1p(own.excess(trunk.lr))
-            seeds = sorted(own.levels.keys() & alone.levels.keys())
-            pairs = [own.levels[seed] - alone.levels[seed] + shared for seed in seeds]
-            mean = mean_over([pair / self.noise for pair in pairs])
-            assert mean is not None, "the two have a seed in common"
+        for place in range(len(trunk.cells)):
+
+            def read(seen: Seen, place: int = place) -> float | None:
+                shares = seen.shares_lost(power)
+                return shares[place] / self.noise if place < len(shares) else None
+
+            mean = self.over_seeds(read)
+            assert mean is not None, "the trunk has this horizon"
             means.append(mean)
         return means
+
+    def shares_lost(self, power: float) -> list[float]:
+        """What each horizon loses, as a share of loss; none without both trunks."""
+        trunk, constant = self.trunk(power), self.constant
+        if trunk is None or constant is None:
+            return []
+        losses = []
+        for own, alone in zip(trunk.cells, constant.cells, strict=True):
+            seeds = own.levels.keys() & alone.levels.keys()
+            if not seeds:
+                return []
+            apart = fmean(own.levels[seed] - alone.levels[seed] for seed in seeds)
+            losses.append(apart + math.log1p(own.excess(trunk.lr)))
+        return losses
 
     @property
     def splits(self) -> list[Split]:
@@ -128,13 +187,25 @@ class Seen:
         whole = (1 - self.cooldown) * cells[-1].cell.tokens + cooldowns
         splits = []
         for short in range(1, len(cells)):
-            lost = []
-            for own in (cells[:short], cells[short:]):
-                shared = Trunk(0.0, own).lr
-                lost += [best.excess(shared) / self.noise for best in own]
             more = (1 - self.cooldown) * cells[short - 1].cell.tokens
+            lost = []
+            for place in range(len(cells)):
+
+                def read(seen: Seen, short: int = short, place: int = place) -> float | None:
+                    shares = seen.shares_lost_split(short)
+                    return shares[place] / self.noise if shares else None
+
+                mean = self.over_seeds(read)
+                assert mean is not None, "there is a constant trunk"
+                lost.append(mean)
             splits.append(Split(short, tuple(lost), 1 + more / whole))
         return splits
+
+    def shares_lost_split(self, short: int) -> list[float]:
+        """What each horizon loses where the shortest share one rate, and the others another."""
+        cells = self.constant.cells if self.constant is not None else ()
+        parts = [own for own in (cells[:short], cells[short:]) if own]
+        return [best.excess(Trunk(0.0, own).lr) for own in parts for best in own]
 
 
 def power_of(spec: RunSpec) -> float:
@@ -146,6 +217,14 @@ def read(evidence: Evidence) -> Seen:
     """Return what the runs show."""
     first = [(run.spec.model, run.spec.batch_tokens) for run in evidence.runs[:1]]
     runs = [run for run in evidence.runs if [(run.spec.model, run.spec.batch_tokens)] == first]
+    seeds = sorted({run.spec.seed for run in runs})
+    without = [_seen([run for run in runs if run.spec.seed != seed], 0) for seed in seeds]
+    seen = _seen(runs, len(evidence.runs) - len(runs))
+    return replace(seen, without=tuple(without) if len(seeds) > 1 else ())
+
+
+def _seen(runs: Sequence[Run], left_out: int) -> Seen:
+    """What runs of one size and batch show."""
     tuning = tuned(trials_of(runs, recipe=other_axes))
     powers = {other_axes(run): power_of(run.spec) for run in runs}
     groups: dict[tuple[object, ...], list[Optimum]] = {}
@@ -168,7 +247,7 @@ def read(evidence: Evidence) -> Seen:
             ((run.spec.schedule.decay_steps or 0) / run.spec.total_steps for run in runs),
             default=0.0,
         ),
-        left_out=len(evidence.runs) - len(runs),
+        left_out=left_out,
     )
 
 
@@ -223,19 +302,31 @@ def _need_constant(seen: Seen) -> Trunk:
     return seen.constant
 
 
-def _need_law(trunk: Trunk) -> PowerLaw:
-    law = trunk.law
+def _need_exponent(seen: Seen, power: float) -> Mean:
+    """How the best rate of a trunk goes with tokens, behind its preconditions."""
+    trunk = seen.trunk(power)
+    law = "" if trunk is None else trunk.law
     need(not isinstance(law, str), str(law), "it takes three horizons")
-    assert isinstance(law, PowerLaw)
-    return law
+    mean = seen.exponent(power)
+    assert mean is not None, "the trunk has a law"
+    need(mean.interval is not None, f"tokens^{mean.text}: one seed, or too few rates without one",
+         "it takes two seeds with a best rate each")  # fmt: skip
+    return mean
+
+
+def _ends(mean: Mean) -> tuple[float, float]:
+    """A mean's interval; without bounds where it has none."""
+    return mean.interval or (-math.inf, math.inf)
 
 
 def _falls_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
-        law = _need_law(_need_constant(seen))
-        low, high = law.interval
-        need(low > 0 or high < 0, f"{law.text}, on both sides of 0", "more seeds or horizons")
-        return high < 0, f"tokens to the {law.exponent_text}"
+        _need_constant(seen)
+        mean = _need_exponent(seen, 0.0)
+        low, high = _ends(mean)
+        words = f"tokens^{mean.text}"
+        need(low > 0 or high < 0, f"{words}, on both sides of 0", "more seeds or horizons")
+        return high < 0, words
 
     return claim("best_rate_falls", "the best constant rate falls as the horizon grows", decide)
 
@@ -244,8 +335,10 @@ def _shared_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
         constant = _need_constant(seen)
         need(len(constant.cells) > 1, "there is one horizon", "it takes two")
-        lost = seen.lost(constant)
-        return _most(lost) > LITTLE, _lost_text(constant, lost)
+        lost = seen.lost(0.0)
+        words = _lost_text(constant, lost)
+        need(_serves(lost) is not None, words, "more seeds")
+        return not _serves(lost), words
 
     return claim(
         "sharing_costs",
@@ -255,14 +348,26 @@ def _shared_claim(seen: Seen) -> Claim:
     )
 
 
-def _most(lost: Sequence[Mean]) -> float:
+def _serves(lost: Sequence[Mean]) -> bool | None:
+    """Whether every horizon loses little; None where the intervals leave it open."""
+    if any(_ends(mean.wider(len(lost)))[0] > LITTLE for mean in lost):
+        return False
+    return True if all(_ends(mean)[1] <= LITTLE for mean in lost) else None
+
+
+def most(lost: Sequence[Mean]) -> float:
     """The most that a horizon loses."""
     return max(mean.value for mean in lost)
 
 
+def _units(mean: Mean) -> str:
+    """``1.39 (0.9 to 1.9)``: units of seed noise."""
+    return mean.text.partition(",")[0] + (")" if mean.interval else "")
+
+
 def _lost_text(trunk: Trunk, lost: Sequence[Mean]) -> str:
     each = (
-        f"{mean.value:.2f} at {format_count(best.cell.tokens)}"
+        f"{_units(mean)} at {format_count(best.cell.tokens)}"
         for best, mean in zip(trunk.cells, lost, strict=True)
     )
     return f"units of noise: {', '.join(each)}"
@@ -279,12 +384,22 @@ def _falling(seen: Seen) -> list[Trunk]:
 def _flatter_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
         falling = _falling(seen)
-        first = _need_law(_need_constant(seen))
-        laws = [(trunk.power, _need_law(trunk)) for trunk in falling]
-        words = ", ".join(f"{power:g}: {law.exponent_text}" for power, law in laws)
-        flattest = min((law for _, law in laws), key=lambda law: abs(law.exponent))
-        apart = abs(flattest.exponent) < abs(first.exponent)
-        return apart, f"exponents by the power of the fall: 0: {first.exponent_text}, {words}"
+        means = {trunk.power: _need_exponent(seen, trunk.power) for trunk in falling}
+        first = _need_exponent(seen, 0.0)
+        flattest = min(means, key=lambda power: abs(means[power].value))
+
+        def apart(one: Seen) -> float | None:
+            pair = [one.exponent(power) for power in (0.0, flattest)]
+            known = [abs(mean.value) for mean in pair if mean is not None]
+            return known[0] - known[1] if len(known) == 2 else None
+
+        listed = ", ".join(f"{power:g}: {mean.text}" for power, mean in means.items())
+        words = f"exponents by the power of the fall: 0: {first.text}, {listed}"
+        less = seen.over_seeds(apart, of=len(means))
+        assert less is not None, "both trunks have a law"
+        low, high = _ends(less)
+        need(low > 0 or high < 0, f"{words}: within the noise of seeds", "more seeds")
+        return low > 0, words
 
     return claim(
         "falling_is_flatter",
@@ -295,12 +410,14 @@ def _flatter_claim(seen: Seen) -> Claim:
 
 def _mended_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
-        falling = _falling(seen)
-        best = min(falling, key=lambda trunk: _most(seen.lost(trunk)))
-        lost = seen.lost(best)
-        need(lost[0].seeds > 1, "one seed has finished", "it takes two")
-        words = f"a fall by the power {best.power:g}: {_lost_text(best, lost)}"
-        return _most(lost) <= LITTLE, words
+        lost = {trunk.power: seen.lost(trunk.power) for trunk in _falling(seen)}
+        best = min(lost, key=lambda power: most(lost[power]))
+        trunk = seen.trunk(best)
+        assert trunk is not None, "it is one of the falling trunks"
+        words = f"a fall by the power {best:g}: {_lost_text(trunk, lost[best])}"
+        serves = [_serves(of_trunk) for of_trunk in lost.values()]
+        need(True in serves or set(serves) == {False}, words, "more seeds")
+        return True in serves, words
 
     return claim(
         "falling_trunk_serves_all",
@@ -315,13 +432,16 @@ def _split_claim(seen: Seen) -> Claim:
         _need_constant(seen)
         need(bool(seen.splits), "there is one horizon", "it takes two")
         cheap = [split for split in seen.splits if split.flops <= CHEAP]
-        best = min(cheap or seen.splits, key=lambda split: max(split.lost))
+        best = min(cheap or seen.splits, key=lambda split: split.most)
+        worst = max(best.lost, key=lambda mean: mean.value)
         words = (
             f"with a trunk for the {best.short} shortest and one for the others: at most"
-            f" {max(best.lost):.2f} units of noise, {best.flops:.2f} times the FLOPs (by the"
+            f" {_units(worst)} units of noise, {best.flops:.2f} times the FLOPs (by the"
             " parabolas, not trained)"
         )
-        return bool(cheap) and max(best.lost) <= LITTLE, words
+        serves = [_serves(split.lost) for split in cheap]
+        need(True in serves or set(serves) <= {False}, words, "more seeds")
+        return True in serves, words
 
     return claim(
         "two_trunks_serve_all",
@@ -334,20 +454,21 @@ def _split_claim(seen: Seen) -> Claim:
 def _words(seen: Seen) -> str:
     constant = seen.constant
     assert constant is not None, "asked only where every horizon has a best constant rate"
-    law = constant.law
-    assert isinstance(law, PowerLaw), "asked only where the best rate has a law"
-    words = f"The best constant rate goes as tokens^{law.exponent_text}"
+    mean = seen.exponent(0.0)
+    assert mean is not None, "asked only where the best rate has a law"
+    words = f"The best constant rate goes as tokens^{mean.text}"
     for trunk in seen.trunks:
-        lost = [mean.value for mean in seen.lost(trunk)]
-        at = trunk.cells[lost.index(max(lost))].cell.tokens
+        lost = seen.lost(trunk.power)
+        worst = max(lost, key=lambda one: one.value)
+        at = trunk.cells[lost.index(worst)].cell.tokens
         how = f"a fall by the power {trunk.power:g}" if trunk.power else "one constant rate"
-        words += f"; {how} costs at most {max(lost):.2f} units of seed noise"
+        words += f"; {how} costs at most {_units(worst)} units of seed noise"
         words += f" ({format_count(at)} tokens)"
     if seen.splits:
         split = min(seen.splits, key=lambda one: one.flops)
         words += (
             f"; a second trunk for the shortest horizon, which adds {split.flops - 1:.0%} of FLOPs,"
-            f" would leave at most {max(split.lost):.2f}"
+            f" would leave at most {split.most:.2f}"
         )
     if seen.flops is not None:
         words += f"; a trunk for each horizon costs {seen.flops:.2f} times the FLOPs"
@@ -361,17 +482,19 @@ def _measures(seen: Seen) -> dict[str, float | None]:
     }
     for split in seen.splits:
         measures[f"split.{split.short}.flops"] = split.flops
-        measures[f"split.{split.short}.lost"] = max(split.lost)
+        measures[f"split.{split.short}.lost"] = split.most
     for trunk in seen.trunks:
-        law = trunk.law
+        mean = seen.exponent(trunk.power)
         name = f"power{trunk.power:g}"
-        measures[f"exponent.{name}"] = law.exponent if isinstance(law, PowerLaw) else None
+        measures[f"exponent.{name}"] = None if mean is None else mean.value
+        low, high = (mean and mean.interval) or (None, None)
+        measures[f"exponent.{name}.low"], measures[f"exponent.{name}.high"] = low, high
         if seen.constant is None:
             continue
-        lost = seen.lost(trunk)
+        lost = seen.lost(trunk.power)
         measures[f"lost.{name}.first"] = lost[0].value
         measures[f"lost.{name}.last"] = lost[-1].value
-        measures[f"lost.{name}.most"] = _most(lost)
+        measures[f"lost.{name}.most"] = most(lost)
     return measures
 
 
@@ -380,7 +503,7 @@ def _table(seen: Seen) -> Table | None:
         return None
     rows = []
     for trunk in seen.trunks:
-        for best, lost in zip(trunk.cells, seen.lost(trunk), strict=True):
+        for best, lost in zip(trunk.cells, seen.lost(trunk.power), strict=True):
             low, high = best.interval or (math.nan, math.nan)
             rows.append(
                 (
@@ -390,7 +513,7 @@ def _table(seen: Seen) -> Table | None:
                     f"{low:.2g} to {high:.2g}" if best.interval else "-",
                     f"{trunk.lr:.3g}",
                     f"{best.loss:.3f}",
-                    lost.text if trunk.power else f"{lost.value:.3g} (by its parabola)",
+                    _units(lost),
                 )
             )
     return Table(
@@ -414,14 +537,12 @@ def _figure(seen: Seen) -> Figure | None:
             best.interval or (y, y) for best, (_, y) in zip(trunk.cells, points, strict=True)
         )
         rates.append(Series(label=label, points=tuple(points), intervals=ends))
-        lost = seen.lost(trunk)
+        lost = seen.lost(trunk.power)
         losses.append(
             Series(
                 label=label,
                 points=tuple((x, mean.value) for (x, _), mean in zip(points, lost, strict=True)),
-                intervals=tuple(mean.interval or (mean.value, mean.value) for mean in lost)
-                if trunk.power
-                else (),
+                intervals=tuple(mean.interval or (mean.value, mean.value) for mean in lost),
             )
         )
     axis = log_axis("tokens", ticks)
@@ -444,14 +565,14 @@ def _figure(seen: Seen) -> Figure | None:
 
 
 def _literature(seen: Seen) -> tuple[Published, ...]:
-    law = seen.constant.law if seen.constant else ""
-    ours = f"tokens^{law.exponent_text}" if isinstance(law, PowerLaw) else None
+    mean = seen.exponent(0.0)
+    ours = None if mean is None else f"tokens^{mean.text}"
     return (
         beside(
             "best learning rate by horizon",
             theirs="tokens^-.3 ((T0 / T)^.3)",
             ours=ours,
-            source="Marin, Delphi",
+            source="Marin, Delphi (marin pull request 3292)",
         ),
         beside(
             "best learning rate by horizon",

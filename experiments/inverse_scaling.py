@@ -12,14 +12,13 @@ accuracy. Here a model quotes proverbs, a few of which are altered in one symbol
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean
 
 from scaling_law.data.tasks.quotation import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, all_decided, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
 from scaling_law.experiment.findings import (
@@ -33,7 +32,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import grouped, left_out, need_sizes, task_settings
-from scaling_law.experiment.seeds import LEVEL, range_text
+from scaling_law.experiment.seeds import difference, range_text
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
 
@@ -106,18 +105,12 @@ def analyse(evidence: Evidence) -> Findings:
     )
 
 
-def _difference(more: Sequence[Seen], less: Sequence[Seen], level: float) -> tuple[float, float]:
-    """The difference of mean losses on altered symbols, and how far its interval reaches.
-
-    Student's t with the variances apart, and with the degrees of freedom of the smaller group,
-    which gives no narrower an interval than Welch's.
-    """
-    from scaling_law.fit.solver.student import t_reach  # loads numpy
-
-    sides = [[one.altered for one in ones] for ones in (more, less)]
-    error = math.sqrt(sum(variance(side) / len(side) for side in sides))
-    free = min(map(len, sides)) - 1
-    return fmean(sides[0]) - fmean(sides[1]), t_reach(free, level) * error
+def _difference(more: Sequence[Seen], less: Sequence[Seen], of: int) -> tuple[float, float]:
+    """The difference of mean losses on altered symbols, and how far its interval reaches."""
+    sides = ([one.altered for one in ones] for ones in (more, less))
+    mean = difference(*sides, of=of)
+    assert mean is not None and mean.interval is not None, "each size has two seeds"
+    return mean.value, mean.interval[1] - mean.value
 
 
 def _rises_and_falls(groups: Group) -> Claim:
@@ -133,9 +126,9 @@ def _rises_and_falls(groups: Group) -> Claim:
         sizes = list(groups)
         worst = _worst(groups)
         # the worst of the sizes between the ends was chosen by the losses that are compared
-        level = 1 - (1 - LEVEL) / (2 * (len(sizes) - 2))
-        rise, rise_reach = _difference(groups[worst], groups[sizes[0]], level)
-        fall, fall_reach = _difference(groups[worst], groups[sizes[-1]], level)
+        of = 2 * (len(sizes) - 2)
+        rise, rise_reach = _difference(groups[worst], groups[sizes[0]], of)
+        fall, fall_reach = _difference(groups[worst], groups[sizes[-1]], of)
         words = (
             f"{_mean(groups[sizes[0]], 'altered'):.2f} nats at {sizes[0]:,} parameters,"
             f" {_mean(groups[worst], 'altered'):.2f} at {worst:,},"
@@ -156,9 +149,16 @@ def _rises_and_falls(groups: Group) -> Claim:
 def _better(groups: Group) -> Claim:
     def decide() -> Decision:
         need_sizes(groups)
-        losses = [_mean(ones, "val") for ones in groups.values()]
-        falls = all(later < earlier for earlier, later in itertools.pairwise(losses))
-        return falls, "nats: " + ", ".join(f"{loss:.3g}" for loss in losses)
+        vals = {size: {one.run.spec.seed: one.val for one in ones} for size, ones in groups.items()}
+        falls = {
+            f"from {smaller:,} to {larger:,}": [
+                vals[smaller][seed] - vals[larger][seed]
+                for seed in sorted(vals[smaller].keys() & vals[larger])
+            ]
+            for smaller, larger in itertools.pairwise(vals)
+        }
+        losses = ", ".join(f"{_mean(ones, 'val'):.3g}" for ones in groups.values())
+        return all_decided(falls, f"nats: {losses}; lower by")
 
     return claim(
         "better_on_average",

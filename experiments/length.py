@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from scaling_law.data.tasks.copy import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, decided_between, need
 from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.figures import figure
 from scaling_law.experiment.findings import (
@@ -28,7 +28,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.groups import every, grouped, higher, left_out, task_settings
+from scaling_law.experiment.groups import every, grouped, left_out, task_settings
 from scaling_law.experiment.lengths import (
     COLUMNS,
     EXACT,
@@ -155,12 +155,12 @@ def _order(groups: Groups) -> Claim:
             f"{shares(ours)} after {_steps_text(groups['alibi'])} steps against {shares(theirs)}"
             f" after {_steps_text(groups['rotary'])}, the mean over all longer lengths"
         )
-        return higher(ours, theirs, words), words
+        return decided_between(ours, theirs, f"{words}: more by", show=lambda mean: mean.text)
 
     return claim(
         "alibi_goes_further",
-        "beyond the trained length every seed with ALiBi copies more sequences without a mistake"
-        " than every seed with rotary positions",
+        "beyond the trained length a transformer with ALiBi copies more sequences without a mistake"
+        " than one with rotary positions",
         decide,
     )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from scaling_law.data.tasks.copy import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, decided_between, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure
 from scaling_law.experiment.findings import (
@@ -28,7 +28,7 @@ from scaling_law.experiment.findings import (
     Published,
     Table,
 )
-from scaling_law.experiment.groups import every, grouped, higher, left_out, task_settings
+from scaling_law.experiment.groups import every, grouped, left_out, task_settings
 from scaling_law.experiment.lengths import (
     COLUMNS,
     EXACT,
@@ -181,8 +181,10 @@ def _further(name: str, says: str, groups: Groups, way: str) -> Claim:
 
     def decide() -> Decision:
         ours, theirs = ([one.scored.beyond for one in ones] for ones in _against(groups, way))
-        words = f"{shares(ours)} against {shares(theirs)}, the mean over all longer lengths"
-        return higher(ours, theirs, words), words
+        words = (
+            f"{shares(ours)} against {shares(theirs)}, the mean over all longer lengths: more by"
+        )
+        return decided_between(ours, theirs, words, show=lambda mean: mean.text)
 
     return claim(name, says, decide)
 
@@ -191,7 +193,7 @@ def _rises(groups: Groups) -> Claim:
     return _further(
         "rising_lengths_go_further",
         "training whose lengths rise to the same longest ones leaves more beyond them than training"
-        " on all lengths from the start, in every seed",
+        " on all lengths from the start",
         groups,
         "rises",
     )
@@ -203,13 +205,13 @@ def _sooner(groups: Groups) -> Claim:
             [float(one.learned.step or one.learned.within) for one in ones]
             for ones in _against(groups, "rises")
         )
-        words = f"{_steps(ours)} steps against {_steps(theirs)}"
-        return higher(theirs, ours, words), words
+        words = f"{_steps(ours)} steps against {_steps(theirs)}: fewer by"
+        return decided_between(theirs, ours, words, show=lambda mean: mean.text)
 
     return claim(
         "rising_lengths_learn_sooner",
         f"training whose lengths rise copies {LEARNED:.0%} of the longest training sequences after"
-        " fewer steps, in every seed",
+        " fewer steps",
         decide,
     )
 
@@ -222,8 +224,7 @@ def _steps(values: Sequence[float]) -> str:
 def _reverse(groups: Groups) -> Claim:
     return _further(
         "reverse_goes_further",
-        "giving sequences back in reverse goes further beyond the trained length than copying, in"
-        " every seed",
+        "giving sequences back in reverse goes further beyond the trained length than copying",
         groups,
         "reverse",
     )

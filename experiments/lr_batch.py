@@ -39,6 +39,7 @@ from scaling_law.experiment.lr_law import (
     law_cells,
     published_rates,
 )
+from scaling_law.experiment.seeds import Mean, mean_over
 from scaling_law.experiment.tuning import (
     BestBatch,
     Cell,
@@ -288,12 +289,21 @@ def _rule_claim(seen: Seen) -> Claim:
         costs = _rule_excess(seen)
         need(bool(costs), "no cell has a best rate", AGAIN)
         worst, most = max(costs, key=lambda pair: pair[1])
+        ends = [best.excess_between(seen.rule_rates[best.cell]) for best, _ in costs]
+        least, highest = (max(column) for column in zip(*ends, strict=True))
         words = (
             f"at most {100 * most:.2f}% of loss ({worst.cell.text}),"
             f" {100 * fmean(cost for _, cost in costs):.2f}% on average; seed noise"
             f" {100 * seen.noise:.2f}%"
         )
-        return most <= 2 * seen.noise, words
+        most_noise = 2 * seen.noise
+        need(
+            highest <= most_noise or least > most_noise,
+            f"{words}; the best rates' intervals leave {100 * least:.2f} to {100 * highest:.2f}%"
+            " open",
+            "more seeds",
+        )
+        return highest <= most_noise, words
 
     return claim(
         "rule_is_good",
@@ -336,14 +346,22 @@ def _shared_claim(seen: Seen) -> Claim:
         _need_law(seen)
         shared = shared_rates(seen.bounded)
         need(bool(shared), "no trunk has two horizons with a best rate", "it takes two horizons")
-        first = fmean(one.excesses[0] for one in shared) / seen.noise
-        last = fmean(one.excesses[-1] for one in shared) / seen.noise
+        need(len(shared) > 1, "one trunk has two horizons with a best rate", "it takes two trunks")
+        means = [
+            mean_over([one.excesses[place] / seen.noise for one in shared]) for place in (0, -1)
+        ]
+        (low, high), (first, last) = _ends(means), [mean.value for mean in means if mean]
         tokens = [shared[0].cells[place].cell.tokens for place in (0, -1)]
         words = (
             f"{first:.2f} at {format_count(tokens[0])} tokens, {last:.2f} at"
             f" {format_count(tokens[1])}, over {len(shared)} trunks"
         )
-        return max(first, last) <= LITTLE, words
+        need(
+            high <= LITTLE or low > LITTLE,
+            f"{words}; the larger one lies between {low:.2f} and {high:.2f}",
+            "more trunks: sizes, batches or seeds",
+        )
+        return high <= LITTLE, words
 
     return claim(
         "one_rate_serves_all_horizons",
@@ -351,6 +369,12 @@ def _shared_claim(seen: Seen) -> Claim:
         " units of seed noise on average",
         decide,
     )
+
+
+def _ends(means: Iterable[Mean | None]) -> tuple[float, float]:
+    """The largest lower end and the largest upper end of the intervals."""
+    ends = [mean.interval for mean in means if mean is not None and mean.interval is not None]
+    return max(low for low, _ in ends), max(high for _, high in ends)
 
 
 def _words(seen: Seen) -> str:
@@ -602,7 +626,7 @@ def _literature(seen: Seen) -> tuple[Published, ...]:
             "exponent in tokens",
             theirs="-.3 ((T0 / T)^.3)",
             ours=ours("tokens"),
-            source="Marin, Delphi",
+            source="Marin, Delphi (marin pull request 3292)",
         ),
         beside(
             "exponent in the batch, Adam",

@@ -21,7 +21,15 @@ from statistics import fmean
 from typing import Annotated, Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted
-from scaling_law.experiment.answer import Decision, PreconditionError, answer, beside, claim, need
+from scaling_law.experiment.answer import (
+    Decision,
+    PreconditionError,
+    answer,
+    beside,
+    claim,
+    decided,
+    need,
+)
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series, number
 from scaling_law.experiment.findings import (
@@ -38,7 +46,7 @@ from scaling_law.experiment.findings import (
 from scaling_law.experiment.more_runs import seeds_command
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.rates_by_size import Rates
-from scaling_law.experiment.seeds import beyond_error, mean_over
+from scaling_law.experiment.seeds import mean_over
 from scaling_law.experiment.tuning import MOST_SEEDS, Optimum, Trial, trials_of, tuned
 from scaling_law.spec.model import DEFAULT_PARAMETRISATION, Model, ModelSpec
 from scaling_law.spec.run import RunSpec
@@ -244,13 +252,13 @@ def _flat(along: Along, checks: Mapping[str, Checks], laws: Laws) -> Claim:
             f"exponent {law.exponent_text}, with {FLAT:g} inside its interval",
             "more seeds or sizes",
         )
-        flat = law.exponent > -FLAT and high < FLAT
+        flat = high < FLAT and high > -FLAT
         return flat, f"exponent {law.exponent_text}, {law.points} sizes"
 
     return claim(
         "flat_change",
         f"under {TITLES[along.scaled]} a few steps move the residual stream as much at every"
-        f" {along.name} (exponent within {FLAT:g} of 0)",
+        f" {along.name} (exponent below {FLAT:g}, its interval not below -{FLAT:g})",
         decide,
     )
 
@@ -259,7 +267,9 @@ def _grows(along: Along, checks: Mapping[str, Checks], laws: Laws) -> Claim:
     def decide() -> Decision:
         law = _of_stream(checks, laws, along.plain)
         shown = law.exponent > along.grows and law.interval[0] > FLAT
-        return shown, f"exponent {law.exponent_text}, {law.points} sizes"
+        words = f"exponent {law.exponent_text}, {law.points} sizes"
+        need(shown or law.interval[1] < along.grows, words, "more seeds or sizes")
+        return shown, words
 
     return claim(
         "change_grows",
@@ -319,9 +329,11 @@ def _one_rate(along: Along, rates: Mapping[str, Rates]) -> Claim:
     def decide() -> Decision:
         of_arm = rates[along.scaled]
         _need_minima(of_arm, along)
-        spread = of_arm.spread
-        assert spread is not None, "three sizes have minima"
-        return spread <= ONE_RATE, of_arm.text
+        ends = of_arm.spread_interval
+        assert ends is not None, "three sizes have bounded minima"
+        words = f"{of_arm.text}, by their errors {ends[0]:.2f} to {ends[1]:.2f}"
+        need(ends[1] <= ONE_RATE or ends[0] > ONE_RATE, words, "more seeds")
+        return ends[1] <= ONE_RATE, words
 
     return claim(
         "one_rate",
@@ -335,18 +347,23 @@ def _drifts(along: Along, rates: Mapping[str, Rates]) -> Claim:
     def decide() -> Decision:
         of_arm = rates[along.plain]
         _need_minima(of_arm, along)
-        law, spread = of_arm.law, of_arm.spread
-        if isinstance(law, str) or spread is None:
+        law, ends = of_arm.law, of_arm.spread_interval
+        if isinstance(law, str) or ends is None:
             raise PreconditionError(str(law), AGAIN)
         words = f"{of_arm.text}, {along.name}^{law.exponent_text}"
         low, high = law.interval
         need(
-            spread <= ONE_RATE or high < 0 or low > 0,
+            ends[1] <= ONE_RATE or high < 0 or low > 0,
             f"{words}, which does not bound its sign",
             "a wider range of sizes; or, if noise alone makes it so wide,"
             f" {_seeds_text(of_arm.seeds_to_sign)}",
         )
-        return spread > ONE_RATE and high < 0, words
+        need(
+            low > 0 or ends[1] <= ONE_RATE or ends[0] > ONE_RATE,
+            f"{words}; by the errors of the rates the factor is {ends[0]:.2f} to {ends[1]:.2f}",
+            "more seeds",
+        )
+        return ends[0] > ONE_RATE and high < 0, words
 
     return claim(
         "rate_drifts",
@@ -368,11 +385,10 @@ def _costs_less(along: Along, rates: Mapping[str, Rates]) -> Claim:
             costs[name] = by_seed
         both = sorted(costs[along.plain].keys() & costs[along.scaled].keys())
         need(len(both) > 1, f"{len(both)} seeds have both", AGAIN)
-        less = beyond_error([costs[along.plain][s] - costs[along.scaled][s] for s in both])
+        less = [costs[along.plain][s] - costs[along.scaled][s] for s in both]
         plain, scaled = (fmean(costs[name].values()) for name in along.arms)
         words = f"{_percent(scaled)} of loss against {_percent(plain)} under {TITLES[along.plain]}"
-        need(less is not None, f"{words}, within the noise of seeds", "more seeds")
-        return bool(less), words
+        return decided(less, f"{words}, less by", show=lambda mean: mean.percent)
 
     return claim(
         "transfer_costs_less",
@@ -611,33 +627,23 @@ def _literature(along: Along, laws: Laws, rates: Mapping[str, Rates]) -> tuple[P
     source = (
         "Yang 2022, arXiv 2203.03466" if along.name == "width" else "Dey 2025, arXiv 2505.01618"
     )
-    scaled, plain = TITLES[along.scaled], TITLES[along.plain]
+    said = {
+        along.scaled: ("0: flat in the coordinate check", "one for all"),
+        along.plain: (f"grows with the {along.name}", f"falls with the {along.name}"),
+    }
+    moves = "exponent of the {} by which the first steps move the stream, {}"
     return (
-        beside(
-            f"exponent of the {along.name} by which the first steps move the stream, {scaled}",
-            theirs="0: flat in the coordinate check",
-            ours=exponent(along.scaled),
-            source=source,
+        *(
+            beside(moves.format(along.name, TITLES[name]), theirs=theirs, ours=exponent(name),
+                   source=source)
+            for name, (theirs, _) in said.items()
         ),
-        beside(
-            f"the same, {plain}",
-            theirs=f"grows with the {along.name}",
-            ours=exponent(along.plain),
-            source=source,
+        *(
+            beside(f"best learning rates over {along.name}, {TITLES[name]}", theirs=theirs,
+                   ours=drift(name), source=source)
+            for name, (_, theirs) in said.items()
         ),
-        beside(
-            f"best learning rates over {along.name}, {scaled}",
-            theirs="one for all",
-            ours=drift(along.scaled),
-            source=source,
-        ),
-        beside(
-            f"best learning rates over {along.name}, {plain}",
-            theirs=f"falls with the {along.name}",
-            ours=drift(along.plain),
-            source=source,
-        ),
-    )
+    )  # fmt: skip
 
 
 def _planted(spec: RunSpec) -> Outcome:

@@ -1,15 +1,16 @@
 """Optimizers against AdamW, each at its own best learning rate at every size.
 
     slaw run optimizers              # AdamW, Muon, SGD at three sizes
-    slaw run optimizers_more         # Lion and SOAP: pip install 'scaling-law[optimizers]'
+    slaw run optimizers_more         # Lion, SOAP, schedule-free: pip install 'slaw[optimizers]'
     slaw report results/optimizers   # the multipliers with intervals, and their power of the size
 
-A multiplier says how many times the data, and so the compute, AdamW needs for the same loss at the
-same size. AdamW at an eighth of its rule's rate shows what an untuned baseline makes of it.
+A compute multiplier says how many times the data, and so the compute, AdamW needs for the same loss
+at the same size. AdamW at an eighth of its rule's rate shows what an untuned baseline makes of it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from scaling_law.experiment.findings import (
     Claim,
     Figure,
     Findings,
+    Multiplier,
     Panel,
     Published,
     Series,
@@ -32,7 +34,6 @@ from scaling_law.experiment.findings import (
 )
 from scaling_law.experiment.seeds import range_text
 from scaling_law.experiment.speedup import (
-    AtSize,
     Level,
     Levels,
     Speedup,
@@ -41,15 +42,17 @@ from scaling_law.experiment.speedup import (
 )
 from scaling_law.experiment.tuning import Optimum, Trial, Tuning, trials_of, tuned
 from scaling_law.experiment.tuning_stages import Settings, next_stage, other_axes
+from scaling_law.experiment.warmups import Warmup
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of, format_count
 
-REFERENCE = "name=adamw"
+REFERENCE = "adamw"
+MATRIX = ("muon", "soap")  # they see a matrix as one, not element by element
 MISLED = 1.3  # apparent over true multiplier from which on a baseline misleads
 _SAYS = {
-    "name=adamw": "AdamW", "name=muon": "Muon", "name=sgd": "SGD", "name=lion": "Lion",
-    "name=soap": "SOAP", "name=schedule_free": "schedule-free AdamW",
+    "adamw": "AdamW", "muon": "Muon", "sgd": "SGD", "lion": "Lion", "soap": "SOAP",
+    "schedule_free": "schedule-free AdamW",
 }  # fmt: skip
 
 
@@ -81,13 +84,17 @@ class Seen:
 
 def says(name: str) -> str:
     """An optimizer as texts name it."""
-    return _SAYS.get(name, name.removeprefix("name="))
+    return _SAYS.get(name, name)
 
 
 def recipe_of(run: Run) -> str:
     """A run's optimizer, and further axes; the schedule is that of the optimizer."""
-    pairs = other_axes(run).split(", ")
-    return ", ".join(pair for pair in pairs if not pair.startswith("shape="))
+    further = [
+        pair
+        for pair in other_axes(run).split(", ")
+        if pair and not pair.startswith(("name=", "shape="))
+    ]
+    return ", ".join((run.spec.optim.component.name, *further))
 
 
 def read(evidence: Evidence) -> Seen:
@@ -98,11 +105,13 @@ def read(evidence: Evidence) -> Seen:
     tunings = {name: tuned(trials[name]) for name in sorted(trials)}
     levels_of = {name: tuned_levels(tuning, name) for name, tuning in tunings.items()}
     reference = levels_of.pop(REFERENCE, {})
-    speedups = [read_speedup(name, reference, own) for name, own in levels_of.items()]
+    speedups = [
+        read_speedup(name, reference, own, base=says(REFERENCE)) for name, own in levels_of.items()
+    ]
     multiple, levels = _untuned(evidence)
     return Seen(
         tunings=tunings,
-        speedups=tuple(sorted(speedups, key=lambda one: -one.at[-1].log if one.at else math.inf)),
+        speedups=tuple(sorted(speedups, key=lambda one: -one.at[-1].value if one.at else 0.0)),
         untuned=read_speedup("untuned", reference, levels),
         multiple=multiple,
     )
@@ -114,17 +123,25 @@ def _untuned(evidence: Evidence) -> tuple[float | None, Levels]:
     if not runs:
         return None, {}
     lowest = min(run.spec.optim.overrides.lr_mult or 1.0 for run in runs)
-    logs: dict[float, dict[float, dict[int, float]]] = {}
+    cells: dict[float, dict[float, list[Run]]] = {}
     for run in runs:
         if (run.spec.optim.overrides.lr_mult or 1.0) == lowest and run.record.val_loss_nats:
-            by_seed = logs.setdefault(float(count_params(run.spec.model).non_embedding), {})
-            by_seed.setdefault(float(run.spec.tokens), {})[run.spec.seed] = math.log(
-                run.record.val_loss_nats
-            )
+            by_tokens = cells.setdefault(float(count_params(run.spec.model).non_embedding), {})
+            by_tokens.setdefault(float(run.spec.tokens), []).append(run)
     return lowest, {
-        params: {tokens: Level(logs=seeds) for tokens, seeds in by.items()}
-        for params, by in logs.items()
+        params: {tokens: _level(several) for tokens, several in by.items()}
+        for params, by in cells.items()
     }
+
+
+def _level(runs: Sequence[Run]) -> Level:
+    """The losses of a cell's runs at one rate."""
+    return Level(
+        logs={run.spec.seed: math.log(run.record.val_loss_nats or math.nan) for run in runs},
+        warmups=frozenset(
+            Warmup(run.spec.schedule.warmup_steps, run.spec.total_steps) for run in runs
+        ),
+    )
 
 
 def propose(evidence: Evidence) -> Mapping[str, Any] | None:
@@ -163,6 +180,11 @@ def analyse(evidence: Evidence) -> Findings:
             "untuned": "times",
             "noise": "share of loss",
         },
+        multipliers=[
+            dataclasses.replace(at, recipe=says(one.name))
+            for one in seen.speedups
+            for at in (*one.at, *one.bounds)
+        ],
     )
 
 
@@ -194,13 +216,19 @@ def _best_claim(seen: Seen) -> Claim:
         there = [(one, at) for one in seen.good for at in one.at if at.params == largest]
         size = f"{format_count(largest)} parameters"
         need(bool(there), f"no optimizer has a multiplier at {size}", AGAIN)
-        best, at = max(there, key=lambda pair: pair[1].log)
-        words = f"{says(best.name)} {at.text} at {size}"
-        low, high = at.interval
-        need(not low <= 1 <= high, f"{words}: on both sides of 1", "more seeds, or longer horizons")
+        best, at = max(there, key=lambda pair: pair[1].value)
+        low, high = best.best_of(at, len(there))
+        words = f"{says(best.name)} {at.value:.2f} ({low:.2f} to {high:.2f}) at {size}"
+        words += f", the best of {len(there)}" if len(there) > 1 else ""
+        is_faster, is_slower = low > 1, all(one.side < 0 for _, one in there)
+        open_ = [f"{says(one.name)} {other.text}" for one, other in there if other.side == 0]
+        words += f"; {', '.join(open_)}" if high < 1 and open_ else ""
+        need(
+            is_faster or is_slower, f"{words}: on both sides of 1", "more seeds, or longer horizons"
+        )
         lacking = [says(one.name) for one in seen.speedups if largest not in one.sizes]
-        need(low > 1 or not lacking, f"{words}; {', '.join(lacking)} without one there", AGAIN)
-        return low > 1, words
+        need(is_faster or not lacking, f"{words}; {', '.join(lacking)} without one there", AGAIN)
+        return is_faster, words
 
     return claim(
         "beats_adamw", "an optimizer needs less data than AdamW at the largest size", decide
@@ -231,19 +259,36 @@ def _named(seen: Seen, name: str) -> Speedup | None:
 def _sgd_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
         _need_speedups(seen)
-        sgd = next((one for one in seen.speedups if one.name == "name=sgd"), None)
-        need(sgd is not None, "no run of SGD has finished", AGAIN)
+        sgd = next((one for one in seen.speedups if one.name == "sgd"), None)
+        need(sgd is not None, "no run of SGD has finished", "slaw run optimizers trains it")
         assert sgd is not None
         need(bool(sgd.at), f"SGD: {'; '.join(sgd.open)}", "longer horizons of SGD")
         words = ", ".join(f"{one.text} at {format_count(one.params)}" for one in sgd.at)
-        return all(one.interval[1] < 1 for one in sgd.at), words
+        slower = all(one.side < 0 for one in sgd.at)
+        faster = any(sgd.best_of(one, len(sgd.at))[0] > 1 for one in sgd.at)
+        need(slower or faster, f"{words}: on both sides of 1", "more seeds, or longer horizons")
+        return slower, words
 
     return claim("sgd_is_slower", "SGD with momentum needs more data than AdamW", decide)
 
 
-def apparent(one: AtSize, untuned: Speedup) -> float | None:
+def apparent(one: Multiplier, untuned: Speedup) -> float | None:
     """The multiplier against the untuned baseline at that size; None where it has none."""
     return next((one.value / at.value for at in untuned.at if at.params == one.params), None)
+
+
+def _ends(one: Multiplier) -> tuple[float, float]:
+    """The ends of a multiplier's interval, which every one here has."""
+    assert one.interval is not None, "read_speedup gives an interval"
+    return one.interval
+
+
+def _inverse(one: Multiplier) -> Multiplier:
+    """The multiplier of the base over the recipe."""
+    low, high = _ends(one)
+    return dataclasses.replace(
+        one, recipe=one.base, base=one.recipe, value=1 / one.value, interval=(1 / high, 1 / low)
+    )
 
 
 def _untuned_claim(seen: Seen) -> Claim:
@@ -251,20 +296,19 @@ def _untuned_claim(seen: Seen) -> Claim:
         need(seen.multiple is not None, "no run of AdamW has finished", AGAIN)
         at = seen.untuned.at
         need(bool(at), f"AdamW at its lowest rate: {'; '.join(seen.untuned.open)}", "longer ones")
-        words = ", ".join(
-            f"{1 / one.value:.2f} ({1 / one.interval[1]:.2f} to {1 / one.interval[0]:.2f}) at"
-            f" {format_count(one.params)}"
-            for one in at
-        )
-        low = min(1 / one.interval[1] for one in at)
-        return (
-            low > MISLED,
-            f"AdamW at its best rate against {seen.multiple:g} of the rule's: {words}",
-        )
+        worse = [_inverse(one) for one in at]
+        words = ", ".join(f"{one.text} at {format_count(one.params)}" for one in worse)
+        lacking = f"; none at {'; '.join(seen.untuned.open)}" if seen.untuned.open else ""
+        words = f"AdamW at its best rate against {seen.multiple:g} of the rule's: {words}{lacking}"
+        misled = all(_ends(one)[0] > MISLED for one in worse)
+        sure = misled or any(_ends(one)[1] < MISLED for one in worse)
+        need(sure, f"{words}: {MISLED:g} lies inside", "more seeds")
+        return misled, words
 
     return claim(
         "untuned_baseline_misleads",
-        f"against an untuned AdamW every multiplier appears more than {MISLED:g} times as large",
+        f"against an untuned AdamW multipliers appear more than {MISLED:g} times as large, at every"
+        " size that has one",
         decide,
     )
 
@@ -308,7 +352,7 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         for place, at in enumerate(one.at):
             size = f"{name}.{format_count(at.params)}"
             measures[f"multiplier.{size}"] = at.value
-            measures[f"multiplier.{size}.low"], measures[f"multiplier.{size}.high"] = at.interval
+            measures[f"multiplier.{size}.low"], measures[f"multiplier.{size}.high"] = _ends(at)
             measures[f"apparent.{size}"] = apparent(at, seen.untuned)
             if place == len(one.at) - 1:
                 measures[f"multiplier.{name}.largest"] = at.value
@@ -322,7 +366,7 @@ def _measures(seen: Seen) -> dict[str, float | None]:
 
 def _key(name: str) -> str:
     """An optimizer as measures name it."""
-    return name.removeprefix("name=").replace(", ", "_").replace("=", "_")
+    return name.replace(", ", "_").replace("=", "_")
 
 
 def _table(seen: Seen) -> Table | None:
@@ -342,7 +386,8 @@ def _table(seen: Seen) -> Table | None:
             )
     return rows_table(
         "How many times the data AdamW needs for the loss of each optimizer (interval at 90%), and"
-        " what an AdamW at its lowest rate would make of it",
+        " what an AdamW at its lowest rate would make of it: the product with how much faster than"
+        " that one AdamW at its best rate is, at its own longest horizon",
         ("optimizer", "parameters", "tokens", "multiplier", "against untuned AdamW"),
         rows,
     )
@@ -383,7 +428,7 @@ def _size_figure(seen: Seen) -> Figure | None:
         Series(
             label=says(one.name),
             points=tuple((at.params, at.value) for at in one.at),
-            intervals=tuple(at.interval for at in one.at),
+            intervals=tuple(map(_ends, one.at)),
         )
         for one in seen.good
     ]
@@ -405,7 +450,7 @@ def _size_figure(seen: Seen) -> Figure | None:
         "multipliers",
         "How many times the data AdamW needs",
         "Interval at 90%, by the noise of seeds and of the best rate. Broken: the same optimizer"
-        " against an AdamW whose rate was not tuned.",
+        " against an AdamW whose rate was not tuned, the product of two multipliers.",
         [
             Panel(
                 x=Axis(
@@ -458,15 +503,15 @@ def _rate_figure(seen: Seen) -> Figure | None:
 
 
 def _literature(seen: Seen) -> tuple[Published, ...]:
-    best = seen.good[0] if seen.good else None
-    muon = _named(seen, "name=muon")
+    best = next((one for one in seen.good if one.name in MATRIX), None)
+    muon = _named(seen, "muon")
     ours = None if best is None else f"{says(best.name)} {best.at[-1].text}"
     trend = None
     if best is not None and best.trend is not None:
         trend = f"{says(best.name)} {best.trend.text}"
     return (
         beside(
-            "the best matrix optimizers' multiplier",
+            "the best matrix optimizer's multiplier",
             theirs="1.4 at .1B, 1.1 at 1.2B parameters",
             ours=ours,
             source="Wen 2025, arXiv 2509.02046",
@@ -479,7 +524,7 @@ def _literature(seen: Seen) -> tuple[Published, ...]:
         ),
         beside(
             "Muon's multiplier",
-            theirs="1.9 (52% of AdamW's FLOPs)",
+            theirs="about 2 (compute-optimal training)",
             ours=None if muon is None else muon.at[-1].text,
             source="Liu 2025, arXiv 2502.16982",
         ),

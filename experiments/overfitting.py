@@ -19,7 +19,15 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, PreconditionError, answer, beside, claim, need
+from scaling_law.experiment.answer import (
+    Decision,
+    PreconditionError,
+    all_decided,
+    answer,
+    beside,
+    claim,
+    need,
+)
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
 from scaling_law.experiment.findings import (
@@ -68,10 +76,12 @@ class Setting:
 class Seen:
     """What one run did.
 
-    ``loss`` is its lowest validation loss, in nats per token; ``gap`` is validation loss minus
-    training loss at the end, in nats; ``last`` says whether its lowest loss is the last one.
+    ``seed`` is its seed; ``loss`` is its lowest validation loss, in nats per token; ``gap`` is
+    validation loss minus training loss at the end, in nats; ``last`` says whether its lowest loss
+    is the last one.
     """
 
+    seed: int
     loss: float
     gap: float
     last: bool
@@ -96,7 +106,7 @@ def seen(run: Run) -> Seen | None:
     if not losses:
         return None
     gap = losses[-1] - points[-1].train_loss_nats
-    return Seen(min(losses), gap, losses[-1] == min(losses))
+    return Seen(run.spec.seed, min(losses), gap, losses[-1] == min(losses))
 
 
 def groups_of(evidence: Evidence) -> Groups:
@@ -302,6 +312,12 @@ def _need_whole(groups: Groups) -> None:
     need(not lacking, f"no run on all of the text at {lacking} parameters", AGAIN)
 
 
+def _wider(groups: Groups, wide: Setting, narrow: Setting) -> list[float]:
+    """By how much the gap of one setting is wider than another's, in nats, of each seed of both."""
+    ours, theirs = ({one.seed: one.gap for one in groups[setting]} for setting in (wide, narrow))
+    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs)]
+
+
 def _grows(groups: Groups) -> Claim:
     def decide() -> Decision:
         _need_whole(groups)
@@ -311,18 +327,21 @@ def _grows(groups: Groups) -> Claim:
         whole = all(Setting(n, d) in gaps for n in sizes for d in texts)
         need(whole, "some sizes have not finished on every text", AGAIN)
         # between large models it may not grow: they have all memorised the text
-        by_size = all(gaps[Setting(sizes[0], d)] < gaps[Setting(sizes[-1], d)] for d in texts)
-        by_text = all(
-            gaps[Setting(n, less)] > gaps[Setting(n, more)]
+        first, last = sizes[0], sizes[-1]
+        each = {
+            f"from {first:,} to {last:,} parameters at {format_count(d)} tokens": _wider(
+                groups, Setting(last, d), Setting(first, d)
+            )
+            for d in texts
+        }
+        each |= {
+            f"from {format_count(more)} to {format_count(less)} tokens at {n:,} parameters": _wider(
+                groups, Setting(n, less), Setting(n, more)
+            )
             for less, more in itertools.pairwise(texts)
             for n in sizes
-        )
-        return by_size and by_text, (
-            f"{range_text(gaps[Setting(n, texts[0])] for n in sizes)} nats at"
-            f" {format_count(texts[0])} tokens,"
-            f" {range_text(gaps[Setting(n, texts[-1])] for n in sizes)} at"
-            f" {format_count(texts[-1])}, from {sizes[0]:,} to {sizes[-1]:,} parameters"
-        )
+        }
+        return all_decided(each, "wider by")
 
     return claim(
         "gap_grows_with_size",

@@ -3,6 +3,9 @@
     slaw run schedules              # wsd by cooldown and fraction, cosine, linear, constant
     slaw report results/schedules   # each schedule's loss over the cosine's, with interval
 
+A compute multiplier says how many times the tokens the cosine needs for a schedule's loss, by a
+curve through the cosine's own horizons (``experiment.speedup``).
+
 A cosine that is cut at half of its length is what a loss read in the middle of a long run was
 trained with. Differences are of the same seed and size, so that what a seed does to all schedules
 cancels.
@@ -31,10 +34,11 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.seeds import LEVEL, SeedNoise, pooled_noise
-from scaling_law.experiment.speedup import Levels, tuned_levels
+from scaling_law.experiment.seeds import LEVEL, NO_NOISE, SeedNoise, by_chance, shared_noise
+from scaling_law.experiment.speedup import Levels, Speedup, read_speedup, tuned_levels
 from scaling_law.experiment.tuning import Tuning, trials_of, tuned
 from scaling_law.experiment.tuning_stages import Settings, next_stage
+from scaling_law.experiment.warmups import REMEDY, unlike
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_count
@@ -89,7 +93,7 @@ class Seen:
 
     ``tuning`` are the cells of all schedules;
     ``levels`` are the losses of each schedule at its best rates;
-    ``noise`` is that of a difference of two schedules from seed to seed, None with one seed.
+    ``noise`` is what seeds do to a schedule beside what they do to all, None with one seed.
     """
 
     tuning: Tuning
@@ -107,7 +111,8 @@ class Seen:
         for place, differences in _differences(self.levels, name, other).items():
             fits = (self.levels[one][place[0]][place[1]].error for one in (name, other))
             means[place[0]] = fmean(differences)
-            errors[place[0]] = math.hypot(self.noise.error(len(differences)), *fits)
+            count = len(differences)
+            errors[place[0]] = math.hypot(self.noise.error(count, count), *fits)
         if not means:
             return None
         error = math.hypot(*errors.values()) / len(errors)
@@ -120,6 +125,15 @@ class Seen:
                 for size, mean in means.items()
             },
         )
+
+    @property
+    def speedups(self) -> dict[str, Speedup]:
+        """Each schedule's compute multiplier over the cosine, by size."""
+        return {
+            name: read_speedup(name, self.levels.get(COSINE, {}), own, base=COSINE)
+            for name, own in self.levels.items()
+            if name != COSINE
+        }
 
     @property
     def gaps(self) -> dict[str, Gap]:
@@ -149,13 +163,24 @@ def read(evidence: Evidence) -> Seen:
     tuning = tuned(trials_of(evidence.runs, name_of))
     names = sorted({best.cell.recipe for best in tuning.optima})
     levels = {name: tuned_levels(tuning, name) for name in names}
-    noise = pooled_noise(
-        group
-        for name in names
-        if name != COSINE
-        for group in _differences(levels, name, COSINE).values()
-    )
+    noise = _noise(levels)
     return Seen(tuning=tuning, levels=levels, noise=noise if noise.freedom else None)
+
+
+def _noise(levels: Mapping[str, Levels]) -> SeedNoise:
+    """The noise of a schedule's log loss, with what a seed does to all schedules taken off.
+
+    It is pooled over sizes and horizons; the seeds that all schedules have there count.
+    """
+    places: dict[tuple[float, float], list[Mapping[int, float]]] = {}
+    for of_size in levels.values():
+        for params, by_tokens in of_size.items():
+            for tokens, level in by_tokens.items():
+                places.setdefault((params, tokens), []).append(level.logs)
+    noise = NO_NOISE
+    for rows in places.values():
+        noise += shared_noise(rows)
+    return noise
 
 
 def propose(evidence: Evidence) -> Mapping[str, Any] | None:
@@ -205,7 +230,14 @@ def analyse(evidence: Evidence) -> Findings:
         figures=(_figure(seen), _rate_figure(seen)),
         literature=_literature(seen),
         notes=notes,
-        units={"over_cosine": "share of loss", "noise": "share of loss"},
+        units={
+            "over_cosine": "share of loss",
+            "multiplier": "times the compute",
+            "noise": "share of loss",
+        },
+        multipliers=[
+            one for speedup in seen.speedups.values() for one in (*speedup.at, *speedup.bounds)
+        ],
     )
 
 
@@ -217,12 +249,25 @@ def _need_gap(seen: Seen, name: str, other: str = COSINE) -> Gap:
         need(bool(best), f"no run of {one} has finished", AGAIN)
         why = next((b.why for b in best if b.lr is None), "no best rate")
         need(bool(seen.levels[one]), f"{one}: {why}", "more rates or seeds")
+    why = _warmups_differ(seen.levels[name], seen.levels[other], other)
+    need(not why, why, REMEDY)
     need(seen.noise is not None, "no two seeds have finished", AGAIN)
     gap = seen.gap(name, other)
     both = f"{name} and {other} have a best rate at no size in common"
     need(gap is not None, both, "more stages (experiment.most)")
     assert gap is not None
     return gap
+
+
+def _warmups_differ(levels: Levels, others: Levels, other: str) -> str:
+    """How two schedules' warm-ups differ where both have a best rate; "" where they do not."""
+    for params, by_tokens in levels.items():
+        for tokens, level in by_tokens.items():
+            twin = others.get(params, {}).get(tokens)
+            why = unlike(level.warmups, twin.warmups, other) if twin else ""
+            if why:
+                return f"{format_count(params)} parameters: {why}"
+    return ""
 
 
 def _higher(seen: Seen, name: str, says: str, higher: str, lower: str = COSINE) -> Claim:
@@ -269,18 +314,24 @@ def _words(seen: Seen) -> str:
     gaps = seen.gaps
     listed = ", ".join(f"{name} {gap.text}" for name, gap in gaps.items())
     sizes = next(iter(gaps.values())).sizes
-    return f"Loss over that of the cosine, each at its own best rate, at {sizes}: {listed}."
+    return (
+        f"Loss over that of the cosine, each at its own best rate, at {sizes}: {listed};"
+        f" {by_chance(len(gaps))}."
+    )
 
 
 def _cut_costs(seen: Seen) -> dict[float, float]:
     """By size, what the cut cosine ends above the cosine where both have the cosine's best rate."""
     gap = seen.gaps.get(CUT)
-    best = {(b.cell.recipe, float(b.cell.params)): b for b in seen.tuning.optima}
+    optima = seen.tuning.optima
+    cosines = {b.cell.model: {c.cell.tokens: c.lr for c in optima if c.cell.recipe == COSINE
+                              and c.cell.model == b.cell.model} for b in optima}  # fmt: skip
     costs = {}
-    for size, (own, _) in gap.by_size.items() if gap else ():
-        lr = best[COSINE, size].lr
-        assert lr is not None, "a size with a gap has a best rate"
-        costs[size] = own + best[CUT, size].excess(lr)
+    for best in optima:
+        size = float(best.cell.params)
+        lr = cosines[best.cell.model].get(best.cell.tokens)
+        if best.cell.recipe == CUT and gap and size in gap.by_size and lr is not None:
+            costs[size] = gap.by_size[size][0] + best.excess(lr)
     return costs
 
 
@@ -293,42 +344,72 @@ def _cut_note(seen: Seen) -> str:
     )
 
 
+def _key(name: str) -> str:
+    """A schedule as measures name it."""
+    return name.replace(",", "").replace("%", "").replace(" ", "_")
+
+
 def _measures(seen: Seen) -> dict[str, float | None]:
     measures: dict[str, float | None] = {
         "noise": seen.tuning.noise.deviation if seen.tuning.optima else None
     }
     for name, gap in seen.gaps.items():
-        key = name.replace(",", "").replace("%", "").replace(" ", "_")
-        measures[f"over_cosine.{key}"] = gap.value
-        measures[f"over_cosine.{key}.low"], measures[f"over_cosine.{key}.high"] = gap.interval
+        key = f"over_cosine.{_key(name)}"
+        measures[key] = gap.value
+        measures[f"{key}.low"], measures[f"{key}.high"] = gap.interval
+    for name, speedup in seen.speedups.items():
+        for one in speedup.at:
+            key = f"multiplier.{_key(name)}.{format_count(one.params)}"
+            measures[key] = one.value
+            measures[f"{key}.low"], measures[f"{key}.high"] = one.interval or (None, None)
     costs = _cut_costs(seen).values()
     measures["over_cosine.cut_at_its_rate"] = fmean(costs) if costs else None
     return measures
 
 
 def _table(seen: Seen) -> Table | None:
+    gaps = seen.gaps
+    multipliers = {
+        (name, one.params, one.tokens): one.text
+        for name, speedup in seen.speedups.items()
+        for one in (*speedup.at, *speedup.bounds)
+    }
     rows = []
-    for best in sorted(seen.tuning.optima, key=lambda b: (b.cell.params, b.loss or math.inf)):
+    for best in sorted(
+        seen.tuning.optima, key=lambda b: (b.cell.params, b.cell.tokens, b.loss or math.inf)
+    ):
         low, high = best.interval or (math.nan, math.nan)
-        gap = seen.gaps.get(best.cell.recipe)
-        own = gap.by_size.get(float(best.cell.params)) if gap else None
+        gap, params = gaps.get(best.cell.recipe), float(best.cell.params)
+        own = gap.by_size.get(params) if gap else None
         rows.append(
             (
-                format_count(best.cell.params),
+                format_count(params),
+                format_count(best.cell.tokens),
                 best.cell.recipe,
                 "-" if best.lr is None else f"{best.lr:.3g}",
                 f"{low:.2g} to {high:.2g}" if best.interval else best.edge or "-",
                 "-" if best.loss is None else f"{best.loss:.4f}",
                 "-" if own is None else f"{100 * own[0]:+.2f}%",
+                multipliers.get((best.cell.recipe, params, float(best.cell.tokens)), "-"),
             )
         )
     return (
         Table(
             caption="The best peak rate of each schedule (interval at 90%, or the edge that the"
-            " lowest loss is at), the loss there in nats per token, and its distance from the"
-            " cosine's",
-            head=("parameters", "schedule", "best rate", "interval", "loss", "over cosine"),
+            " lowest loss is at), the loss there in nats per token, its distance from the"
+            " cosine's, and how many times the tokens the cosine needs for it",
+            head=(
+                "parameters",
+                "tokens",
+                "schedule",
+                "best rate",
+                "interval",
+                "loss",
+                "over cosine",
+                "multiplier",
+            ),
             rows=tuple(rows),
+            text_columns=3,
         )
         if rows
         else None
@@ -370,6 +451,8 @@ def _figure(seen: Seen) -> Figure | None:
 
 
 def _rate_figure(seen: Seen) -> Figure | None:
+    compared = {b.cell.tokens for b in seen.tuning.optima if b.cell.recipe != COSINE}
+    optima = [b for b in seen.tuning.optima if b.cell.tokens in compared]
     panels = [
         Panel(
             title=f"{format_count(params)} parameters",
@@ -377,13 +460,18 @@ def _rate_figure(seen: Seen) -> Figure | None:
             y=Axis(label="loss, nats per token"),
             series=tuple(
                 Series(label=best.cell.recipe, points=tuple(best.mean_losses.items()))
-                for best in seen.tuning.optima
+                for best in optima
                 if best.cell.params == params
             ),
         )
-        for params in sorted({best.cell.params for best in seen.tuning.optima})
+        for params in sorted({best.cell.params for best in optima})
     ]
-    return figure("rates", "The loss by peak learning rate", "Mean over seeds.", panels)
+    return figure(
+        "rates",
+        "The loss by peak learning rate",
+        "Mean over seeds, at the horizon of all schedules.",
+        panels,
+    )
 
 
 def _literature(seen: Seen) -> tuple[Published, ...]:
@@ -430,7 +518,7 @@ def _planted_outcome(spec: RunSpec) -> Outcome:
     name = spec_name(spec)
     mult = spec.optim.overrides.lr_mult or 1.0
     away = math.log(mult / (0.5 if name == CONSTANT else 1.0))
-    level = 8 / count_params(spec.model).non_embedding ** 0.3 + 2
+    level = 8 / count_params(spec.model).non_embedding ** 0.3 + 1.5 + 40 / spec.tokens**0.4
     of_seed = 2e-3 * spec.seed + 1e-4 * math.sin(1 + 5 * spec.seed + len(name) + 5 * away)
     log = _PLANTED.get(name, 0.0) + 0.01 * away**2 + of_seed
     return Outcome(val_loss_nats=level * math.exp(log))
@@ -452,6 +540,7 @@ EXPERIMENT = Experiment(
             "over_cosine.constant": (0.035, 0.045),
             "over_cosine.cosine_cut": (0.018, 0.022),
             "over_cosine.wsd_20_1-sqrt": (-0.001, 0.001),
+            "multiplier.linear.3.52K": (1.02, 1.07),
         },
         claims={
             "decay_helps": True,

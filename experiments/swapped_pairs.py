@@ -13,12 +13,12 @@ own for each place. Power 2022 (arXiv 2201.02177) sees that symmetric operations
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis
 from scaling_law.experiment.findings import (
@@ -34,6 +34,7 @@ from scaling_law.experiment.findings import (
 from scaling_law.experiment.seeds import (
     Time,
     first_time,
+    log_falls,
     median_over,
     median_time,
     metric_at,
@@ -220,19 +221,42 @@ def _mlp(groups: Groups) -> Claim:
     )
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """A transformer with swapped pairs apart beside one with them together, equal in a share.
+
+    ``apart`` and ``together`` are their settings; ``first`` and ``second`` are when their median
+    seeds generalise.
+    """
+
+    apart: Setting
+    together: Setting
+    first: Time
+    second: Time
+
+
+def _need_beside(groups: Groups, share_of: Callable[[Setting], float], says: str) -> _Beside:
+    """The two that are equal in ``share_of``, behind the precondition that both were trained.
+
+    ``says`` is the verb of a setting with such a share of the pairs.
+    """
+    setting, ones = _apart(groups)
+    together = _of(groups, "gpt", together=True)
+    other = next((s for s in together if abs(share_of(s) - share_of(setting)) < SAME), None)
+    need(
+        other is not None,
+        f"no run with swapped pairs together {says} {share_of(setting):.0%} of the pairs",
+        AGAIN,
+    )
+    assert other is not None
+    times = (_median(seeds, "generalised") for seeds in (ones, together[other]))
+    return _Beside(setting, other, *times)
+
+
 def _distinct(groups: Groups) -> Claim:
     def decide() -> Decision:
-        setting, ones = _apart(groups)
-        together = _of(groups, "gpt", together=True)
-        other = next((s for s in together if abs(s.distinct - setting.distinct) < SAME), None)
-        need(
-            other is not None,
-            f"no run with swapped pairs together is trained on {setting.distinct:.0%} of the pairs",
-            AGAIN,
-        )
-        assert other is not None
-        first, second = _median(ones, "generalised"), _median(together[other], "generalised")
-        times = ratio(second, first)
+        both = _need_beside(groups, lambda setting: setting.distinct, "is trained on")
+        times = ratio(both.second, both.first)
         need(
             times is not None,
             "half of the seeds of one of them have not generalised",
@@ -240,8 +264,8 @@ def _distinct(groups: Groups) -> Claim:
         )
         assert times is not None
         return 1 / ALIKE <= times <= ALIKE, (
-            f"{first.text} steps with {setting.share:.0%} of the pairs and swapped ones apart,"
-            f" {second.text} with {other.share:.0%} and swapped ones together"
+            f"{both.first.text} steps with {both.apart.share:.0%} of the pairs and swapped ones"
+            f" apart, {both.second.text} with {both.together.share:.0%} and swapped ones together"
         )
 
     return claim(
@@ -254,23 +278,24 @@ def _distinct(groups: Groups) -> Claim:
 
 def _same_share(groups: Groups) -> Claim:
     def decide() -> Decision:
-        setting, ones = _apart(groups)
-        together = _of(groups, "gpt", together=True)
-        other = next((s for s in together if abs(s.share - setting.share) < SAME), None)
-        need(
-            other is not None,
-            f"no run with swapped pairs together has {setting.share:.0%} of the pairs",
-            AGAIN,
-        )
-        assert other is not None
-        first, second = _median(ones, "generalised"), _median(together[other], "generalised")
+        both = _need_beside(groups, lambda setting: setting.share, "has")
+        first, second = both.first, both.second
         need(
             first.step is not None and (second.step is not None or second.within >= first.step),
             "half of the seeds have not generalised",
             "train for longer",
         )
         words = f"{first.text} steps with swapped pairs apart, {second.text} together"
-        return second.step is None or second.step > (first.step or 0), words
+        sooner, later = (
+            {one.run.spec.seed: one.generalised for one in groups[setting]}
+            for setting in (both.apart, both.together)
+        )
+        pairs = [(later[seed], sooner[seed]) for seed in sorted(later.keys() & sooner)]
+        falls = log_falls(pairs)
+        need(falls is not None, f"{words}: seeds never generalise", "train for longer")
+        never = any(late.step is None for late, _ in pairs)
+        said = f"{words}: later by a factor of{' at least' if never else ''}"
+        return decided(falls or (), said, show=lambda mean: mean.factor.text)
 
     return claim(
         "swapped_pairs_are_no_data",

@@ -18,7 +18,15 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from scaling_law.experiment import Experiment, Outcome, Planted
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import (
+    Decision,
+    all_decided,
+    answer,
+    beside,
+    claim,
+    decided,
+    need,
+)
 from scaling_law.experiment.attempts import Drawn, drawn, need_learning, planted_metrics
 from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.figures import figure, log_axis, mean_series
@@ -89,11 +97,13 @@ def _choice(one: Drawn, kind: str, labels: int) -> float:
     return one.verified[kind, labels][CHOSEN_OF]
 
 
-def _compared(pairs: Sequence[tuple[float, float]]) -> tuple[int, str]:
-    """In how many runs the first is higher, and words for it."""
+def _more(pairs: Sequence[tuple[float, float]], words: str) -> Decision:
+    """Whether the first is higher, run by run."""
     wins = sum(ours > theirs for ours, theirs in pairs)
     ours, theirs = (fmean(values) for values in zip(*pairs, strict=True))
-    return wins, f"{ours:.2f} against {theirs:.2f}, higher in {wins} of {len(pairs)} runs"
+    said = f"{words} {ours:.2f} against {theirs:.2f}, higher in {wins} of {len(pairs)} runs: by"
+    each = [ours - theirs for ours, theirs in pairs]
+    return decided(each, said, show=lambda mean: mean.text.replace("seeds", "runs"))
 
 
 def _beats(ones: Sequence[Drawn]) -> Claim:
@@ -103,13 +113,12 @@ def _beats(ones: Sequence[Drawn]) -> Claim:
             (_choice(one, "steps", counts[-1]), one.chosen["log_prob"][CHOSEN_OF])
             for one in learning
         ]
-        wins, words = _compared(pairs)
-        return wins == len(pairs), f"{words}, from {counts[-1]:,} labelled answers"
+        return _more(pairs, f"from {counts[-1]:,} labelled answers")
 
     return claim(
         "verifier_beats_own_log_probability",
         f"the best of {CHOSEN_OF} answers by a verifier with labels for each step is right more"
-        " often than the likeliest by the model itself, in every run that is learning",
+        " often than the likeliest by the model itself, in runs that are learning",
         decide,
     )
 
@@ -117,15 +126,17 @@ def _beats(ones: Sequence[Drawn]) -> Claim:
 def _more_labels(ones: Sequence[Drawn]) -> Claim:
     def decide() -> Decision:
         learning, counts = _need_counts(ones, 2)
-        rises = []
-        words = []
+        rises, words = {}, []
         for kind, name in KINDS.items():
             means = [fmean(one.judged[kind, labels] for one in learning) for labels in counts]
-            rises += [later > earlier for earlier, later in itertools.pairwise(means)]
-            listed = ", ".join(f"{mean:.2f}" for mean in means)
-            words.append(f"{listed} with {name}")
+            words.append(f"{', '.join(f'{mean:.2f}' for mean in means)} with {name}")
+            for fewer, more in itertools.pairwise(counts):
+                rises[f"from {fewer:,} to {more:,} {name}"] = [
+                    one.judged[kind, more] - one.judged[kind, fewer] for one in learning
+                ]
         numbers = ", ".join(f"{labels:,}" for labels in counts)
-        return all(rises), f"{'; '.join(words)}, from {numbers} answers"
+        said = f"{'; '.join(words)}, from {numbers} answers; more by"
+        return all_decided(rises, said, show=lambda mean: mean.text.replace("seeds", "runs"))
 
     return claim(
         "more_labels_judge_better",
@@ -148,7 +159,15 @@ def _steps_judge(ones: Sequence[Drawn]) -> Claim:
             f"{ours:.2f} against {theirs:.2f} from {labels:,}"
             for labels, (ours, theirs) in zip(counts, pairs, strict=True)
         )
-        return all(ours > theirs for ours, theirs in pairs), f"{words} answers"
+        each = {
+            f"from {labels:,}": [
+                one.judged["steps", labels] - one.judged["outcome", labels] for one in learning
+            ]
+            for labels in counts
+        }
+        return all_decided(
+            each, f"{words} answers; more by", show=lambda mean: mean.text.replace("seeds", "runs")
+        )
 
     return claim(
         "step_labels_judge_better",
@@ -165,13 +184,12 @@ def _few_labels(ones: Sequence[Drawn]) -> Claim:
             (one.chosen["log_prob"][CHOSEN_OF], _choice(one, "outcome", counts[0]))
             for one in learning
         ]
-        wins, words = _compared(pairs)
-        return wins == len(pairs), f"{words}, from {counts[0]:,} labelled answers"
+        return _more(pairs, f"from {counts[0]:,} labelled answers")
 
     return claim(
         "few_labels_mislead",
         f"with the fewest outcome labels a verifier's best of {CHOSEN_OF} is right less often than"
-        " the likeliest by the model itself, in every run that is learning",
+        " the likeliest by the model itself, in runs that are learning",
         decide,
     )
 

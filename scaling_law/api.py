@@ -17,6 +17,7 @@ from scaling_law.fit.suite import FitSettings, FitSuite, fit_data
 from scaling_law.fit.summary import format_suite
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.target import Target
+from scaling_law.units import count_of
 
 _ROLES = ("params", "tokens", "loss", "flops", "cluster", "seed", "sem", "size", "run_id")
 
@@ -34,7 +35,8 @@ class Laws:
         best = self.suite.laws.get(self.suite.best_law)
         words = ", ".join(f"{k}={v:.4g}" for k, v in best.params.items()) if best else "none"
         count, trunks = len(self.suite.points), self.suite.points.n_clusters
-        return f"<Laws of {count} runs, {trunks} trunks; best {self.suite.best_law}: {words}>"
+        of = f"{count_of(count, 'run')}, {count_of(trunks, 'trunk')}"
+        return f"<Laws of {of}; best {self.suite.best_law}: {words}>"
 
     def __getitem__(self, law: str) -> FitResult:
         """The fit of one law. Raises ``ConfigError`` naming the laws that were fitted."""
@@ -71,7 +73,10 @@ class Laws:
         )
 
     def optimal(self, *, flops: float, law: str | None = None) -> Prediction:
-        """The compute-optimal split of ``flops`` (6ND): its params, tokens and loss."""
+        """The compute-optimal split of ``flops``: its params, tokens and loss.
+
+        FLOPs are counted as the fitted points count them.
+        """
         return self.predict(flops=flops, law=law)
 
     def to_json(self, path: str | Path | None = None) -> str:

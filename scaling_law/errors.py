@@ -126,11 +126,35 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + more
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean run?)`` where one of ``known`` is near ``word`` or begins nearly so."""
+def by_reason(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the names of each reason, from (name, reason), in the order of the reasons."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in pairs:
+        reasons.setdefault(reason, []).append(name)
+    return reasons
+
+
+def reason_lines(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a line for each reason, after the names that it holds for: ``a, b: no loss``."""
+    return [f"{listed(names)}: {reason}" for reason, names in by_reason(pairs).items()]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The one of ``known`` that is near ``word``, or begins nearly so; "" for none."""
     names = list(known)
     close = get_close_matches(word, names, 1)
     if not close and len(word) > 2:
         begins = {name[: len(word)]: name for name in reversed(names)}
         close = [begins[near] for near in get_close_matches(word, begins, 1, cutoff=0.7)]
-    return f" (did you mean {close[0]}?)" if close else ""
+    return close[0] if close else ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean run?)`` where one of ``known`` is near ``word``; else ""."""
+    near = nearest(word, known)
+    return f" (did you mean {near}?)" if near else ""
+
+
+def install_extra(extra: str) -> str:
+    """The command that installs the packages of an optional ``extra`` of pyproject.toml."""
+    return f"pip install 'slaw[{extra}]'"

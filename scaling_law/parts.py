@@ -87,6 +87,10 @@ _KINDS = (
         key="data.corpus", doc="the text to train on",
     ),
     Kind(
+        word="cleaner", package="scaling_law.data.cleaners", export="CLEANER", contract="Cleaner",
+        key="data.clean", doc="which documents of a text are dropped, or what in them is changed",
+    ),
+    Kind(
         word="architecture", package="scaling_law.spec.architectures", export="ARCHITECTURE",
         contract="Architecture", key="model.architecture",
         doc="the model: parameter counts, FLOPs, memory; its module is in train/architectures",
@@ -99,6 +103,11 @@ _KINDS = (
     Kind(
         word="objective", package="scaling_law.train.objectives", export="OBJECTIVE",
         contract="Objective", key="objective", doc="what of a batch is predicted, and its loss",
+    ),
+    Kind(
+        word="number_format", package="scaling_law.train.number_formats", export="NUMBER_FORMAT",
+        contract="NumberFormat", key="number_format",
+        doc="what products with weights are rounded to, simulated",
     ),
     Kind(
         word="optimizer", package="scaling_law.train.optimizers", export="OPTIMIZER",
@@ -140,6 +149,10 @@ _KINDS = (
         contract="TrackerPart", key="trackers", doc="where curves are shown besides",
     ),
     Kind(
+        word="format", package="scaling_law.tables.formats", export="FORMAT", contract="Format",
+        key="slaw import --format", doc="what other programs write of their runs, as a table",
+    ),
+    Kind(
         word="experiment", package="scaling_law.experiment", export="EXPERIMENT",
         contract="Experiment", key="experiment", doc="the question of a sweep and its analysis",
         beside="experiments",
@@ -147,12 +160,16 @@ _KINDS = (
 )  # fmt: skip
 KINDS = {kind.word: kind for kind in _KINDS}
 
+_PACKAGE = Path(__file__).resolve().parent
+_LISTED = 40  # names that a message lists; more make it longer than a screen
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,60}"
 
 # Files of parts that this process has read by their path, and what stood in them: by kind and
 # hash. The file itself may be edited or removed while the process lives.
 _files_read: dict[tuple[str, str], types.ModuleType] = {}
 _contents: dict[tuple[str, str], bytes] = {}
+# Parts that fit their kind's contract, by kind and identity: a plan of many arms loads each often.
+_checked: dict[tuple[str, int], Any] = {}
 # Sweeps' folders whose copies of users' files ``load`` may read.
 _folders: list[Path] = []
 
@@ -173,8 +190,7 @@ def names(word: str) -> tuple[str, ...]:
 
 def shipped_files(folder: str, pattern: str) -> list[Path]:
     """The files of a folder beside the checkout's package or inside the wheel, by name."""
-    package = Path(__file__).resolve().parent
-    places = (package.parent / folder, package / "shipped" / folder)
+    places = (_PACKAGE.parent / folder, _PACKAGE / "shipped" / folder)
     files = {path.name: path for place in reversed(places) for path in place.glob(pattern)}
     return [files[name] for name in sorted(files)]
 
@@ -221,9 +237,11 @@ def refer(word: str, text: str, *folders: Path) -> Reference:
 def unknown(word: str, text: str) -> str:
     """What a message says of a name that no part of this kind has."""
     known = names(word)
+    expected = f"{', '.join(known)} (see slaw parts {word})"
+    if len(known) > _LISTED:
+        expected = f"the {len(known)} that slaw parts {word} lists"
     return (
-        f"no {word} is named {quoted(text)}{did_you_mean(text, known)}; expected one of"
-        f" {', '.join(known)} (see slaw parts {word})"
+        f"no {word} is named {quoted(text)}{did_you_mean(text, known)}; expected one of {expected}"
     )
 
 
@@ -328,6 +346,8 @@ def _exported(kind: Kind, module: types.ModuleType, where: str) -> Any:
             f"{where}: exports no {kind.export}, expected {kind.export} ="
             f" {kind.contract}(...); see {kind.package}"
         )
+    if _checked.get((kind.word, id(part))) is part:
+        return part
     if not isinstance(part, contract):
         raise ConfigError(
             f"{where}: {kind.export} is a {type(part).__name__}, expected"
@@ -335,6 +355,7 @@ def _exported(kind: Kind, module: types.ModuleType, where: str) -> Any:
         )
     if why := _why_unlike(contract, part):
         raise ConfigError(f"{where}: {kind.export}.{why}; see {kind.package}")
+    _checked[kind.word, id(part)] = part
     return part
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import gc
 import os
 import signal
 import sys
@@ -17,6 +19,25 @@ os.environ["SLAW_KERNELS"] = "thresholds"
 # nohup and a shell's `&` let a process ignore these two; tests that send them would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# Tests start some two hundred processes; without byte code each of them compiles the package.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect no garbage among thousands of tests, which stay until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest tests first: two processes then end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
 
 
 @pytest.fixture(autouse=True)
@@ -41,24 +62,44 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def no_power_cut():
+    """Do not wait for the disk; a test may kill processes, but not the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def the_grammar_is_made_once():
+    """Parse every command line by one parser; making it takes longer than most commands."""
+    from scaling_law.cli import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main, "make_parser", functools.cache(main.make_parser))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def fits_of_equal_points_are_made_once():
     """Give a fit again where the same points are fitted under the same settings.
 
     Many tests of commands, reports and forecasts plant one sweep; the tests of the fit itself call
     it by its own name, and are not reached.
     """
+    from scaling_law import api
     from scaling_law.fit import arms, session, suite
 
     known: dict[Any, suite.FitSuite] = {}
 
     def remembered(data: Any, settings: Any = None) -> suite.FitSuite:
-        key = _by_content((data, settings))
+        # equal runs in another folder have the same fit: only messages name where they lie
+        key = _by_content((dataclasses.replace(data, origin=""), settings))
         if key not in known:
             known[key] = suite.fit_data(data, settings)
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (session, arms):
+        for module in (session, arms, api):
             patch.setattr(module, "fit_data", remembered)
         yield
 

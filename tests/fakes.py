@@ -111,6 +111,11 @@ def plan_of(text: str, *overrides: str) -> Plan:
     return make_plan(config_of(text, *overrides), cpu_profile(), train_tokens=None)
 
 
+def on_disk(saved: dict[str, Any]) -> Callable[[str], Any]:
+    """For ``Plan.ready``: the steps whose states trunks have, by run id."""
+    return lambda trunk_id: saved.get(trunk_id, ())
+
+
 def text_spec(config: SweepConfig) -> DataSpec:
     """The text of a config that has one."""
     spec = config.data_spec
@@ -202,6 +207,7 @@ def planted_runs(experiment: Experiment, specs: Iterable[RunSpec]) -> tuple[Run,
         record = dataclasses.replace(
             record_of(spec),
             val_loss_nats=outcome.val_loss_nats,
+            val_bits_per_byte=outcome.val_bits_per_byte,
             metrics=dict(outcome.metrics),
         )
         runs.append(Run(record=record, curve=outcome.curve))

@@ -133,3 +133,9 @@ def test_decisions_ask_for_the_recipes_column_of_a_table(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["decisions.py", str(tmp_path / "t.csv")])
     with pytest.raises(SystemExit, match="name the recipe's column with --recipe"):
         benchmark("decisions").main()
+
+
+def test_a_sweep_on_a_virtual_cluster_does_nothing_twice_and_fills_its_slots(tmp_path):
+    figures = benchmark("engines").simulate(tmp_path, trunks=20, slots=8, seed=0)
+    makespan = float(figures.partition(" h, ")[2].partition(" x")[0])
+    assert 0.99 <= makespan <= 1.1 and " 0 runs done twice" in figures

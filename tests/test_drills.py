@@ -57,6 +57,16 @@ CORPUS = Corpus(
     domains=("drill",), read=read, state=lambda: 1,
 )
 ''',
+    "scaling_law/data/cleaners/drill_cleaner.py": '''
+from scaling_law.data.cleaners import Cleaner, Dropped
+
+
+def judge(settings):
+    return lambda text: Dropped("a drill") if text.startswith("w7 ") else None
+
+
+CLEANER = Cleaner(judge=judge)
+''',
     "scaling_law/data/tasks/drill_task.py": '''
 from scaling_law.data.batch import Batch
 from scaling_law.data.tasks import Task
@@ -130,6 +140,14 @@ PARAMETRISATION = Parametrisation(
     attention=lambda head_size, settings: 1.0,
 )
 ''',
+    "scaling_law/train/number_formats/drill_format.py": '''
+from scaling_law.train.number_formats import NumberFormat, by_rows
+
+NUMBER_FORMAT = NumberFormat(
+    round=lambda numbers, settings: by_rows(numbers, 15.0, lambda scaled: scaled.round()),
+    bits=lambda settings: 5,
+)
+''',
     "scaling_law/train/probes/drill_probe.py": '''
 from scaling_law.train.probes import Probe
 
@@ -159,6 +177,18 @@ class Lines:
 
 
 TRACKER = TrackerPart(open=lambda folder, sweep, settings: Lines(folder))
+''',
+    "scaling_law/tables/formats/drill_table.py": '''
+from scaling_law.tables.formats import Format, Source, SourceRun
+
+
+def read(path):
+    rows = (line.split() for line in path.read_text().splitlines())
+    names = ("params", "tokens", "val_loss")
+    return Source(runs=tuple(SourceRun(name=n, values=dict(zip(names, row))) for n, *row in rows))
+
+
+FORMAT = Format(sniff=lambda path: "drilled" if path.suffix == ".drill" else "", read=read)
 ''',
     "scaling_law/run/engines/drill_engine.py": '''
 import dataclasses
@@ -294,7 +324,9 @@ precision: fp32
 # All parts of a text sweep together; the experiment's own config has the others.
 SWEEP = """
 name: drills
-data: {corpus: drill_corpus, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2, max_epochs: 50}
+data:
+  {corpus: drill_corpus, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2, max_epochs: 50,
+   clean: [drill_cleaner]}
 model: {n_ctx: 16, parametrisation: drill_parametrisation}
 grid:
   - sizes: [{n_layer: 1, d_model: 8, n_head: 2}]
@@ -302,6 +334,7 @@ grid:
 optim: {name: drill_optimizer, rule: drill_rule}
 schedule: {cooldown: drill_cooldown}
 objective: drill_objective
+number_format: drill_format
 probes: [drill_probe]
 trackers: [drill_tracker]
 engine: drill_engine
@@ -386,9 +419,17 @@ class Copy:
     untouched: dict[str, str]
 
     def slaw(self, *words: str) -> str:
+        """Run a command of the copy."""
+        return self._run("-m", "scaling_law.cli", *words)
+
+    def python(self, code: str, *words: str) -> str:
+        """Run code that imports the copy."""
+        return self._run("-c", code, *words)
+
+    def _run(self, *words: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(self.folder)}
         done = subprocess.run(
-            [sys.executable, "-m", "scaling_law.cli", *words],
+            [sys.executable, *words],
             capture_output=True, text=True, cwd=self.folder, env=environment, timeout=240,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -439,12 +480,18 @@ def test_every_kind_of_part_has_a_drill():
 
 
 def test_parts_are_found_by_name(copy):
+    listed = copy.python(
+        "import sys; from scaling_law.cli.main import main\n"
+        "for word in sys.argv[1:]: print('\x1e' + word); main(['parts', word])",
+        *parts.KINDS,
+    )
+    lists = dict(one.split("\n", 1) for one in listed.split("\x1e")[1:])
     for word, kind in parts.KINDS.items():
         (name,) = (
             Path(file).stem for file in FILES
             if Path(file).parent.as_posix() == folder_of(kind) and file.endswith(".py")
         )  # fmt: skip
-        assert name in copy.slaw("parts", word), f"slaw parts {word} does not list {name}"
+        assert name in lists[word], f"slaw parts {word} does not list {name}"
 
 
 @pytest.mark.slow
@@ -455,7 +502,8 @@ def test_a_sweep_of_new_parts_runs_and_shows_them(copy, cache):
     copy.slaw("report", str(folder))
     page = (folder / "report.html").read_text()
     for name in ("drill_optimizer", "drill_rule", "drill_cooldown", "drill_objective",
-                 "drill_parametrisation", "drill_corpus", "drill_probe"):  # fmt: skip
+                 "drill_parametrisation", "drill_corpus", "drill_format",
+                 "drill_probe"):  # fmt: skip
         assert name in plan, f"the plan does not show {name}"
         assert name in page, f"the report does not show {name}"
     records = [json.loads(p.read_text()) for p in folder.glob("runs/*/record.json")]
@@ -506,6 +554,13 @@ def test_a_new_law_is_fitted(copy):
     out = str(copy.folder / "fit.json")
     said = copy.slaw("fit", reference, "--law", "drill_law", "--out", out)
     assert "drill_law" in said
+
+
+def test_a_new_format_is_imported(copy):
+    (copy.folder / "runs.drill").write_text("a 1e6 1e7 3.5\nb 2e6 2e7 3.4\n")
+    said = copy.slaw("import", "runs.drill", "--out", "runs.csv")
+    assert "runs.drill: drilled (format drill_table), 2 runs" in said
+    assert (copy.folder / "runs.csv").read_text().startswith("run_id,params,tokens,loss\na,1000000")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records
 from scaling_law.plan.device_profile import SpeedPoint, format_profiles, load_profile, save_profile
 from scaling_law.plan.make import make_plan
+from scaling_law.run import experiments
 from tests.fakes import cpu_profile
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -85,6 +86,7 @@ def test_steps_of_a_tiny_network_cost_more_than_their_products():
 
 def test_an_unmeasured_machine_says_how_to_get_a_cost(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path))
+    monkeypatch.setattr(experiments, "shipped_files", lambda *_: [EXPERIMENTS / "grokking.yaml"])
     assert main(["experiments"]) == 0
     assert "`slaw plan grokking` measures it and prints the cost" in capsys.readouterr().out
     save_profile(cpu_profile(), "auto")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -32,6 +33,7 @@ FLOORS = {
     "fit": 4,
     "plan": 5,
     "forecast": 5,
+    "tables": 5,
     "train": 6,
     "api": 6,
     "experiment": 6,
@@ -49,11 +51,12 @@ FORBIDDEN = {
     "fit": {"train", "data"},
     "forecast": {"train", "data"},
     "experiment": {"train", "data"},
+    "tables": {"train", "data"},
     "report": {"train", "data"},
     "monitor": {"train", "data", "report"},
 }
 # What of a sweep runs inside the process that trains.
-TRAINING_PROCESS = {"run/worker.py", "run/early_stop.py"}
+TRAINING_PROCESS = {"run/worker.py", "run/rank.py", "run/early_stop.py"}
 THIRD_PARTY = {
     "torch": {"train"},
     "scipy": {"fit", "forecast", "design"},
@@ -62,6 +65,7 @@ THIRD_PARTY = {
     "safetensors": {"train"},
     "tensorboardX": {"run"},
     "rich": {"monitor"},
+    "ray": {"run"},
 }
 
 
@@ -80,6 +84,7 @@ def room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):

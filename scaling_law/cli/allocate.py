@@ -125,7 +125,8 @@ def add(commands: Commands) -> None:
         "--rule",
         type=given,
         metavar="NAME",
-        help="rule for LR and batch (default: the one measured nearest)",
+        help="rule for LR and batch (default: the sweep's own near its sizes, else the one that was"
+        " measured nearest)",
     )
     add_forecast_options(parser)
     parser.set_defaults(handler=_allocate)

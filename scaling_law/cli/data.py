@@ -49,6 +49,8 @@ def _prepared(spec: DataSpec | TaskSpec, config: SweepConfig) -> str:
         task = open_task(spec)
         task.check()
         return f"{task.summary}; made as they are needed, nothing to prepare"
+    from scaling_law.data.card import cleaning_lines
+    from scaling_law.data.describe import cleaning_of
     from scaling_law.data.prepare import prepare
     from scaling_law.data.text import open_dataset
 
@@ -63,6 +65,8 @@ def _prepared(spec: DataSpec | TaskSpec, config: SweepConfig) -> str:
     for note in dataset.notes:
         if note not in said:  # the text was prepared before
             say(one_line(note))
+    for line in cleaning_lines(cleaning_of(dataset)):
+        say(line)
     if any(arm.config.mix for arm in config.arms):
         from scaling_law.run.components import components_of
 

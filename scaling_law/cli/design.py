@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
+from scaling_law.cli.fit import table_settings, typed_table_options
 from scaling_law.cli.options import (
     DEFAULT_MODE,
     add_hardware_options,
+    add_table_options,
     count,
     fraction,
     given,
@@ -17,16 +20,18 @@ from scaling_law.cli.options import (
 )
 from scaling_law.console import say, show
 from scaling_law.errors import EXIT_OK, ConfigError
+from scaling_law.files.layout import is_table
 
 _TARGETS = ("target", "target_tokens", "target_flops", "target_loss")
-_ONLY_WITH_TARGET = ("flops", "dollars", "gpu", "gpu_price", "mfu", "write")
+_ONLY_WITH_TARGET = ("flops", "dollars", "gpu", "gpu_price", "mfu", "write", "beside")
 
 PLAN_WORDS = (
     "Print what a config would run and cost. With a target and a budget (--time, --flops or"
     " --dollars): choose the sizes, horizons and seeds whose fit forecasts the target's loss"
     " most sharply, from the config's smallest size up; the config's data, model, optimiser and"
     " device stay, its grid is replaced. Given a folder of runs instead of a config: choose the"
-    " next batch beside them. --memory stays a limit of all runs at once."
+    " next batch beside them; --beside TABLE has such runs of another program. --memory stays a"
+    " limit of all runs at once."
 )
 
 
@@ -49,6 +54,14 @@ def _has_target(options: argparse.Namespace) -> bool:
 
 def wants_design(options: argparse.Namespace) -> bool:
     """Whether a target is named. Raises ``ConfigError`` for a design's options without one."""
+    if options.config is not None and is_table(Path(options.config)):
+        raise ConfigError(
+            f"{options.config}: a table, expected a config; `slaw plan CONFIG --beside"
+            f" {shlex.quote(options.config)} --target N --time T` chooses runs beside those of the"
+            " table, trained as the config says"
+        )
+    if not options.beside and (words := typed_table_options(options)):
+        raise ConfigError(f"{words[0]}: with --beside TABLE only")
     if _has_target(options):
         return True
     needed = [name for name in _ONLY_WITH_TARGET if getattr(options, name, None) is not None]
@@ -88,6 +101,12 @@ def goal_of(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     from scaling_law.forecast.hardware import named_hardware
     from scaling_law.forecast.target import Target
 
+    for name in ("gpu", "gpu_price", "mfu"):
+        if getattr(options, name) is not None and options.dollars is None:
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: with --dollars only, whose FLOPs it counts; --time is"
+                " that of the device here"
+            )
     budget = budget_of(
         time=options.time,
         flops=options.flops,
@@ -114,7 +133,14 @@ def propose(options: argparse.Namespace, request: object) -> int:
     from scaling_law.design import session
     from scaling_law.design import text as design_text
 
-    proposal = session.design(request, goal_of(options), say)  # type: ignore[arg-type]
+    proposal = session.design(
+        request,  # type: ignore[arg-type]
+        goal_of(options),
+        say,
+        session.Beside(path=Path(options.beside), table=table_settings(options))
+        if options.beside
+        else None,
+    )
     written = Path(options.write) if options.write else None
     if written is not None:
         session.write(proposal, written)
@@ -196,5 +222,12 @@ def add_adaptive_options(run: argparse.ArgumentParser) -> None:
 
 def add_plan_options(plan: argparse.ArgumentParser) -> None:
     """Add the options of ``slaw plan`` that choose runs."""
+    plan.add_argument(
+        "--beside",
+        type=given,
+        metavar="TABLE",
+        help="choose runs beside those of this table, which were trained as the config says",
+    )
+    add_table_options(plan)
     add_target_options(plan, "choose the runs that forecast a target best")
     plan.add_argument("--write", type=given, metavar="FILE", help="save the chosen sweep as YAML")

@@ -9,20 +9,56 @@ from typing import TYPE_CHECKING
 
 from scaling_law.cli.options import Commands, add_json_option, duration, given
 from scaling_law.console import say, show
-from scaling_law.errors import EXIT_OK, ConfigError
+from scaling_law.errors import EXIT_OK, EXIT_USAGE, ConfigError, FitError
 from scaling_law.files.layout import RESULTS
+from scaling_law.units import count_of
 
 if TYPE_CHECKING:
     from scaling_law.run.experiments import Listed
 
 
 def _experiments(options: argparse.Namespace) -> int:
+    if options.name is not None:
+        for flag in ("multipliers", "run_all", "budget", "dry_run"):
+            if getattr(options, flag) not in (None, False):
+                words = flag.replace("_", "-")
+                raise ConfigError(f"{options.name} with --{words}: expected one of them")
+        return _one(options)
+    if options.multipliers is not None:
+        return _multipliers(options)
     if options.run_all:
         return _run_all(options)
     for flag in ("budget", "out", "dry_run"):
         if getattr(options, flag):
             raise ConfigError(f"--{flag.replace('_', '-')} goes with --run-all")
     return _list(options)
+
+
+def _multipliers(options: argparse.Namespace) -> int:
+    from scaling_law.experiment.collection import (
+        collect,
+        multipliers_document,
+        multipliers_text,
+    )
+
+    if options.run_all:
+        raise ConfigError("--multipliers reads finished runs; leave out --run-all")
+    folders = [Path(folder) for folder in options.multipliers or [RESULTS]]
+    collections = [collect(folder) for folder in folders]
+    if not any(each.multipliers for each in collections):
+        names = ", ".join(map(str, folders))
+        raise FitError(
+            f"{names}: no experiment there gives a compute multiplier; `slaw run optimizers` does,"
+            " and slaw compare takes any two recipes"
+        )
+    if options.json:
+        show(json.dumps(multipliers_document(collections), indent=1, allow_nan=False))
+    else:
+        show(multipliers_text(collections))
+    for each in collections:
+        for one in each.not_shown:
+            say(f"not read: {one.sweep.path}: {one.why}")
+    return EXIT_USAGE if any(each.damaged for each in collections) else EXIT_OK
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -33,7 +69,7 @@ def _list(options: argparse.Namespace) -> int:
         show(json.dumps([entry.document for entry in experiments], indent=1, allow_nan=False))
         return EXIT_OK
     show("\n\n".join(map(_block, experiments)))
-    show("\nslaw run NAME trains one, slaw report results/NAME says what its runs show;")
+    show("\nslaw run NAME trains one, slaw experiments NAME says what its runs show so far;")
     show(
         "slaw experiments --run-all --budget 1h trains the cheapest that fit, slaw report shows all"
     )
@@ -41,16 +77,35 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _block(entry: Listed) -> str:
-    from scaling_law.units import format_seconds
-
-    seconds = entry.seconds
-    cost = entry.why_no_cost if seconds is None else f"about {format_seconds(seconds)}"
-    runs = f"{entry.runs} runs, " if entry.runs is not None else ""
-    stages = ", then further stages" if entry.further else ""
-    lines = [entry.name, f"  {entry.question}", f"  {runs}{cost}{stages}"]
+    lines = [entry.name, f"  {entry.question}", f"  {entry.cost}"]
     if entry.reproduces:
         lines.append(f"  reproduces {entry.reproduces}")
     return "\n".join(lines)
+
+
+def _one(options: argparse.Namespace) -> int:
+    """One experiment: question, cost, command, and what its runs here say so far."""
+    from scaling_law.experiment.findings import answer_lines
+    from scaling_law.run.experiments import findings_in, listed_one
+
+    folder = Path(options.out or RESULTS)
+    entry = listed_one(options.name, folder)
+    result = findings_in(folder / entry.name)
+    if options.json:
+        findings = None if result is None else result.document
+        document = {**entry.document, "findings": findings}
+        show(json.dumps(document, indent=1, allow_nan=False))
+        return EXIT_OK
+    out = "" if options.out is None else f" --out {folder / entry.name}"
+    show(_block(entry))
+    show(f"  train or resume it: slaw run {entry.name}{out}")
+    if result is None:
+        show(f"  no run has finished in {folder / entry.name}")
+        return EXIT_OK
+    show(f"\nby {count_of(len(result.evidence.runs), 'run')} in {folder / entry.name}:")
+    show("\n".join(answer_lines(result.findings)))
+    show(f"\ntables and figures: slaw report {folder / entry.name}")
+    return EXIT_OK
 
 
 def _run_all(options: argparse.Namespace) -> int:
@@ -75,14 +130,31 @@ def add(commands: Commands) -> None:
         "experiments",
         help="list the experiments: question, cost here, papers reproduced; or run all that fit",
         description="List the shipped experiments, each with its question, the cost of its first"
-        " stage on this machine, and the published results that it reproduces. With --run-all,"
+        " stage on this machine, and the published results that it reproduces. With a NAME, show"
+        " that one, and what its finished runs say. With --run-all,"
         " train them one after another, the cheapest first. After a stop, the same command"
-        " resumes: runs that have finished cost nothing.",
+        " resumes: runs that have finished cost nothing. With --multipliers, print the compute"
+        " multipliers of all recipes that finished experiments compare.",
+    )
+    experiments.add_argument(
+        "name",
+        nargs="?",
+        type=given,
+        metavar="NAME",
+        help="only this one, with its verdict and claims where runs of it have finished",
     )
     what = experiments.add_mutually_exclusive_group()
     add_json_option(what)
     what.add_argument(
         "--run-all", action="store_true", help="train every experiment, or those within --budget"
+    )
+    experiments.add_argument(
+        "--multipliers",
+        nargs="*",
+        type=given,
+        metavar="FOLDER",
+        help="print one table of the compute multipliers that the experiments in these folders"
+        " measured (default: results); --json",
     )
     experiments.add_argument(
         "--budget",
@@ -95,7 +167,8 @@ def add(commands: Commands) -> None:
         "--out",
         type=given,
         metavar="DIR",
-        help="folder of the results, one folder an experiment (default: results)",
+        help="folder of the results, one folder an experiment (default: results); with NAME or"
+        " --run-all",
     )
     experiments.add_argument(
         "--dry-run", action="store_true", help="print which would be trained, and train nothing"

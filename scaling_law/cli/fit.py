@@ -8,10 +8,17 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scaling_law.cli.options import Commands, add_fit_options, given, picture
 from scaling_law.console import say, show
-from scaling_law.errors import EXIT_OK, ConfigError, FitError
+from scaling_law.errors import EXIT_OK, ConfigError, FitError, reason_lines
+from scaling_law.files.layout import RESULTS
+
+if TYPE_CHECKING:
+    from scaling_law.fit.approaches.compare import Approach
+    from scaling_law.fit.arms import ArmFit
+    from scaling_law.fit.suite import FitSuite
 
 
 @contextlib.contextmanager
@@ -38,7 +45,17 @@ def _experiment_lines(sources: Sequence[str]) -> list[str]:
     return lines
 
 
+def _say_which(sources: Sequence[str]) -> None:
+    """Name the sweep that is read where none was named."""
+    from scaling_law.files.record import only_sweep
+
+    if list(sources) == [RESULTS]:
+        with contextlib.suppress(ConfigError):  # said where the sweep is read
+            say(f"reading {only_sweep(Path(RESULTS)).path}")
+
+
 def _fit(options: argparse.Namespace) -> int:
+    _say_which(options.sources)
     with _pointing_to_experiments(options.sources):
         return _fit_one(options)
 
@@ -64,6 +81,7 @@ def _fit_one(options: argparse.Namespace) -> int:
         say(f"figure: {write_figure(suite, approaches, Path(options.figure))}")
     if options.json:
         show(json.dumps(suite.to_json(), indent=1, allow_nan=False))
+        _refuse_no_law(suite, approaches)
         return EXIT_OK
     if approaches is not None:
         show(format_comparison(approaches, suite.settings.level))
@@ -74,10 +92,24 @@ def _fit_one(options: argparse.Namespace) -> int:
     else:
         show("\nnot saved: forecasts read a saved fit as one of the loss")
     trust = suite.validation.trust_flops_factor
-    best = suite.laws.get(suite.best_law)
+    best = suite.joint_law
     can_forecast = best is not None and best.usable
     show("\n".join(_next_lines(options, can_forecast=can_forecast, trust=trust)))
+    _refuse_no_law(suite, approaches)
     return EXIT_OK
+
+
+def _refuse_no_law(suite: FitSuite, approaches: Sequence[Approach] | None) -> None:
+    """Raise ``FitError`` for a fit, shown before, that gives none of what was asked for.
+
+    That is a law of size and tokens, a law that was named, or with --compare an exponent.
+    """
+    named = any(suite.laws[name].params for name in suite.settings.laws)
+    given = named or suite.joint_law is not None
+    if approaches is not None:
+        given = any(one.exponent is not None for one in approaches)
+    if not given:
+        raise FitError(suite.why_no_joint_law)
 
 
 def _next_lines(
@@ -87,18 +119,7 @@ def _next_lines(
 
     Without trust the forecast is for the compute of the largest run.
     """
-    chosen = [
-        word
-        for flag, values in (
-            ("--columns", [options.columns]),
-            ("--params-are", [options.params_are]),
-            ("--loss-unit", [options.loss_unit if options.loss_unit != "nats" else None]),
-            ("--where", options.where or []),
-        )
-        for value in values
-        if value
-        for word in (flag, value)
-    ]
+    chosen = typed_table_options(options)
     lines = []
     # of several sources a forecast reads what --out saved
     results = options.out or (options.sources[0] if len(options.sources) == 1 else None)
@@ -129,6 +150,7 @@ def _fit_by(options: argparse.Namespace) -> int:
     )
     if options.json:
         show(json.dumps(fits_json(fits), indent=1, allow_nan=False))
+        _refuse_no_arm(fits)
         return EXIT_OK
     show(format_fits(fits))
     if options.full:
@@ -136,10 +158,23 @@ def _fit_by(options: argparse.Namespace) -> int:
             if fit.suite is not None:
                 show(f"\n{fit.arm.name}\n{format_suite(fit.suite)}")
     show(f"\nsaved in {saved}, a folder each" if saved else "\nnot saved; pass --out DIR")
+    _refuse_no_arm(fits)
     return EXIT_OK
 
 
+def _refuse_no_arm(fits: Sequence[ArmFit]) -> None:
+    """Raise ``FitError`` where no arm, shown before, has a law of size and tokens."""
+    if not any(fit.known is not None and fit.known.joint_law is not None for fit in fits):
+        raise FitError(
+            *reason_lines(
+                (fit.arm.name, fit.why_no_fit if fit.suite is None else fit.suite.why_no_joint_law)
+                for fit in fits
+            )
+        )
+
+
 def _validate(options: argparse.Namespace) -> int:
+    _say_which(options.sources)
     from scaling_law.fit.checks.text import format_validation
     from scaling_law.fit.session import validate_sources
 
@@ -161,6 +196,24 @@ def named_laws(names: Sequence[str]) -> list[str]:
     from scaling_law.fit.laws import read_law_file
 
     return [read_law_file(name) for name in names]
+
+
+def typed_table_options(options: argparse.Namespace) -> list[str]:
+    """The options of ``add_table_options`` that were typed, for a command to run next."""
+    return [
+        word
+        for flag, values in (
+            ("--columns", [options.columns]),
+            ("--params-are", [options.params_are]),
+            ("--loss-unit", [options.loss_unit]),
+            ("--units", [options.units]),
+            ("--history", [options.history]),
+            ("--where", options.where or []),
+        )
+        for value in values
+        if value
+        for word in (flag, value)
+    ]
 
 
 def table_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]

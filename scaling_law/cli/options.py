@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
@@ -22,6 +24,8 @@ _CALLED_HERE = {
     "--to": ("--target", "--out"),
     "--write": ("--out",),
     "--figure": ("--out",),
+    "--budget": ("--flops", "--time"),
+    "--compute": ("--flops",),
     "--output": ("--out",),
 }
 _CONVENTION = (
@@ -67,7 +71,19 @@ class Parser(argparse.ArgumentParser):
         for other in _CALLED_HERE.get(flag, ()):
             if other in self._known():
                 return f" ({flag} is {other} here)"
+        if "--set" in self._known() and (key := _key_of_config(flag)):
+            return f" (a key of the config: --set {key}={value or '...'})"
         return did_you_mean(flag, self._known())
+
+    def _to_choose_from(self, message: str) -> str:
+        """The words that a missing argument may be, where there are only some."""
+        _, required, names = message.partition("arguments are required: ")
+        missing = set(names.split(", ")) if required else set()
+        return "".join(
+            f" (one of {', '.join(map(str, action.choices))})"
+            for action in self._get_positional_actions()
+            if action.choices and missing & {action.dest, action.metavar}
+        )
 
     def _known(self) -> list[str]:
         return list(self._option_string_actions)
@@ -82,8 +98,15 @@ class Parser(argparse.ArgumentParser):
             raise
 
     def error(self, message: str) -> NoReturn:
-        complain([f"{message}; see `{self.prog} --help`"])
+        complain([f"{message}{self._to_choose_from(message)}; see `{self.prog} --help`"])
         raise SystemExit(EXIT_USAGE)
+
+
+def _key_of_config(flag: str) -> str:
+    """The key of a config that a flag would set; "" for none."""
+    from scaling_law.config.key_names import key_called
+
+    return key_called(flag.removeprefix("--").replace("-", "_"))
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # what commands are added to
@@ -97,6 +120,18 @@ def count(text: str) -> float:
         return parse_count(text)
     except ValueError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def multiplier(text: str) -> float:
+    """Read a compute multiplier such as 1.02, or 1.02x."""
+    with contextlib.suppress(ValueError):
+        value = float(text.removesuffix("x"))
+        if 0 < value < math.inf:
+            return value
+    raise argparse.ArgumentTypeError(
+        f"expected a multiplier above 0, as in 1.02 where the base needs 2% more compute,"
+        f" found {quoted(text)}"
+    )
 
 
 def count_or_times(text: str):  # type: ignore[no-untyped-def]
@@ -142,6 +177,24 @@ def fraction(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a number, found {quoted(text)}") from None
+
+
+def log_scatter(text: str) -> float:
+    """Read a standard deviation of log loss, as in 0.002."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(
+        f"expected a number between 0 and 1, as in 0.002 for 0.2% of loss, found {quoted(text)}"
+    )
+
+
+def level(text: str) -> float:
+    """Read the level of an interval, as in 0.9."""
+    value = fraction(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text}")
+    return value
 
 
 def given(text: str) -> str:
@@ -222,8 +275,11 @@ def _no_mode(name: str) -> str:
     )
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the config and the device."""
+def add_config_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add the options for the config and the device.
+
+    A command that is ``required`` to name a config has no default (``refuse_no_config``).
+    """
     parser.add_argument(
         "config",
         nargs="?",
@@ -235,7 +291,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         "--mode",
         type=given,
         metavar="NAME",
-        help="shipped config: quick, dev or full (default: quick)",
+        help="shipped config: quick, dev or full"
+        + ("" if required else f" (default: {DEFAULT_MODE})"),
     )
     parser.add_argument(
         "--device",
@@ -251,9 +308,9 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_sweep_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the sweep and its limits."""
-    add_config_options(parser)
+def add_sweep_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add the options for the sweep and its limits; see ``add_config_options``."""
+    add_config_options(parser, required=required)
     parser.add_argument(
         "--memory", type=memory, metavar="GB", help="memory limit of all runs, as in 4GB"
     )
@@ -434,8 +491,8 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         type=given,
         metavar="ROLE=COLUMN,...",
         help="names of the columns, as in params=N,tokens=D,loss=val_loss; further roles: flops, "
-        "cluster (the trunk), seed, sem, size, run_id, unique_tokens, batch, state; ROLE= ignores "
-        "a column",
+        "cluster (the trunk), seed, sem, size, run_id, unique_tokens, batch, state, "
+        "tokens_per_second; ROLE= ignores a column",
     )
     group.add_argument(
         "--params-are",

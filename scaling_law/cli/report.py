@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaling_law.cli.options import Commands, count, given
+from scaling_law.cli.fit import table_settings, typed_table_options
+from scaling_law.cli.options import Commands, add_table_options, count, given
 from scaling_law.console import say, show
 from scaling_law.errors import EXIT_OK, EXIT_USAGE, ConfigError
 from scaling_law.files.layout import RESULTS, SweepDir
@@ -22,6 +24,10 @@ def _report(options: argparse.Namespace) -> int:
     from scaling_law.experiment.findings import findings_text
     from scaling_law.files.record import find_sweeps
 
+    tables = [folder for folder in options.folders if Path(folder).is_file()]
+    if tables:
+        return _table(options, tables)
+    _refuse_options_of_tables(options)
     if len(options.folders) > 1:
         return _versus(options)
     if options.json:
@@ -45,6 +51,42 @@ def _report(options: argparse.Namespace) -> int:
             say(_no_findings(sweep, named_by(sweep)))
         show(write_report(sweep, out=out, target_params=options.params, analysed=result))
     return EXIT_OK
+
+
+def _table(options: argparse.Namespace, tables: Sequence[str]) -> int:
+    """The page of one table."""
+    from scaling_law.report.table_page import write_table_report
+
+    if len(options.folders) > 1:
+        raise ConfigError(
+            f"{tables[0]}: a table is reported alone; to compare two, `slaw compare"
+            f" {shlex.join(options.folders)}`"
+        )
+    for name in ("experiment", "json"):
+        if getattr(options, name):
+            raise ConfigError(
+                f"--{name}: is for sweeps; {tables[0]} is a table, whose fit `slaw fit --json`"
+                " prints"
+            )
+    page, why_no_fit = write_table_report(
+        Path(tables[0]),
+        settings=table_settings(options),
+        curves=Path(options.curves) if options.curves else None,
+        out=Path(options.out) if options.out else None,
+        target_params=options.params,
+        typed=typed_table_options(options),
+    )
+    if why_no_fit:
+        say(f"no law could be fitted: {why_no_fit}")
+    show(page)
+    return EXIT_OK
+
+
+def _refuse_options_of_tables(options: argparse.Namespace) -> None:
+    """Raises ``ConfigError`` for an option that only a table has, where none is given."""
+    for word in (*typed_table_options(options), *(["--curves"] if options.curves else [])):
+        if word.startswith("--"):
+            raise ConfigError(f"{word}: is for the report of a table; expected one, as in runs.csv")
 
 
 def _is_gallery(sweeps: Sequence[SweepDir]) -> bool:
@@ -133,7 +175,8 @@ def add(commands: Commands) -> None:
         "for a sweep, an experiment's findings first and arms side by side; for a folder of "
         "several experiments, one page with the findings and a figure of each; or, given two "
         "sweeps of one grid under two recipes, put them side by side: "
-        "differences of loss against seed noise, and the compute that the second saves.",
+        "differences of loss against seed noise, and the compute that the second saves. A table of "
+        "runs (CSV, TSV, JSON, JSONL, parquet) gives the same page of its law.",
     )
     report.add_argument(
         "folders",
@@ -141,14 +184,14 @@ def add(commands: Commands) -> None:
         type=given,
         default=[RESULTS],
         metavar="folder",
-        help="a sweep or a folder of sweeps (default: results); or two sweeps to compare",
+        help="a sweep or a folder of sweeps (default: results); two sweeps to compare; or a table",
     )
     report.add_argument(
         "--out",
         type=given,
         metavar="PLACE",
         help="a name that ends in .html is the page; any other is a folder for page, figures and "
-        "tables (default: the sweep's)",
+        "tables (default: the sweep's; of a table a folder NAME-report beside it)",
     )
     report.add_argument(
         "--params",
@@ -170,4 +213,12 @@ def add(commands: Commands) -> None:
         help="print the findings of one or several experiments, or the comparison of arms or of "
         "two sweeps",
     )
+    report.add_argument(
+        "--curves",
+        type=given,
+        metavar="SOURCE",
+        help="for a table: losses along training, as slaw import --curves writes them, or in any "
+        "format that it reads",
+    )
+    add_table_options(report)
     report.set_defaults(handler=_report)

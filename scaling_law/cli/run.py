@@ -16,16 +16,18 @@ from scaling_law.cli.options import (
     refuse_no_config,
 )
 from scaling_law.console import answer, say, show
-from scaling_law.errors import EXIT_OK, ConfigError
+from scaling_law.errors import EXIT_FIT, EXIT_OK, ConfigError
 from scaling_law.files.layout import RESULTS, hides_shipped
 
 
 def _run(options: argparse.Namespace) -> int:
-    from scaling_law.run.request import has_stages, resumed
+    from scaling_law.run.request import resumed
 
     rounds = design.wants_rounds(options)
     if not rounds and (options.verify is None or options.out is None):
         refuse_no_config(options)
+    if rounds and options.detach:
+        raise ConfigError("--detach: not with --adaptive, whose rounds are fitted here")
     if rounds:
         return design.adapt(options, _request(options, timed=False))
     request = resumed(_request(options))
@@ -37,6 +39,22 @@ def _run(options: argparse.Namespace) -> int:
 
         show(dry_run_text(*plan_only(request, say)))
         return EXIT_OK
+    if options.detach:
+        from scaling_law.run.detached import detach
+
+        sweep = detach(request, say)
+        answer(f"next: slaw status {sweep.path} (or monitor); slaw cancel {sweep.path} ends it")
+        return EXIT_OK
+    if options.detached:
+        from scaling_law.run.detached import watched
+
+        return watched(request, lambda: _train(request), say)
+    return _train(request)
+
+
+def _train(request) -> int:  # type: ignore[no-untyped-def]
+    from scaling_law.run.request import has_stages
+
     if has_stages(request):
         from scaling_law.run.stages import run_stages
 
@@ -46,7 +64,19 @@ def _run(options: argparse.Namespace) -> int:
 
     sweep, plan, outcome = run_sweep(request, say)
     answer(closing(sweep, plan, outcome))
+    if outcome.exit_code == EXIT_OK and outcome.is_without_a_loss(plan):
+        return EXIT_FIT
     return outcome.exit_code
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    from scaling_law.files.record import only_sweep
+    from scaling_law.run.detached import cancel
+
+    sweep = only_sweep(Path(options.folder))
+    code = cancel(sweep, say)
+    answer(f"to resume from the checkpoints: slaw run {sweep.path}")
+    return code
 
 
 def _verify(options: argparse.Namespace, request) -> int:  # type: ignore[no-untyped-def]
@@ -95,6 +125,7 @@ def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignor
         overrides=tuple(overrides),
         out=options.out,
         engine=options.engine,
+        detached=getattr(options, "detached", False),
     )
 
 
@@ -129,7 +160,7 @@ def add(commands: Commands) -> None:
         "A changed config may add sizes, horizons and seeds to a folder; another recipe is refused "
         "there.",
     )
-    add_sweep_options(run)
+    add_sweep_options(run, required=True)
     instead = run.add_mutually_exclusive_group()
     instead.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     instead.add_argument(
@@ -139,6 +170,12 @@ def add(commands: Commands) -> None:
         help="train a finished run (its id, its label, or all) again in a temporary folder and "
         "compare",
     )
+    instead.add_argument(
+        "--detach",
+        action="store_true",
+        help="let jobs of the engine's queue (--engine slurm) run it to its end, and return",
+    )
+    instead.add_argument("--detached", action="store_true", help=argparse.SUPPRESS)
     design.add_adaptive_options(run)
     run.set_defaults(handler=_run)
     plan = commands.add_parser(
@@ -165,3 +202,12 @@ def add(commands: Commands) -> None:
     )
     add_json_option(status)
     status.set_defaults(handler=_status)
+    cancel = commands.add_parser(
+        "cancel",
+        help="stop all that works on a sweep, after checkpoints",
+        description="Stop every `slaw run` of a sweep, wherever it runs, and its jobs in an "
+        "engine's queue: those that wait at once, those that run after a checkpoint. `slaw run` "
+        "resumes it.",
+    )
+    cancel.add_argument("folder", type=given, help="a sweep, or a folder with one")
+    cancel.set_defaults(handler=_cancel)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scaling_law.cli.options import Commands, add_config_options, config_of, duration, given
+from scaling_law.cli.options import (
+    Commands,
+    add_config_options,
+    config_of,
+    duration,
+    given,
+    refuse_no_config,
+)
 from scaling_law.console import say
 from scaling_law.errors import EXIT_OK
-
-DEFAULT_CONFIG = "lr_batch"
 
 
 def _tune(options: argparse.Namespace) -> int:
@@ -17,8 +22,7 @@ def _tune(options: argparse.Namespace) -> int:
     from scaling_law.run.request import Request
     from scaling_law.units import parse_seconds
 
-    if options.config is None and options.mode is None:
-        options.config = DEFAULT_CONFIG
+    refuse_no_config(options)
     request = Request(
         config=config_of(options),
         device=options.device,
@@ -43,9 +47,9 @@ def add(commands: Commands) -> None:
         " that go on where the best one lies at an edge or the noise is too large. Print the best"
         " rate of each size, horizon and batch, their power law and published rules beside it, and"
         " write the law as a rule for optim.rule. The rule refuses what held-out runs do not"
-        " support. Without a config, the experiment lr_batch. The same command resumes.",
+        " support. The same command resumes; slaw tune lr_batch tunes the shipped experiment.",
     )
-    add_config_options(tune)
+    add_config_options(tune, required=True)
     tune.add_argument(
         "--time",
         type=duration,

@@ -6,18 +6,16 @@ for that entry. An arm is the config with its values set, as ``--set`` sets them
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import itertools
 import json
 import math
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law.config.schema import OUTSIDE_RECIPE, SweepFile
-from scaling_law.config.slots import PART_SECTIONS, SLOTS
+from scaling_law.config.key_names import config_keys, key_called, sections
+from scaling_law.config.schema import OUTSIDE_RECIPE
+from scaling_law.config.slots import SLOTS
 from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, deep_copy
 from scaling_law.errors import ConfigError, described, did_you_mean
 from scaling_law.spec.arms import value_text
@@ -114,6 +112,8 @@ def without_axes(document: YamlDocument) -> YamlDocument:
 def text_of(key: str, chosen: Mapping[str, Any], written: Mapping[str, Any]) -> str:
     """The value of an axis as text: as an arm's config has it, where it is one value there.
 
+    Parts are as the axis writes them: a setting that comes later changes no arm's name.
+
     ``chosen`` are the arm's values by key, without those of axes of other grid entries.
     """
     value: Any = written
@@ -122,7 +122,9 @@ def text_of(key: str, chosen: Mapping[str, Any], written: Mapping[str, Any]) -> 
             value = value[int(word)]
         else:
             value = value.get(word, _usual(key)) if isinstance(value, dict) else None
-    if isinstance(value, dict) and key in chosen:
+    lists_parts = any(key == f"{s.section}.{s.key}" for s in SLOTS if s.several and s.key)
+    # a setting at its default may not be written
+    if key in chosen and (value is None or isinstance(value, dict) or lists_parts):
         value = chosen[key]
     return value_text(value)
 
@@ -242,10 +244,10 @@ def _refused(key: str, values: Any) -> str:
             f"{head} is no part of a run's recipe: its arms would be the same runs; expected a"
             " key of data, model, schedule, optim or another that training depends on"
         )
-    if head not in _sections():
-        known = [name for name in _config_keys() if name.split(".")[0] not in OUTSIDE_RECIPE]
-        last = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
-        hint = f" (did you mean {last[0]}?)" if last else did_you_mean(key, known)
+    if head not in sections():
+        known = [name for name in config_keys() if name.split(".")[0] not in OUTSIDE_RECIPE]
+        meant = key_called(key.split(".")[-1])
+        hint = f" (did you mean {meant}?)" if meant in known else did_you_mean(key, known)
         return f"the config has no such key{hint}"
     if not isinstance(values, list):
         return f"expected a list of values, as in [a, b], found {described(values)}"
@@ -263,20 +265,6 @@ def _refuse_overlaps(
                 f"{document.mark(second.written)}: {document.mark(first.written).key} sets it as"
                 " well; a key has one axis"
             )
-
-
-def _sections() -> list[str]:
-    return [*(field.name for field in dataclasses.fields(SweepFile)), *PART_SECTIONS]
-
-
-@functools.cache
-def _config_keys() -> tuple[str, ...]:
-    """List every key of a config, without those of parts' settings and of grid entries."""
-    keys: list[str] = _sections()
-    for name, hint in typing.get_type_hints(SweepFile).items():
-        if dataclasses.is_dataclass(hint):
-            keys += [f"{name}.{field.name}" for field in dataclasses.fields(hint)]
-    return tuple(keys)
 
 
 def _entries(data: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from scaling_law.config.data_section import DataSection, TextSection
+from scaling_law.config.data_section import DataSection, TaskSection, TextSection
 from scaling_law.config.error_lines import line_number
 from scaling_law.config.slots import SLOTS, Choices
 from scaling_law.config.strict_yaml import Path_, YamlDocument
@@ -56,6 +56,37 @@ def mix_problems(
     return lines
 
 
+def experiment_problems(
+    document: YamlDocument, data: TextSection | TaskSection, choices: Choices
+) -> list[tuple[int, str]]:
+    """Settings of the experiment that do not fit the components of the text."""
+    components = components_of(data, choices) if isinstance(data, TextSection) else ()
+    mark = document.mark(("experiment",))
+    return [
+        (line_number(mark), f"{mark}: {choice.spelled}: {why}")
+        for choice in choices.get("experiment", ())
+        if (why := choice.part.refusal(choice.settings, components))
+    ]
+
+
+def cleaning_problems(document: YamlDocument, choices: Choices) -> list[tuple[int, str]]:
+    """A rule that reads one document at a time after one that compares documents."""
+    rules = choices.get("cleaner", ())
+    comparing = ""
+    for number, choice in enumerate(rules):
+        if choice.part.compare is not None:
+            comparing = choice.spelled
+        elif comparing:
+            key = choice.spelled if choice.is_key else number
+            mark = document.mark(("data", "clean", key))
+            said = (
+                f"{choice.spelled} reads one document at a time, and {comparing} before it"
+                f" compares documents; put {choice.spelled} first"
+            )
+            return [(line_number(mark), f"{mark}: {said}")]
+    return []
+
+
 def check_task(document: YamlDocument, choices: Choices, n_ctx: int | None) -> None:
     """Raise ``ConfigError`` where the task gives no sizes, or its examples have another length."""
     try:
@@ -69,13 +100,33 @@ def check_task(document: YamlDocument, choices: Choices, n_ctx: int | None) -> N
         )
 
 
+def trainer_problems(
+    document: YamlDocument, sections: Mapping[str, Any], choices: Choices
+) -> list[tuple[int, str]]:
+    """A command that trains runs without data of its own, or such data without a command."""
+    tasks = choices.get("source", ())
+    external = any(choice.part.external for choice in tasks)
+    has_trainer = sections["trainer"] is not None
+    if external == has_trainer:
+        return []
+    mark = document.mark(("trainer",) if has_trainer else ("data", "source"))
+    said = "data that only a command of your own reads; name it with trainer: {command: ...}"
+    if has_trainer:
+        said = (
+            "a command of your own reads its data itself; expected data: {source: external, text:"
+            " NAME, vocab_size: N, n_ctx: N}, which are not prepared here"
+        )
+    return [(line_number(mark), f"{mark}: {said}")]
+
+
 def settings_twice(
     document: YamlDocument, sections: Mapping[str, Any], choices: Choices
 ) -> list[tuple[int, str]]:
     """Settings of parts with the name of a key of their section; one of the two would be lost."""
     lines = []
     for slot in SLOTS:
-        for choice in choices.get(slot.word, ()) if slot.key and slot.section in sections else ():
+        beside = slot.key and not slot.several and slot.section in sections
+        for choice in choices.get(slot.word, ()) if beside else ():
             section = sections[slot.section]
             where: Path_ = (slot.section, str(slot.key))
             if choice.item:

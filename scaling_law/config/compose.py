@@ -63,17 +63,19 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
                 part = parts.load(slot.word, reference)
                 _check_apart(made, reference)
             except ConfigError as problem:
-                where = (*one.where, slot.key) if slot.key else one.where
+                beside = slot.key is not None and not slot.several
+                where = (*one.where, str(slot.key)) if beside else one.where
                 errors.append(_error(where, problem, one.name))
                 unsettled.add(slot.section)
                 continue
             known[slot.word] = (*known.get(slot.word, ()), part)
             own = {f.name for f in dataclasses.fields(part.settings)}
             values = {key: value for key, value in one.given.items() if key in own}
-            settings_of.setdefault(one.where if slot.key else (slot.section,), set()).update(own)
-            if slot.key is None:
+            if slot.several or slot.key is None:
                 strangers = sorted(one.given.keys() - own - ({"name"} - {*one.where}))
                 errors += [_unknown(one.where, key, one.given[key]) for key in strangers]
+            else:
+                settings_of.setdefault(one.where, set()).update(own)
             try:
                 settings = part_settings(part.settings, values)
             except Refused as refused:
@@ -92,12 +94,19 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
                 twice = ConfigError(f"the {slot.word} {quoted(reference.name)} is there twice")
                 errors.append(_error(one.where, twice, one.name))
             made.append(choice)
-            if slot.key is not None and slot.key in one.given:
+            if slot.key is not None and not slot.several and slot.key in one.given:
                 key, spelled = slot.key, choice.spelled
                 rest = changed_at(rest, one.where, lambda at, k=key, v=spelled: {**at, k: v})
         choices[slot.word] = tuple(made)
         if slot.key is None:
             rest.pop(slot.section, None)
+        elif slot.several:
+            names = [choice.spelled for choice in made]
+            rest = changed_at(
+                rest,
+                (slot.section,),
+                lambda at, k=slot.key, v=names: at if at.get(k) is None else {**at, k: v},
+            )
     for where, own in settings_of.items():
         rest = changed_at(rest, where, lambda at, own=own: {k: at[k] for k in at if k not in own})
     return Composed(
@@ -142,6 +151,9 @@ class _Named:
 def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict[str, Any]]]:
     """Return the parts that a config names in a slot, and the errors in how it names them."""
     section = data.get(slot.section)
+    if slot.key is not None and slot.several:
+        held = section.get(slot.key) if isinstance(section, dict) else None
+        return ([], []) if held is None else _named_items((slot.section, slot.key), held)
     if slot.key is not None:
         given = section if isinstance(section, dict) else {}
         places: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {"": ((slot.section,), given)}
@@ -162,12 +174,19 @@ def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict
         return absent, []
     if not slot.several:
         return _named_item((slot.section,), section)
-    if isinstance(section, dict):
-        entries = [_named_key((slot.section, key), key, item) for key, item in section.items()]
-    elif isinstance(section, list):
-        entries = [_named_item((slot.section, number), item) for number, item in enumerate(section)]
+    return _named_items((slot.section,), section)
+
+
+def _named_items(
+    where: tuple[str | int, ...], given: Any
+) -> tuple[list[_Named], list[dict[str, Any]]]:
+    """Several parts: a list, or a mapping of their names to settings."""
+    if isinstance(given, dict):
+        entries = [_named_key((*where, key), key, item) for key, item in given.items()]
+    elif isinstance(given, list):
+        entries = [_named_item((*where, number), item) for number, item in enumerate(given)]
     else:
-        entries = [([], [_misspelled((slot.section,), "a list or a mapping", section)])]
+        entries = [([], [_misspelled(where, "a list or a mapping", given)])]
     return [one for named, _ in entries for one in named], [
         e for _, errors in entries for e in errors
     ]
@@ -226,12 +245,18 @@ def _unknown(where: tuple[str | int, ...], key: str, value: Any) -> dict[str, An
     return {"loc": (*where, key), "type": "unexpected_keyword_argument", "input": value, "msg": ""}
 
 
-def keys_of(section: str, known: Mapping[str, tuple[Any, ...]]) -> list[str]:
-    """The settings that the chosen parts (``Composed.known``) add to a section's own keys."""
+def keys_of(
+    section: str, known: Mapping[str, tuple[Any, ...]], item_of: str | int | None = None
+) -> list[str]:
+    """The settings that the chosen parts (``Composed.known``) add to a section's own keys.
+
+    ``item_of`` is the key of the section whose items are parts, for the settings of those.
+    """
     return [
         field.name
         for slot in SLOTS
         if slot.section == section
+        and (slot.key == item_of if slot.several and slot.key else item_of is None)
         for part in known.get(slot.word, ())
         for field in dataclasses.fields(part.settings)
     ]

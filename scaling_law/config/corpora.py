@@ -1,15 +1,19 @@
-"""The corpora that a config names, and where their files are."""
+"""The corpora and other files that a config names, and where they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scaling_law import parts
 from scaling_law.config.error_lines import line_number
+from scaling_law.config.slots import Choice, Choices
 from scaling_law.config.strict_yaml import SET, Path_, YamlDocument
+from scaling_law.errors import quoted
+
+_CLEAN = ("data", "clean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,13 @@ class CorpusFinder:
                 places[corpus] = place
         return places
 
+    def places_of_files(self, document: YamlDocument, choices: Choices) -> dict[str, str]:
+        """The paths of the files that cleaning rules read, by spelling; none for a missing file."""
+        from_shell = document.mark(_CLEAN).place == SET
+        names = (name for choice in choices.get("cleaner", ()) for name in files_of(choice))
+        places = {name: self._place(name, from_shell=from_shell) for name in names}
+        return {name: place for name, place in places.items() if place is not None}
+
     def _place(self, corpus: str, *, from_shell: bool) -> str | None:
         """The absolute path of a corpus that a file names, or ``--set`` in the shell's folder."""
         in_file, in_shell, begun = self.folder / corpus, Path(corpus), self.begun.get(corpus)
@@ -44,6 +55,29 @@ class CorpusFinder:
             return next((str(path.resolve()) for path in paths if path.exists()), None)
         except (OSError, RuntimeError, ValueError):  # a name too long, an unknown ~user
             return None
+
+
+def files_of(choice: Choice) -> Sequence[str]:
+    """The files that a cleaning rule reads, as the config spells them."""
+    files: Sequence[str] = choice.part.files(choice.settings)
+    return files
+
+
+def missing_files(
+    document: YamlDocument, choices: Choices, places: Mapping[str, str]
+) -> list[tuple[int, str]]:
+    """Files that cleaning rules read and that are not there."""
+    mark = document.mark(_CLEAN)
+    return [
+        (
+            line_number(mark),
+            f"{mark}: {choice.spelled}: no file or folder {quoted(name)}; name one beside the"
+            " config, or by its whole path",
+        )
+        for choice in choices.get("cleaner", ())
+        for name in files_of(choice)
+        if name not in places
+    ]
 
 
 def missing_corpora(

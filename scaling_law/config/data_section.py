@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 from scaling_law.config.part_settings import FORBID
 from scaling_law.spec.component import Component
-from scaling_law.spec.data import TOKENIZERS, DataSpec, SourceSpec, joined
+from scaling_law.spec.data import TOKENIZERS, UNIQUE_FROM, WINDOWS, DataSpec, SourceSpec, joined
 from scaling_law.spec.mix import COOLDOWN, NATURAL, Mix, Phase, shares_from
 from scaling_law.spec.values import MAX_TABLE, Either, Number, NumberOr, Text
 
@@ -62,12 +62,28 @@ class TextSection:
         int | None,
         Number("tokens of the training text to use; validation text stays", "count", low=2),
     ] = None
+    unique_share: Annotated[
+        float | None,
+        Number("share of the training text to use; validation text stays", above=0, high=1),
+    ] = None
+    unique_from: Annotated[
+        str | None,
+        Text(
+            "sequences drawn from the whole text by the seed; null for its beginning", UNIQUE_FROM
+        ),
+    ] = None
+    windows: Annotated[
+        str | None,
+        Text("each epoch cuts the text at other places; null for the same places", WINDOWS),
+    ] = None
     mix: Weights | None = None
     mix_temperature: Annotated[
         float | None,
         Number("T of natural shares n^(1/T); 1 keeps the text's own", low=0.01, high=1e6),
     ] = None
     phases: tuple[PhaseSection, ...] | None = None
+    # the names alone: each rule's settings are its own (``config.compose``)
+    clean: tuple[Annotated[str, Text("a rule, see `slaw parts cleaner`")], ...] | None = None
 
     def __post_init__(self) -> None:
         self.spec({})
@@ -76,9 +92,11 @@ class TextSection:
         weights: list[Any] = [phase.mix for phase in self.phases or ()] or [self.mix or NATURAL]
         if self.mix_temperature is not None and NATURAL not in weights:
             raise ValueError("mix_temperature flattens natural shares; expected mix: natural")
-        if self.unique_tokens is not None and self.mix_spec() is not None:
+        caps = {"unique_tokens": self.unique_tokens, "unique_share": self.unique_share}
+        cap = next((key for key, value in caps.items() if value is not None), None)
+        if cap is not None and self.mix_spec() is not None:
             raise ValueError(
-                "unique_tokens cuts the training text as a whole, and a mix reads it by component;"
+                f"{cap} cuts the training text as a whole, and a mix reads it by component;"
                 " leave one of them out, or cap a component by its source's max_bytes"
             )
 
@@ -96,6 +114,9 @@ class TextSection:
             max_bytes=self.max_bytes,
             val_fraction=self.val_fraction,
             unique_tokens=self.unique_tokens,
+            unique_share=self.unique_share,
+            unique_from=self.unique_from,
+            windows=self.windows,
             corpus_part=parts_of.get(""),
         )
 

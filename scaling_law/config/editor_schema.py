@@ -50,6 +50,12 @@ def _section_with_parts(schema: Schema, section: str, slots: Sequence[Slot]) -> 
     """
     top = schema["properties"][section]
     kinds: dict[int, tuple[Schema, list[Slot]]] = {}  # by identity: dicts have no hash
+    listed = [slot for slot in slots if slot.several]
+    for slot in listed:
+        for kind in _kinds(schema, top):
+            if slot.key in kind["properties"]:
+                kind["properties"][slot.key] = _part_section(schema, slot)
+    slots = [slot for slot in slots if slot not in listed]
     for slot in slots:
         at = section_at(schema, top, str(slot.key))
         kinds.setdefault(id(at), (at, []))[1].append(slot)
@@ -121,7 +127,7 @@ def _with_parts(schema: Schema, at: Schema, slots: Sequence[Slot]) -> Schema:
 
 
 def _part_section(schema: Schema, slot: Slot) -> Schema:
-    """The schema of a section that holds only a part, or several."""
+    """The schema of a section, or the key of one, that holds only a part, or several."""
     settings = dict(_settings(schema, slot))
     choice = _name(slot)
     rules = [

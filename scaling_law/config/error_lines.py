@@ -10,10 +10,11 @@ from typing import Annotated, Any, get_args, get_origin
 from scaling_law.config import strict_yaml
 from scaling_law.config.compose import keys_of
 from scaling_law.config.grid_section import ShapeKeys
+from scaling_law.config.key_names import key_called
 from scaling_law.config.schema import SweepFile
 from scaling_law.config.slots import PART_SECTIONS, SLOTS
 from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument
-from scaling_law.errors import described, did_you_mean
+from scaling_law.errors import described, did_you_mean, nearest
 from scaling_law.spec.values import Either, optional
 
 Known = Mapping[str, tuple[Any, ...]]
@@ -34,6 +35,8 @@ def error_line(document: YamlDocument, error: Mapping[str, Any], known: Known) -
         place = document.mark(path[:-1]).place
         mark = Mark(place, strict_yaml.dotted(path))
         said = "missing"
+        if len(path) == 1:
+            said += "; slaw config --mode quick prints a whole config to start from"
     else:
         mark = document.mark(path)
         said = _said(error, location, known)
@@ -63,7 +66,8 @@ def _said(error: Mapping[str, Any], location: Path_, parts_known: Known) -> str:
     kind, value = error["type"], error["input"]
     if kind == "unexpected_keyword_argument":
         keys = _keys_at(location[:-1], parts_known)
-        hint = _hint(str(location[-1]), keys) if keys else "; this part has no settings"
+        hint = _belongs(location, keys, parts_known)
+        hint = hint or (_hint(str(location[-1]), keys) if keys else "; this part has no settings")
         return f"unknown key{hint}"
     if kind == "value_error":
         return str(error["ctx"]["error"])
@@ -75,6 +79,19 @@ def _said(error: Mapping[str, Any], location: Path_, parts_known: Known) -> str:
     return f"{said}, found {described(value)}"
 
 
+def _belongs(location: Path_, here: Sequence[str], known: Known) -> str:
+    """Where a key that is none of ``here`` belongs: another section, a size; "" if nowhere."""
+    word = str(location[-1])
+    meant = key_called(word)
+    if meant and meant != f"{location[0]}.{word}":
+        return f" (did you mean {meant}?)"
+    shapes = [part.shape for part in known.get("architecture", ())]
+    of_size = nearest(word, [field.name for shape in shapes for field in dataclasses.fields(shape)])
+    if of_size and not did_you_mean(word, here):
+        return f" (did you mean a size of the grid, as in sizes: [{{{of_size}: ...}}]?)"
+    return ""
+
+
 def _hint(word: str, known: Sequence[str]) -> str:
     return did_you_mean(word, known) or (f"; known: {', '.join(known)}" if known else "")
 
@@ -82,6 +99,8 @@ def _hint(word: str, known: Sequence[str]) -> str:
 def _keys_at(location: Path_, known: Known) -> list[str]:
     """The keys of the section at a path of pydantic's, by walking the dataclasses."""
     of_parts = keys_of(str(location[0]), known) if location else []
+    if of_item := location[1:2] and keys_of(str(location[0]), known, location[1]):
+        return of_item
     if location and location[0] in PART_SECTIONS:
         return of_parts
     if not location:

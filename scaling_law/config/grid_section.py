@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from scaling_law import parts
 from scaling_law.config.part_settings import FORBID, read_settings, settings_adapter
-from scaling_law.errors import quoted
+from scaling_law.errors import did_you_mean, quoted
 from scaling_law.parts import Reference
 from scaling_law.spec.architectures import Architecture
 from scaling_law.spec.counts import CONVENTIONS
@@ -34,10 +34,11 @@ class ScaleName:
         if not part.scales:
             keys = ", ".join(f.name for f in dataclasses.fields(part.shape))
             raise ValueError(f"found {quoted(value)}; this architecture has sizes by {keys} only")
-        from pydantic_core import PydanticKnownError
-
-        expected = ", ".join(f"'{name}'" for name in part.scales)
-        raise PydanticKnownError("literal_error", {"expected": expected})
+        count = "parameters as in 100k, or " if part.shape_for else ""
+        raise ValueError(
+            f"found {quoted(value)}{did_you_mean(str(value), part.scales)}; expected {count}one of"
+            f" {', '.join(part.scales)}"
+        )
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
@@ -141,7 +142,7 @@ HORIZONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class StartSection:
-    """Another run's final weights, to start from.
+    """Another run's final weights, to start from or to read losses of.
 
     ``weights_sha256`` is filled in when the weights are looked up.
     """
@@ -189,6 +190,7 @@ class GridEntry:
     ] = None
 
     start_from: StartSection | None = None
+    reference: StartSection | None = None
 
     def __post_init__(self) -> None:
         if self.start_from is not None and self.grow_from is not None:

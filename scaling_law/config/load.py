@@ -12,9 +12,16 @@ from typing import Any
 
 from scaling_law.config import axes, compose, strict_yaml
 from scaling_law.config.arms import arms_from, whole_grid
-from scaling_law.config.checks import check_task, mix_problems, settings_twice
+from scaling_law.config.checks import (
+    check_task,
+    cleaning_problems,
+    experiment_problems,
+    mix_problems,
+    settings_twice,
+    trainer_problems,
+)
 from scaling_law.config.compose import Composed
-from scaling_law.config.corpora import CorpusFinder, missing_corpora
+from scaling_law.config.corpora import CorpusFinder, missing_corpora, missing_files
 from scaling_law.config.data_section import TextSection
 from scaling_law.config.error_lines import error_line
 from scaling_law.config.overrides import apply_overrides, take_variants, with_variant
@@ -98,6 +105,10 @@ def _read(
         except ConfigError as refused:
             problems.update(dict.fromkeys(refused.lines))
             return None
+        places |= finder.places_of_files(one, choices)
+        if corpus_problem is not None and (lost := missing_files(one, choices, places)):
+            problems.update((text, None) for _, text in lost)
+            return None
         return SweepConfig(
             **sections, device_kind=kind, choices=choices, places=places, marks=one.marks
         )
@@ -150,8 +161,13 @@ def _validated(
     lines += settings_twice(document, sections, composed.choices)
     if corpus_problem is not None:
         lines += missing_corpora(document, places, corpus_problem)
+    lines += cleaning_problems(document, composed.choices)
+    if sections:
+        lines += trainer_problems(document, sections, composed.choices)
     if not lines and isinstance(data := sections.get("data"), TextSection):
         lines += mix_problems(document, data, composed.choices, sections["spikes"] is not None)
+    if not lines and "data" in sections:
+        lines += experiment_problems(document, sections["data"], composed.choices)
     if lines:
         raise ConfigError(*(text for _, text in sorted(lines)))
     return sections, composed.choices

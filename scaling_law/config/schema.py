@@ -16,7 +16,9 @@ from scaling_law.config.data_section import NAME, DataSection, SourcesSection, T
 from scaling_law.config.grid_section import Axes, GridEntry
 from scaling_law.config.part_settings import FORBID, Refused
 from scaling_law.spec.architectures import Architecture
+from scaling_law.spec.parallel import MOST_DEVICES, STAGES, Parallel
 from scaling_law.spec.run import EvalSpec, SpikeSpec
+from scaling_law.spec.trainer import METRICS, TrainerSpec
 from scaling_law.spec.values import MAX_TABLE, ByKey, Described, Number, NumberOr, Switch, Text
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ KEEP_WORDS = ("auto", "all", "largest", "none")
 # Keys that do not change a run's recipe, so that no axis varies them.
 OUTSIDE_RECIPE = (
     "name", "question", "grid", "axes", "eval", "keep_weights", "stacking", "compile", "trackers",
-    "limits", "checkpoints", "early_stop", "engine", "probes", "experiment", "stage",
+    "limits", "checkpoints", "early_stop", "engine", "probes", "experiment", "stage", "parallel",
 )  # fmt: skip
 # About twice the seed noise of small models; a tighter interval is rare before the end of a run.
 EARLY_STOP_WITHIN = 0.005
@@ -159,6 +161,82 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainerSection:
+    """A command of the user's own that trains every run, with data: {source: external}."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    command: Annotated[
+        str, Text("program and arguments, with placeholders as {n_layer}, {lr} and {run_dir}")
+    ]
+    metrics: Annotated[
+        str, Text("file that the command writes below {run_dir}, a JSON line a point")
+    ] = METRICS
+    resume: Annotated[
+        str | None, Text("arguments that resume a run; absent where the command cannot")
+    ] = None
+    silent_for: Annotated[
+        float | None,
+        Number(
+            "seconds without a line printed or a point written, after which a run is ended as hung;"
+            " null waits for ever",
+            "seconds",
+        ),
+    ] = 7200.0
+
+    def __post_init__(self) -> None:
+        self.spec()
+
+    def resources(self) -> dict[str, Any]:
+        """The fields of ``Resources`` that this section sets."""
+        return {"silent_seconds": self.silent_for}
+
+    def spec(self) -> TrainerSpec:
+        """What a run records of this section."""
+        return TrainerSpec(
+            command=self.command,
+            resume=self.resume,
+            metrics=None if self.metrics == METRICS else self.metrics,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelSection:
+    """The devices that train each run together."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    kind: Annotated[
+        str,
+        Text("ddp: each device has the whole model; fsdp: a share of it (ZeRO-3)", tuple(STAGES)),
+    ] = "ddp"
+    devices: Annotated[int | None, Number("devices of each run", low=1, high=MOST_DEVICES)] = None
+    resume_on: Annotated[
+        int | None,
+        Number(
+            "train on so many devices instead; the bits are then no longer those of `devices`",
+            low=1,
+            high=MOST_DEVICES,
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.devices is None and self.resume_on is None:
+            raise ValueError("devices: missing; expected how many train each run")
+
+    def spec(self) -> Parallel | None:
+        """What a run records of this section; None for one device."""
+        devices = self.devices or 1
+        return Parallel(kind=self.kind, devices=devices) if devices > 1 else None
+
+    def resuming(self) -> Parallel | None:
+        """The devices instead of those of ``spec``."""
+        if self.resume_on is None:
+            return None
+        return Parallel(kind=self.kind, devices=self.resume_on)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepFile:
     """A sweep of training runs for `slaw run`."""
 
@@ -216,6 +294,14 @@ class SweepFile:
             high=1000,
             on=SPIKE_SIGMAS,
         ),
+    ] = None
+
+    trainer: Annotated[
+        TrainerSection | None, Described("a command of your own that trains the runs")
+    ] = None
+
+    parallel: Annotated[
+        ParallelSection | None, Described("several devices for each run, in step")
     ] = None
 
     stage: Annotated[

@@ -12,7 +12,7 @@ from scaling_law.parts import Reference
 from scaling_law.spec.component import Component
 from scaling_law.spec.model import DEFAULT_ARCHITECTURE, DEFAULT_PARAMETRISATION
 from scaling_law.spec.optim import DEFAULT_OPTIMIZER
-from scaling_law.spec.run import DEFAULT_OBJECTIVE
+from scaling_law.spec.run import DEFAULT_NUMBER_FORMAT, DEFAULT_OBJECTIVE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,8 @@ class Slot:
     ``key`` names the part within the section; None where the section is the part itself: a name,
     or its name and settings;
     ``default`` is the part of a config that names none, None for no part;
-    ``several`` says that the section is a list of parts, or a mapping of their names to settings;
+    ``several`` says that the section, or its key, is a list of parts, or a mapping of their names
+    to settings;
     ``before`` is the key that what the part adds is with_parts before: the settings within their
     section, or else the section;
     ``always`` says that the key is with_parts at its default too;
@@ -54,6 +55,7 @@ SLOTS = (
         word="corpus", section="data", key="corpus", before="max_epochs", others=True,
         group="sources",
     ),
+    Slot(word="cleaner", section="data", key="clean", several=True),
     Slot(
         word="architecture", section="model", key="architecture", default=DEFAULT_ARCHITECTURE,
         before="gradient_checkpointing",
@@ -80,6 +82,7 @@ SLOTS = (
     ),
     Slot(word="tracker", section="trackers", several=True, before="limits", always=True),
     Slot(word="objective", section="objective", default=DEFAULT_OBJECTIVE),
+    Slot(word="number_format", section="number_format", default=DEFAULT_NUMBER_FORMAT),
     Slot(word="probe", section="probes", several=True),
     Slot(word="engine", section="engine", default=DEFAULT_ENGINE),
     Slot(word="experiment", section="experiment"),

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from scaling_law.errors import ConfigError, described, listed, quoted
+from scaling_law.files.layout import near_path
 
 MAX_BYTES = 100_000  # fifty times a config; PyYAML reads 100 kB in half a second
 MAX_DEPTH = 20
@@ -140,7 +141,7 @@ def read_file(path: Path, name: str) -> YamlDocument:
             raise ConfigError(f"{name}: larger than {MAX_BYTES} bytes, not a config")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{name}: no such file") from None
+        raise ConfigError(f"{name}: no such file{near_path(path)}") from None
     except UnicodeDecodeError as problem:
         raise ConfigError(f"{name}: not UTF-8 text ({problem.reason})") from None
     except OSError as problem:

@@ -17,6 +17,7 @@ from scaling_law.errors import ConfigError, PlanError
 from scaling_law.spec.arms import Values
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.mix import FILES_DOMAINS, Mix
+from scaling_law.spec.parallel import ONE_DEVICE, Parallel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ class SweepConfig(SweepFile):
     ``choices`` are the parts that the config chooses, by kind;
     ``crossed`` are the arms of its axes, none without axes; the config's own sections then have
     the first value of each axis of the whole grid;
-    ``places`` are the paths of the corpora that are files, by how the config spells them;
+    ``places`` are the paths of the corpora that are files, and of files that cleaning rules read,
+    by how the config spells them;
     ``marks`` knows where each key was written.
     """
 
@@ -57,7 +59,8 @@ class SweepConfig(SweepFile):
                 if choice.item:
                     section = getattr(section, str(slot.group))[choice.item]
                 named = getattr(section, str(slot.key), choice.spelled)
-                assert named == choice.spelled, f"{slot.section}.{slot.key} is not the part chosen"
+                chosen = choice.spelled in named if slot.several else choice.spelled == named
+                assert chosen, f"{slot.section}.{slot.key} is not the part chosen"
 
     def choice(self, word: str) -> Choice:
         """The one part of a kind that a config has exactly one of."""
@@ -97,7 +100,15 @@ class SweepConfig(SweepFile):
             return TaskSpec(source=self.choice("source").component)
         corpora = {choice.item: choice.beyond_name for choice in self.choices.get("corpus", ())}
         spec = self.data.spec({item: part for item, part in corpora.items() if part is not None})
-        return dataclasses.replace(spec, places=tuple(self.places.items()))
+        rules = tuple(choice.component for choice in self.choices.get("cleaner", ()))
+        return dataclasses.replace(spec, clean=rules or None, places=tuple(self.places.items()))
+
+    @property
+    def devices(self) -> Parallel:
+        """The devices that train each run now."""
+        if self.parallel is None:
+            return ONE_DEVICE
+        return self.parallel.resuming() or self.parallel.spec() or ONE_DEVICE
 
     @property
     def mix(self) -> Mix | None:
@@ -139,9 +150,14 @@ class SweepConfig(SweepFile):
         return str(self.choice("architecture").part.solves)
 
     @cached_property
+    def has_cooldown(self) -> bool:
+        """Whether learning rates stay at their peak until a cooldown."""
+        return not self.solves and bool(self.choice("schedule").part.shares_trunk)
+
+    @property
     def shares_trunk(self) -> bool:
         """Whether the horizons of a size branch from one trunk."""
-        return not self.solves and bool(self.choice("schedule").part.shares_trunk)
+        return self.has_cooldown and self.trainer is None
 
     @property
     def vocab_size(self) -> int:

@@ -28,6 +28,11 @@ def with_parts(
             if slot.always or (section if slot.several else section != slot.default):
                 whole = _inserted(whole, slot.before, {slot.section: section})
             continue
+        if slot.several:
+            if chosen:
+                listed = {slot.key: _section(slot, chosen)}
+                whole = changed_at(whole, (slot.section,), lambda at, new=listed: {**at, **new})
+            continue
         all_settings = not {slot.section, f"{slot.section}.{slot.key}"} & {*varied}
         for choice in chosen:
             where = (slot.section, str(slot.group), choice.item) if choice.item else (slot.section,)
@@ -42,7 +47,7 @@ def with_parts(
 
 
 def _section(slot: Slot, chosen: Sequence[Choice]) -> Any:
-    """Return a section that holds only parts, as a config writes it."""
+    """Return a section, or the key of one, that holds only parts, as a config writes it."""
     if any(choice.is_key for choice in chosen):
         return {choice.spelled: to_json(choice.settings) for choice in chosen}
     items = [

@@ -29,7 +29,7 @@ def known_data(spec: DataOf) -> Dataset | None:
         return None
     if not layout.is_file(folder / META):
         return None
-    return open_dataset(folder, spec.unique_tokens)
+    return open_dataset(folder, spec)
 
 
 def check_ready(spec: DataSpec) -> None:
@@ -69,11 +69,11 @@ def open_data(spec: DataOf, folder: Path | None = None) -> Dataset:
         return open_task(spec)
     if folder is None or not layout.is_file(folder / META):
         folder = dataset_folder(spec)
-    return open_dataset(folder, spec.unique_tokens)
+    return open_dataset(folder, spec)
 
 
 def prepared_data(spec: DataOf, progress: Say | None = None) -> Dataset:
     """Open the data, prepared first if need be. Raises ``ConfigError`` as ``prepare`` does."""
     if isinstance(spec, TaskSpec):
         return open_task(spec)
-    return open_dataset(prepare(spec, progress=progress), spec.unique_tokens)
+    return open_dataset(prepare(spec, progress=progress), spec)

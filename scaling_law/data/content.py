@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from scaling_law.data.packages import package_folder
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, install_extra
 
 # The first bytes of files that may carry any name; each of them would be read as text, or be
 # called something that it is not.
@@ -55,7 +55,7 @@ def _plain(file: Path) -> IO[bytes]:
 def _zstd(file: Path) -> IO[bytes]:
     if package_folder("pyarrow") is None:
         raise ConfigError(
-            f"{file}: reading zstd needs pyarrow; pip install 'scaling-law[parquet]', or unpack it"
+            f"{file}: reading zstd needs pyarrow; {install_extra('parquet')}, or unpack it"
         )
     import pyarrow
 

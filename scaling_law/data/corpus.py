@@ -7,6 +7,7 @@ anything else is a path to text, read by ``local``.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import parts
+from scaling_law.data.cleaning import check_rules, state_of, versions_of
 from scaling_law.data.sources import Corpus, Document, Tally
 from scaling_law.errors import ConfigError, did_you_mean, quoted
 from scaling_law.spec.data import DataSpec, SourceSpec
@@ -78,8 +80,9 @@ class CorpusText:
     ``versions`` gives those of the packages that the text is from;
     ``check_ready`` raises ``ConfigError`` where the text could not be prepared now; it may ask the
     network for a few seconds;
-    ``documents`` yields the documents, the domain of each one of ``components``; it takes a
-    function for lines of news, and counts what is read and left out in a tally.
+    ``documents`` yields the documents before they are cleaned, the domain of each one of
+    ``components``; it takes a function for lines of news, and counts what is read and left out in
+    a tally.
     """
 
     name: str
@@ -93,6 +96,23 @@ class CorpusText:
 
 def text_of(spec: DataSpec) -> CorpusText:
     """Return the text of a spec. Raises ``ConfigError`` where there is no such corpus."""
+    text = _uncleaned(spec)
+    if spec.clean is None:
+        return text
+
+    def check_ready() -> None:
+        check_rules(spec)
+        text.check_ready()
+
+    return dataclasses.replace(
+        text,
+        state=[text.state, state_of(spec)],
+        versions=lambda: {**text.versions(), **versions_of(spec)},
+        check_ready=check_ready,
+    )
+
+
+def _uncleaned(spec: DataSpec) -> CorpusText:
     if spec.sources is None:
         return _one(spec, spec.place(spec.corpus))
     texts = {source.name: _one(source, spec.place(source.corpus)) for source in spec.sources}

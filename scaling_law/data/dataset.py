@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import gcd
 from typing import TYPE_CHECKING, Any, Protocol
 
 from scaling_law.data.batch import Batch
@@ -33,6 +34,10 @@ class Dataset(Protocol):
     @property
     def components_fingerprint(self) -> str | None:
         """16 hex digits over the component of each document; None where that is not known."""
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        """The components that ``Batch.components`` numbers; () where batches do not say."""
 
     @property
     def vocab_size(self) -> int:
@@ -132,6 +137,20 @@ def drawn(
         of_epoch = order(derive_seed(seed, f"epoch:{epoch}"), available)
         indices[epochs == epoch] = of_epoch[places[epochs == epoch]]
     return indices
+
+
+def shifts(available: int, *, first: int, count: int, n_ctx: int) -> npt.NDArray[np.int64]:
+    """Return how many tokens each sequence is moved on by, where each epoch cuts at other places.
+
+    The sequences are those that ``drawn`` returns. The first epoch is not moved; no two of the
+    first ``n_ctx`` epochs are moved equally far, and each lies far from those before it (steps of
+    the golden section).
+    """
+    import numpy as np
+
+    stride = next(one for one in range(round(0.618 * n_ctx), n_ctx + 1) if gcd(one, n_ctx) == 1)
+    epochs = (first + np.arange(count, dtype=np.int64)) // available
+    return epochs * stride % n_ctx
 
 
 def shuffled(seed: int, count: int) -> npt.NDArray[np.integer]:

@@ -35,8 +35,10 @@ def dataset_folder(spec: DataSpec) -> Path:
 
 
 def whole_text(spec: DataSpec) -> DataSpec:
-    """The spec without its cap on training tokens, which all caps of a text are prepared as."""
-    return dataclasses.replace(spec, unique_tokens=None)
+    """The spec of the text that is prepared: without its cap on training tokens and its windows."""
+    return dataclasses.replace(
+        spec, unique_tokens=None, unique_share=None, unique_from=None, windows=None
+    )
 
 
 def folder_of(text: CorpusText, spec: DataSpec) -> Path:

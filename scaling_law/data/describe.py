@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling_law.data.access import open_task
+from scaling_law.data.card import CARD, cleaning_lines, training_words
+from scaling_law.data.cleaning import CLEANING
 from scaling_law.data.corpus import corpus_names, load_corpus
 from scaling_law.data.dataset_folder import CHECKS, SPLITS, dataset_folder
 from scaling_law.data.text import TextDataset, open_dataset
@@ -90,7 +92,7 @@ def inspect(target: DataSpec | TaskSpec | Path) -> str:
     if isinstance(target, TaskSpec):
         return _inspect_task(target)
     if isinstance(target, DataSpec):
-        dataset = open_dataset(dataset_folder(target), target.unique_tokens)
+        dataset = open_dataset(dataset_folder(target), target)
     else:
         dataset = open_dataset(target)
     dataset.check()
@@ -101,11 +103,14 @@ def inspect(target: DataSpec | TaskSpec | Path) -> str:
         f"folder     {dataset.folder}",
         f"licence    {dataset.licence}",
         f"tokenizer  {spec['tokenizer']}, {dataset.vocab_size} ids, "
-        f"{len(np.unique(dataset.tokens('train')))} of them in use",
+        f"{len(np.unique(dataset.tokens('train')))} of them in use"
+        f"{training_words(meta.get(CHECKS, {}))}",
         f"duplicates {meta['duplicates_dropped']} documents dropped",
     ]
+    lines += [f"card       {dataset.folder / CARD}"] * (dataset.folder / CARD).is_file()
     for split in SPLITS:
         lines += _split_lines(dataset, split)
+    lines += cleaning_lines(cleaning_of(dataset))
     lines += [f"note       {one_line(note)}" for note in dataset.notes]
     versions = ", ".join(f"{name} {value}" for name, value in meta["versions"].items())
     return "\n".join([*lines, f"versions   {versions}", "", *_sample_lines(dataset)])
@@ -131,6 +136,12 @@ def facts(target: DataSpec | TaskSpec) -> dict[str, Any]:
     meta = {key: value for key, value in dataset.meta.items() if key not in (CHECKS, "digest")}
     components = {"components": dataset.components} if dataset.has_components else {}
     return {"folder": str(dataset.folder), **meta, **components, **dataset.meta.get(CHECKS, {})}
+
+
+def cleaning_of(dataset: TextDataset) -> list[dict[str, Any]]:
+    """What each rule of ``data.clean`` read, dropped and changed; none where there is no rule."""
+    rows: list[dict[str, Any]] = dataset.meta.get(CHECKS, {}).get(CLEANING, [])
+    return rows
 
 
 def _inspect_task(spec: TaskSpec) -> str:
@@ -165,7 +176,10 @@ def _split_lines(dataset: TextDataset, split: str) -> list[str]:
         f"text, {held['documents']} documents, {dataset.bytes_per_token(split):.3f} bytes a token"
     ]
     if dataset.n_tokens(split) < held["tokens"]:
-        lines.append(f"  only the first {dataset.n_tokens(split):,} tokens (data.unique_tokens)")
+        which = f"{dataset.n_tokens(split):,} tokens"
+        drawn = "drawn from all of it by each run's seed"
+        which = f"{which}, {drawn}" if dataset.draws_unique else f"the first {which}"
+        lines.append(f"  only {which} (data.{dataset.cap_key})")
     known = dataset.components if dataset.has_components else {}
     for domain, row in held["domains"].items():
         tokens = f"{format_count(known[domain][split])} tokens, " if domain in known else ""

@@ -162,6 +162,11 @@ class MixedDataset:
         return self.text.components_fingerprint
 
     @property
+    def component_names(self) -> tuple[str, ...]:
+        """The text's components."""
+        return self.names
+
+    @property
     def vocab_size(self) -> int:
         """Ids the tokenizer may produce."""
         return self.text.vocab_size
@@ -223,6 +228,7 @@ class MixedDataset:
         before = self._taken(step, batch_seqs)
         inputs = np.empty((batch_seqs, n_ctx), dtype=np.int64)
         targets = np.empty_like(inputs)
+        places = np.array([self.names.index(name) for name, _ in shares])
         for number, (name, _) in enumerate(shares):
             rows = np.flatnonzero(chosen == number)
             if not len(rows):
@@ -234,9 +240,9 @@ class MixedDataset:
                 count=len(rows),
                 seed=derive_seed(seed, f"component:{name}"),
             )
-            own = self.text.sequences(f"train:{name}", indices, n_ctx)
+            own = self.text.sequences(f"train:{name}", indices, n_ctx, before.get(name, 0))
             inputs[rows], targets[rows] = own.inputs, own.targets
-        return Batch(inputs=inputs, targets=targets)
+        return Batch(inputs=inputs, targets=targets, components=places[chosen])
 
     def _phase(self, step: int) -> int:
         return sum(first <= step for first in self.first_batches) - 1

@@ -1,13 +1,14 @@
 """Turn a corpus into a folder of token files, once per corpus and ``DataSpec``.
 
     <cache>/data/<corpus>-<key>/{train.bin, val.bin, tokenizer.json, meta.json, components.json,
-                                 train.documents.bin, val.documents.bin}
+                                 train.documents.bin, val.documents.bin, card.md}
 
-Documents are ordered by the hash of their text, never by their place on the disk; exact
-duplicates are dropped; the hash also decides the split of a document. The folder is built beside
-its final place and then renamed, so it is either complete or not there. The last three files say
-which component (domain or source) each document is of, for mixtures; an older slaw did not write
-them, and ``add_components`` does.
+Documents are ordered by the hash of their text, never by their place on the disk; exact duplicates
+are dropped, and so is what the rules of ``data.clean`` drop; the hash also decides the split of a
+document. The folder is built beside its final place and then renamed, so it is either complete or
+not there. components.json and the documents' files say which component (domain or source) each
+document is of, for mixtures; an older slaw did not write them, and ``add_components`` does. card.md
+says what the text is from and what was left out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.console import Say
+from scaling_law.data.card import CARD, TRAINING, card
+from scaling_law.data.cleaning import CLEANING
 from scaling_law.data.component_files import write_components
 from scaling_law.data.corpus import CorpusText, text_of
 from scaling_law.data.dataset_folder import (
@@ -86,7 +89,7 @@ def _build(text: CorpusText, spec: DataSpec, work: Path, say: Say) -> None:
             f"{spec.corpus}: read {format_bytes(read)} in {len(texts.entries)} documents, "
             f"{texts.duplicates} duplicates dropped, {_since(started)}"
         )
-        tokenizer = _make_tokenizer(spec, texts, splits["train"], say)
+        tokenizer, training = _make_tokenizer(spec, texts, splits["train"], say)
         tokens = {}
         for split, entries in splits.items():
             encoding = time.monotonic()
@@ -105,6 +108,8 @@ def _build(text: CorpusText, spec: DataSpec, work: Path, say: Say) -> None:
     meta = _meta(text, spec, texts, splits, tokens)
     meta[CHECKS] = {
         **texts.tally.to_json(),
+        **({CLEANING: texts.cleaning} if texts.cleaning else {}),
+        **({TRAINING: training} if training else {}),
         "near_duplicates": near,
         "ids_in_use": _ids_in_use(work / "train.bin", tokenizer.vocab_size),
         "merges_in_use": _ids_in_use(work / "train.bin", tokenizer.vocab_size, 256),
@@ -112,6 +117,7 @@ def _build(text: CorpusText, spec: DataSpec, work: Path, say: Say) -> None:
     for split, row in meta["splits"].items():
         row["sha256"] = shard_hash(work / f"{split}.bin")
     checksum.write(work / TOKENIZER, tokenizer.to_json())
+    (work / CARD).write_text(card(meta), encoding="utf-8")
     checksum.write(work / META, meta)
 
 
@@ -157,9 +163,12 @@ def _since(start: float) -> str:
     return format_seconds(time.monotonic() - start)
 
 
-def _make_tokenizer(spec: DataSpec, texts: Texts, train: list[Entry], say: Say) -> Tokenizer:
+def _make_tokenizer(
+    spec: DataSpec, texts: Texts, train: list[Entry], say: Say
+) -> tuple[Tokenizer, dict[str, Any]]:
+    """The tokenizer, and the bytes and seconds that it was trained on and for; {} for bytes."""
     if spec.tokenizer == ByteTokenizer.kind:
-        return ByteTokenizer()
+        return ByteTokenizer(), {}
     started = time.monotonic()
     sample = []
     total = 0
@@ -173,7 +182,7 @@ def _make_tokenizer(spec: DataSpec, texts: Texts, train: list[Entry], say: Say) 
         f"{spec.corpus}: trained BPE of {spec.vocab_size} on {format_bytes(total)}, "
         f"{_since(started)}"
     )
-    return tokenizer
+    return tokenizer, {"bytes": total, "seconds": round(time.monotonic() - started, 3)}
 
 
 def _encode(texts: Texts, entries: list[Entry], tokenizer: Tokenizer) -> Iterator[TokenIds]:

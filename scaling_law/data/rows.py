@@ -16,7 +16,7 @@ from scaling_law.data.content import kind_suffix, opened
 from scaling_law.data.packages import package_folder
 from scaling_law.data.sources import Tally
 from scaling_law.decode import json_problem
-from scaling_law.errors import ConfigError, quoted
+from scaling_law.errors import ConfigError, install_extra, quoted
 from scaling_law.units import format_bytes
 
 if TYPE_CHECKING:
@@ -196,9 +196,7 @@ def parquet_texts(file: Path, key: str | None, tally: Tally) -> Iterator[str | N
     pyarrow, on a damaged file, or where there is no such column of strings.
     """
     if package_folder("pyarrow") is None:
-        raise ConfigError(
-            f"{file}: reading parquet needs pyarrow; pip install 'scaling-law[parquet]'"
-        )
+        raise ConfigError(f"{file}: reading parquet needs pyarrow; {install_extra('parquet')}")
     import pyarrow
     import pyarrow.parquet
 

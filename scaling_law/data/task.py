@@ -53,6 +53,11 @@ class TaskDataset:
         return None
 
     @property
+    def component_names(self) -> tuple[str, ...]:
+        """(), because a task has no components."""
+        return ()
+
+    @property
     def vocab_size(self) -> int:
         """How many ids inputs and targets may hold."""
         return self.sizes.vocab_size
@@ -68,9 +73,12 @@ class TaskDataset:
 
         A task whose rule changes, or differs on another machine, has another fingerprint.
         """
+        digest = hashlib.sha256()
+        if self.task.external:
+            digest.update(repr(self.settings).encode())
+            return digest.hexdigest()[:16]
         import numpy as np
 
-        digest = hashlib.sha256()
         for split, count in self.sizes.splits.items():
             looked_at = min(_LOOKED_AT, count or _LOOKED_AT)
             batch = self.examples(split, np.arange(looked_at, dtype=np.int64))
@@ -169,6 +177,8 @@ class TaskDataset:
 
     def check(self) -> None:
         """Check the first examples of every split against the contract. Raises ``ConfigError``."""
+        if self.task.external:
+            return
         import numpy as np
 
         for split, count in self.sizes.splits.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_law.data.batch import Batch
 from scaling_law.data.corpus import state_digest
-from scaling_law.data.dataset import drawn, shuffled, spread
+from scaling_law.data.dataset import drawn, shifts, shuffled, spread
 from scaling_law.data.dataset_folder import (
     CHECKS,
     COMPONENTS,
@@ -23,6 +24,8 @@ from scaling_law.data.shards import check_shard, open_shard, shard_hash, shard_t
 from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum
+from scaling_law.spec.data import DataSpec
+from scaling_law.spec.run import derive_seed
 from scaling_law.units import format_count
 from scaling_law.versions import DATASET, NewerVersion
 
@@ -38,7 +41,10 @@ class TextDataset:
 
     A split of n tokens holds ``(n - 1) // n_ctx`` sequences that share no target: sequence i
     is tokens ``i * n_ctx`` to ``(i + 1) * n_ctx``, both included (the last is only a target).
-    Of the training text only the first ``unique_tokens`` are used, None for all.
+    Of the training text only ``unique_tokens`` are used, None for all: its first ones, or those of
+    sequences that a run's seed draws from all of it where ``unique_from`` is ``whole``. Where
+    ``windows`` is ``shifted``, an epoch of the training text moves all its sequences on by as many
+    tokens as ``shifts`` says, and the last one continues at the beginning of the text.
 
     ``val:code`` and ``train:code`` are the documents of one component, one after the other; they
     are not among ``splits``, which a run without a mixture measures.
@@ -49,25 +55,36 @@ class TextDataset:
         folder: Path,
         meta: dict[str, Any],
         tokenizer: Tokenizer,
-        unique_tokens: int | None = None,
+        read_as: DataSpec | None = None,
     ) -> None:
         self.folder = folder
         self.meta = meta
         self.tokenizer = tokenizer
         self._whole = {split: shard_tokens(folder / f"{split}.bin") for split in SPLITS}
+        unique_tokens = None if read_as is None else read_as.unique_tokens
         if unique_tokens is not None and unique_tokens > self._whole["train"]:
             raise ConfigError(
                 f"data.unique_tokens: {unique_tokens:,}, and the training text of"
                 f" {meta['spec']['corpus']} has {self._whole['train']:,} tokens; use fewer, or more"
                 " text"
             )
+        unique_share = None if read_as is None else read_as.unique_share
+        if unique_share is not None:
+            # a sequence needs the token after it as well
+            whole = self._whole["train"]
+            unique_tokens = min(math.ceil(unique_share * whole) + 1, whole)
+        self.cap_key = "unique_tokens" if unique_share is None else "unique_share"
         self._counts = {**self._whole, "train": unique_tokens or self._whole["train"]}
+        self.draws_unique = bool(unique_tokens and read_as and read_as.unique_from)
+        self.shifts_windows = read_as is not None and read_as.windows is not None
         self.keep_orders(1)
 
     def keep_orders(self, seeds: int) -> None:
         """Keep the orders of ``seeds`` seeds, whose batches are drawn in turn, in memory."""
         # a batch may span two epochs; each dataset has its own cache of orders
         self._order = lru_cache(maxsize=2 * seeds)(shuffled)
+        # the sequences of a smaller cap are among those of a larger one
+        self._unique = lru_cache(maxsize=seeds)(shuffled)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -77,7 +94,8 @@ class TextDataset:
     @cached_property
     def _tokens(self) -> dict[str, npt.NDArray[np.unsignedinteger]]:
         shards = {split: open_shard(self.folder / f"{split}.bin") for split in SPLITS}
-        return {split: shard[: self._counts[split]] for split, shard in shards.items()}
+        counts = self._whole if self.draws_unique else self._counts
+        return {split: shard[: counts[split]] for split, shard in shards.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -96,12 +114,20 @@ class TextDataset:
         return state_digest([list(self.components), hashes])[:16]
 
     @property
+    def component_names(self) -> tuple[str, ...]:
+        """(), because its sequences cross from one component into another."""
+        return ()
+
+    @property
     def vocab_size(self) -> int:
         """Ids the tokenizer may produce, the document separator included."""
         return self.tokenizer.vocab_size
 
     def tokens(self, split: str) -> npt.NDArray[np.unsignedinteger]:
-        """All ids of ``"train"`` or ``"val"``, [n_tokens], read-only uint16 or uint32."""
+        """All ids of ``"train"`` or ``"val"``, read-only uint16 or uint32.
+
+        Of training text there are ``n_tokens``, or the whole where a run's seed draws from it.
+        """
         assert split in SPLITS, split
         return self._tokens[split]
 
@@ -163,20 +189,40 @@ class TextDataset:
         return count
 
     def _sequences(
-        self, split: str, indices: npt.NDArray[np.int64], n_ctx: int
+        self,
+        split: str,
+        indices: npt.NDArray[np.int64],
+        n_ctx: int,
+        shift: npt.NDArray[np.int64] | None = None,
     ) -> npt.NDArray[np.int64]:
         import numpy as np
 
         columns = np.arange(n_ctx + 1, dtype=np.int64)
         places = indices[:, None] * n_ctx + columns
+        if shift is not None:
+            places = (places + shift[:, None]) % (self.n_seqs(split, n_ctx) * n_ctx + 1)
         if split not in SPLITS:
             places, split = self._documents[split].places(places), split.partition(":")[0]
         gathered = self.tokens(split)[places]
         return np.asarray(gathered, dtype=np.int64)
 
-    def sequences(self, split: str, indices: npt.NDArray[np.int64], n_ctx: int) -> Batch:
-        """Return sequences of a split, or of a component such as ``train:code``, by number."""
-        return _batch(self._sequences(split, indices, n_ctx))
+    def sequences(
+        self, split: str, indices: npt.NDArray[np.int64], n_ctx: int, first: int = 0
+    ) -> Batch:
+        """Return sequences of a split, or of a component such as ``train:code``, by number.
+
+        ``first`` is how many of its sequences were read before these.
+        """
+        shift = self._shift(split, first, len(indices), n_ctx)
+        return _batch(self._sequences(split, indices, n_ctx, shift))
+
+    def _shift(
+        self, split: str, first: int, count: int, n_ctx: int
+    ) -> npt.NDArray[np.int64] | None:
+        """How far each of ``count`` sequences is moved; None where none is."""
+        if not self.shifts_windows or split.partition(":")[0] != "train":
+            return None
+        return shifts(self.n_seqs(split, n_ctx), first=first, count=count, n_ctx=n_ctx)
 
     def batch(self, split: str, step: int, *, batch_seqs: int, n_ctx: int, seed: int) -> Batch:
         """Batch number ``step`` (from 0): inputs and targets [batch_seqs, n_ctx]; a pure function.
@@ -184,10 +230,16 @@ class TextDataset:
         Each epoch visits every sequence once, in an order drawn from ``seed`` and the epoch; a
         batch may span two epochs. ``seed`` is used as it is (``derive_seed(run_seed, "data")``).
         """
+        import numpy as np
+
         available = self.n_seqs(split, n_ctx)
         first = step * batch_seqs
         indices = drawn(self._order, available, first=first, count=batch_seqs, seed=seed)
-        return _batch(self._sequences(split, indices, n_ctx))
+        if split == "train" and self.draws_unique:
+            whole = (self._whole[split] - 1) // n_ctx
+            indices = self._unique(derive_seed(seed, "unique"), whole)[indices].astype(np.int64)
+        shift = self._shift(split, first, batch_seqs, n_ctx)
+        return _batch(self._sequences(split, indices, n_ctx, shift))
 
     def _scored(self, split: str, n_ctx: int, max_tokens: int) -> npt.NDArray[np.int64]:
         return spread(self.n_seqs(split, n_ctx), n_ctx, max_tokens)
@@ -338,11 +390,12 @@ def _batch(ids: npt.NDArray[np.int64]) -> Batch:
     return Batch(inputs=ids[:, :-1], targets=ids[:, 1:])
 
 
-def open_dataset(folder: Path, unique_tokens: int | None = None) -> TextDataset:
+def open_dataset(folder: Path, read_as: DataSpec | None = None) -> TextDataset:
     """Open the dataset in ``folder``. Cheap: headers and sizes are checked, tokens are not read.
 
-    ``unique_tokens`` caps the training text, None for all of it. Raises ``ConfigError``, which
-    names the file that is missing, damaged or of another version, or for a cap beyond the text.
+    ``read_as`` says which of the training tokens are used and where they are cut into sequences;
+    None for all of them, always at the same places. Raises ``ConfigError``, which names the file
+    that is missing, damaged or of another version, or for a cap beyond the text.
     """
     path = folder / META
     if not path.is_file():
@@ -356,7 +409,7 @@ def open_dataset(folder: Path, unique_tokens: int | None = None) -> TextDataset:
         raise ConfigError(f"{path}: {problem}; {_REMEDY}") from None
     try:
         tokenizer = tokenizer_from_json(checksum.read(folder / TOKENIZER, _REMEDY))
-        dataset = TextDataset(folder, meta, tokenizer, unique_tokens)
+        dataset = TextDataset(folder, meta, tokenizer, read_as)
         splits = meta["splits"]
         counted = {split: int(splits[split]["tokens"]) for split in SPLITS}
         hashes = {split: splits[split].get("sha256") for split in SPLITS}

@@ -202,7 +202,7 @@ class _Loop:
         low, high = proposal.after.low_nats, proposal.after.high_nats
         slow = self._slowness(number - 1)
         self.say(
-            f"round {number}: {len(proposal.chosen)} runs,"
+            f"round {number}: {count_of(len(proposal.chosen), 'run')},"
             f" {self._budget(cost[self.goal.budget.unit] * slow).text}; expected"
             f" {low or math.nan:.3f} to {high or math.nan:.3f} nats at"
             f" {target_words(proposal.now)}"

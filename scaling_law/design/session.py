@@ -10,13 +10,15 @@ from scaling_law.design.propose import DesignGoal, FitSoFar, Proposal, propose
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import load_records, only_sweep
+from scaling_law.files.record import NATS, load_records, only_sweep
 from scaling_law.fit.points.dataset import gather_fit_data
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.session import known_laws
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.hardware import Hardware
 from scaling_law.run.planning import inputs, say_of_data
 from scaling_law.run.request import Request
+from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.units import parse_seconds
 
 
@@ -49,13 +51,26 @@ def budget_of(
     return Budget(unit="flops", amount=flops)
 
 
-def design(request: Request, goal: DesignGoal, say: Say) -> Proposal:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A table of runs beside which runs are chosen.
+
+    ``path``: its file.
+    ``table``: how it is read.
+    """
+
+    path: Path
+    table: TableSettings
+
+
+def design(request: Request, goal: DesignGoal, say: Say, beside: Beside | None = None) -> Proposal:
     """The sweep to run for a goal: from a config, or for a folder of runs its next batch.
 
-    Raises ``ConfigError`` for a folder without a config or with several sweeps, and as
-    ``propose``.
+    ``beside`` are runs of a table, trained as the config says, which the chosen ones add to. Raises
+    ``ConfigError`` for a folder without a config or with several sweeps, and as ``propose``.
     """
     if not Path(request.config).is_dir():
+        so_far = None if beside is None else _table_so_far(beside)
         known = inputs(request, say)
         # it needs a folder of its own: under the config's name it would replace that sweep's plan
         config = dataclasses.replace(known.config, name=f"{known.config.name}-design")
@@ -65,9 +80,15 @@ def design(request: Request, goal: DesignGoal, say: Say) -> Proposal:
             goal,
             train_tokens=known.train_tokens,
             component_tokens=known.component_tokens,
+            so_far=so_far,
         )
         say_of_data(request, config, say)
         return proposal
+    if beside is not None:
+        raise ConfigError(
+            f"--beside {beside.path}: with a config only; {request.config} is a folder, whose own"
+            " runs the chosen ones add to"
+        )
     sweep = begun_sweep(Path(request.config))
     return next_batch(request, goal, sweep, fit_so_far(sweep), say)
 
@@ -115,6 +136,27 @@ def fit_so_far(sweep: SweepDir) -> FitSoFar:
     }
     models.pop("", None)
     return FitSoFar(known=known, points=points, models=models, origin=str(sweep.path))
+
+
+def _table_so_far(beside: Beside) -> FitSoFar:
+    """The fit of a table's runs. Raises ``ConfigError`` where it does not say what it counts."""
+    path = beside.path
+    if not path.is_file():
+        raise ConfigError(f"--beside {path}: no such file; expected a table of runs")
+    points = gather_fit_data([path], table=beside.table).points
+    if points.convention["params"] not in CONVENTIONS:
+        raise ConfigError(
+            f"--beside {path}: counts parameters as {points.convention['params']}; say --params-are"
+            f" {', '.join(CONVENTIONS)}, so that they compare with those of the config"
+        )
+    if points.loss_unit != NATS:
+        raise ConfigError(
+            f"--beside {path}: its losses are in {points.loss_unit}, those of the config in nats"
+            " per token, and one law is fitted to both; name another column with --columns"
+            " loss=COLUMN, or convert bits per byte with `slaw import --bytes-per-token X`"
+        )
+    known = known_laws(path, beside.table)
+    return FitSoFar(known=known, points=points, models={}, origin=str(path))
 
 
 def write(proposal: Proposal, path: Path) -> None:

@@ -23,11 +23,13 @@ class Outcome:
     """How an invented run ends.
 
     ``val_loss_nats`` is the final validation loss, in the objective's unit;
+    ``val_bits_per_byte`` is the same in bits per byte of text, where the analysis reads it;
     ``curve`` are its points, by step;
     ``metrics`` are the record's further figures, by name.
     """
 
     val_loss_nats: float = 1.0
+    val_bits_per_byte: float = 2.0
     curve: tuple[CurvePoint, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -75,9 +77,11 @@ class Experiment:
     ``propose`` gives the next stage's changes to the config, by config key, from what the stages
     so far recorded; None from it ends the experiment, None in its place makes it one stage. With
     ``samples: {run: ID, count: 100, tokens: 64}`` among them the next stage's corpus is texts drawn
-    from that run's final weights;
+    from that run's final weights; so is any corpus among them whose value is ``{samples: ...}``;
     ``may_propose`` says of a config, as plain values, whether ``propose`` may give further stages;
-    ``settings`` is a dataclass: what a config may set beside the experiment's name.
+    ``settings`` is a dataclass: what a config may set beside the experiment's name;
+    ``refusal(settings, components)`` says why these settings do not fit a text with these
+    components (none for a task), before anything is trained; "" where they do.
     """
 
     question: str
@@ -88,3 +92,4 @@ class Experiment:
     propose: Callable[[Evidence], Mapping[str, Any] | None] | None = None
     may_propose: Callable[[Mapping[str, Any]], bool] = lambda config: True
     settings: type = NoSettings
+    refusal: Callable[[Any, tuple[str, ...]], str] = lambda settings, components: ""

@@ -17,7 +17,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from scaling_law.experiment.findings import Claim, Figure, Findings, Published, Table
+from scaling_law.experiment.findings import (
+    AGAIN,
+    Claim,
+    Figure,
+    Findings,
+    Multiplier,
+    Published,
+    Table,
+)
+from scaling_law.experiment.seeds import (
+    Mean,
+    SeedNoise,
+    all_beyond_error,
+    beyond_error,
+    difference,
+    mean_over,
+)
+from scaling_law.units import count_of
 
 Decision: TypeAlias = tuple[bool, str]  # whether it holds, and the figures it rests on
 
@@ -52,6 +69,102 @@ def claim(name: str, says: str, decide: Callable[[], Decision]) -> Claim:
     return Claim(name=name, says=says, established=established, because=because)
 
 
+MOST_LISTED = 6  # cases of a claim that are listed one by one
+_OPEN = "the interval includes no difference"
+
+
+def nats(mean: Mean) -> str:
+    """``0.0123 (0.0022 to 0.0224, 3 seeds) nats``."""
+    return f"{mean.text} nats"
+
+
+def _noise_text(noise: SeedNoise | None) -> str:
+    if noise is None or not noise.freedom:
+        return ""
+    return f", by noise of {noise.freedom} degrees of freedom"
+
+
+def decided(
+    values: Sequence[float],
+    words: str,
+    *,
+    show: Callable[[Mean], str] = nats,
+    noise: SeedNoise | None = None,
+    of: int = 1,
+) -> Decision:
+    """Return the decision of a claim that values, one a seed, lie above 0: see ``beyond_error``.
+
+    ``words`` say what the values are; their mean follows, as ``show`` writes it.
+    """
+    mean = mean_over(values, noise, of=of)
+    need(
+        mean is not None and mean.interval is not None,
+        f"it has {count_of(len(values), 'seed')}",
+        AGAIN,
+    )
+    assert mean is not None and mean.interval is not None
+    said = f"{words} {show(mean)}{_noise_text(noise)}"
+    above = beyond_error(values, noise, of=of)
+    need(above is not None, f"{said}: {_OPEN}", "more seeds")
+    low, high = mean.interval
+    if low <= 0 <= high:
+        said += f", {'above' if above else 'below'} none in all of {mean.seeds} seeds"
+    return bool(above), said
+
+
+def all_decided(
+    each: Mapping[str, Sequence[float]],
+    words: str,
+    *,
+    show: Callable[[Mean], str] = nats,
+    noise: SeedNoise | None = None,
+    of: int = 1,
+) -> Decision:
+    """Return the decision of a claim that values, one a seed, lie above 0 in every case.
+
+    ``each`` has the values of each case by its name, such as ``at 20%``; see ``all_beyond_error``.
+    Of many cases the lowest and the highest mean are listed.
+    """
+    means = {name: mean_over(values, noise, of=of) for name, values in each.items()}
+    known = {name: mean for name, mean in means.items() if mean is not None and mean.interval}
+    few = [name for name in each if name not in known]
+    need(bool(known) and not few, f"fewer than two seeds {' and '.join(few)}", AGAIN)
+    listed = list(known)
+    if len(listed) > MOST_LISTED:
+        by_value = sorted(known, key=lambda name: known[name].value)
+        listed = [by_value[0], by_value[-1]]
+    said = f"{words} {', '.join(f'{show(known[name])} {name}' for name in listed)}"
+    said += f" (the lowest and the highest of {len(known)})" if len(listed) < len(known) else ""
+    said += _noise_text(noise)
+    above = all_beyond_error(each.values(), noise, of=of)
+    signs = [beyond_error(values, noise, of=of) for values in each.values()]
+    why = f"in {signs.count(None)} of {len(signs)} cases {_OPEN}"
+    if False in signs:
+        why = f"one of {len(signs)} may lie below by chance"
+    need(above is not None, f"{said}: {why}", "more seeds")
+    return bool(above), said
+
+
+def decided_between(
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    words: str,
+    *,
+    show: Callable[[Mean], str] = nats,
+) -> Decision:
+    """Return the decision of a claim that the mean of one group of seeds lies above another's.
+
+    The groups need not have the same seeds; of the same seeds ``decided`` sees smaller differences.
+    """
+    mean = difference(ours, theirs)
+    need(mean is not None and mean.interval is not None, "one seed of either has finished", AGAIN)
+    assert mean is not None and mean.interval is not None
+    said = f"{words} {show(mean)}"
+    low, high = mean.interval
+    need(low > 0 or high < 0, f"{said}: {_OPEN}", "more seeds")
+    return low > 0, said
+
+
 def beside(what: str, *, theirs: str, ours: str | None, source: str) -> Published:
     """Return a published figure with ours next to it, or with ``not measured``."""
     return Published(what=what, theirs=theirs, ours=ours or "not measured", source=source)
@@ -67,6 +180,7 @@ def answer(
     literature: Sequence[Published] = (),
     notes: Iterable[str] = (),
     units: Mapping[str, str] | None = None,
+    multipliers: Iterable[Multiplier] = (),
 ) -> Findings:
     """Return the findings, without the tables and figures that are None.
 
@@ -83,4 +197,5 @@ def answer(
         literature=tuple(literature),
         notes=tuple(notes),
         units=units or {},
+        multipliers=tuple(multipliers),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 from scaling_law.errors import ConfigError, SlawError, listed
 from scaling_law.experiment.analysis import Analysed, analysed, named_by, report_command
 from scaling_law.experiment.evidence import train_command
+from scaling_law.experiment.findings import Multiplier
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import find_sweeps
 from scaling_law.fit.session import KnownLaws, stored_laws
-from scaling_law.units import count_of, format_ratio
+from scaling_law.text_columns import left
+from scaling_law.units import count_of, format_count, format_ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,11 @@ class Collection:
     shown: tuple[Shown, ...]
     plain: tuple[PlainSweep, ...]
     not_shown: tuple[NotShown, ...]
+
+    @property
+    def multipliers(self) -> list[tuple[str, Multiplier]]:
+        """The compute multipliers of all experiments, each with the name of its folder."""
+        return [(one.name, m) for one in self.shown for m in one.analysed.findings.multipliers]
 
     @property
     def damaged(self) -> bool:
@@ -145,6 +153,58 @@ def collect(folder: Path) -> Collection:
     return Collection(
         folder=folder, shown=tuple(shown), plain=tuple(plain), not_shown=tuple(not_shown)
     )
+
+
+MULTIPLIER = (
+    "Compute multipliers: the compute that the base needs for a recipe's loss, over the recipe's"
+    " own; above 1 the recipe saves compute. In brackets the interval at 90%; where the base's runs"
+    " do not reach as far, what it is more or less than. They hold at the size and tokens of their"
+    " row. Compute is counted in exact FLOPs of forward and backward passes, or in tokens where a"
+    " token costs both as many."
+)
+MULTIPLIER_HEAD = (
+    "experiment", "recipe", "base", "params", "tokens", "multiplier", "counted in",
+)  # fmt: skip
+
+
+def multiplier_rows(published: Sequence[tuple[str, Multiplier]]) -> list[tuple[str, ...]]:
+    """Rows under ``MULTIPLIER_HEAD``, in the order of the experiments."""
+    return [
+        (
+            name,
+            one.recipe,
+            one.base,
+            f"{format_count(one.params)} {one.params_are.replace('_', '-')}",
+            format_count(one.tokens),
+            one.text,
+            "FLOPs" if one.counts == "exact" else one.counts,
+        )
+        for name, one in published
+    ]
+
+
+def multipliers_text(collections: Sequence[Collection]) -> str:
+    """One table of the compute multipliers in several folders, for a terminal."""
+    rows = multiplier_rows([row for each in collections for row in each.multipliers])
+    silent = [
+        one.name
+        for each in collections
+        for one in each.shown
+        if not one.analysed.findings.multipliers
+    ]
+    lines = [MULTIPLIER, "", *left([MULTIPLIER_HEAD, *rows])] if rows else []
+    if silent:
+        lines.append(f"without a multiplier: {listed(silent, len(silent))}")
+    return "\n".join(lines)
+
+
+def multipliers_document(collections: Sequence[Collection]) -> list[dict[str, Any]]:
+    """The same as JSON values."""
+    return [
+        {"experiment": name, **dataclasses.asdict(one)}
+        for each in collections
+        for name, one in each.multipliers
+    ]
 
 
 def _plain(sweep: SweepDir) -> PlainSweep:

@@ -45,6 +45,12 @@ class Run:
         return self.record.kind != "trunk" and self.record.val_loss_nats is None
 
     @property
+    def lowest(self) -> CurvePoint | None:
+        """The trained point of its curve with the lowest validation loss; None without one."""
+        points = [p for p in self.curve if p.step > 0 and p.val_loss_nats is not None]
+        return min(points, key=lambda point: point.val_loss_nats or 0.0, default=None)
+
+    @property
     def arm(self) -> dict[str, str]:
         """The values of the config's axes, by key, as text; {} in a sweep without axes."""
         return dict(arm_of(self.spec))
@@ -87,7 +93,10 @@ class Evidence:
             return "slaw run trains those that are missing"
         if self.unfinished:
             return f"{train_command(self.sweep)} trains those that are missing"
-        return f"all runs of {self.sweep.path} have finished, so its config must plan more"
+        words = f"all runs of {self.sweep.path} have finished"
+        if count := sum(run.record.status == "diverged" for run in self.runs):
+            return f"{words}, {count} of {len(self.runs)} diverged: lower learning rates (optim.lr)"
+        return f"{words}, so its config must plan more"
 
     @property
     def stage(self) -> int:

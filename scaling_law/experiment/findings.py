@@ -185,6 +185,75 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Multiplier:
+    """A compute multiplier: the compute that a base needs for a recipe's loss, over the recipe's.
+
+    Above 1 the recipe saves compute. ``slaw experiments --multipliers`` and the page over several
+    experiments list those of all findings.
+
+    ``recipe`` and ``base`` name the two;
+    ``params`` is the recipe's size, as ``params_are`` counts it; ``tokens`` are those it was
+    trained on;
+    ``value`` is the multiplier, ``interval`` its (low, high) at 90%, None with one seed;
+    ``counts`` says what counts as compute, one of ``COMPUTES``;
+    ``bound`` is ``more`` or ``less`` where the runs only say that the multiplier is more, or less,
+    than ``value``; it then has no interval.
+    """
+
+    recipe: str
+    base: str
+    params: float
+    tokens: float
+    value: float
+    interval: tuple[float, float] | None
+    params_are: Literal["matmul", "non_embedding", "total"] = "matmul"
+    counts: str = "exact"
+    bound: Literal["", "more", "less"] = ""
+
+    def __post_init__(self) -> None:
+        if self.bound and self.interval is not None:
+            raise ValueError(f"{self.bound} than {self.value} with the interval {self.interval}")
+        ends = self.interval or (self.value, self.value)
+        if not 0 <= ends[0] <= self.value <= ends[1] < math.inf or not self.value:
+            raise ValueError(f"multiplier {self.value} with the interval {self.interval}")
+        if self.counts not in COMPUTES:
+            raise ValueError(f"counts {self.counts!r}, expected {', '.join(COMPUTES)}")
+
+    def charged(self, cost: float) -> Multiplier:
+        """The multiplier in exact FLOPs, where a token costs ``cost`` times the base's.
+
+        ``cost`` is the ratio of exact FLOPs for a token, the recipe's over the base's.
+        """
+        ends = self.interval and (self.interval[0] / cost, self.interval[1] / cost)
+        return dataclasses.replace(self, value=self.value / cost, interval=ends, counts="exact")
+
+    @property
+    def text(self) -> str:
+        """``1.32 (1.20 to 1.46)``, or ``less than 0.50``."""
+        if self.bound:
+            return f"{self.bound} than {self.value:.2f}"
+        if self.interval is None:
+            return f"{self.value:.2f} (one seed)"
+        low, high = self.interval
+        return f"{self.value:.2f} ({low:.2f} to {high:.2f})"
+
+    @property
+    def side(self) -> int:
+        """1 where the multiplier is known to be above 1, -1 where below, else 0."""
+        if self.bound:
+            return int(self.bound == "more" and self.value >= 1) - int(
+                self.bound == "less" and self.value <= 1
+            )
+        low, high = self.interval or (0.0, math.inf)
+        return int(low > 1) - int(high < 1)
+
+
+# What a multiplier counts as compute: the exact FLOPs of forward and backward passes; tokens, where
+# a token costs both recipes as many FLOPs; or time on the device that trained them.
+COMPUTES = ("exact", "tokens", "seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Findings:
     """What the records of an experiment show.
 
@@ -193,6 +262,7 @@ class Findings:
     ``measures`` are numbers by name, None where the runs do not give one;
     ``units`` are their units, by name or by the name's first words (``exact`` for ``exact.n544``),
     where the name does not end with one (``memorise_steps``);
+    ``multipliers`` are the compute multipliers that the runs give;
     ``tables``, ``figures``, ``literature`` and ``notes`` are for readers.
     """
 
@@ -204,6 +274,7 @@ class Findings:
     literature: tuple[Published, ...] = ()
     notes: tuple[str, ...] = field(default=())
     units: Mapping[str, str] = field(default_factory=dict)
+    multipliers: tuple[Multiplier, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in self.measures.items():
@@ -271,13 +342,19 @@ class Findings:
                 for p in self.literature
             ],
             "notes": list(self.notes),
+            "multipliers": [dataclasses.asdict(one) for one in self.multipliers],
         }
+
+
+def answer_lines(findings: Findings) -> list[str]:
+    """Return the verdict, and a line for each claim."""
+    claims = (f"  {claim.standing}: {claim.says} ({claim.because})" for claim in findings.claims)
+    return [findings.verdict, *claims]
 
 
 def findings_text(findings: Findings) -> str:
     """Verdict, claims, tables and literature for a terminal."""
-    lines = [findings.verdict]
-    lines += [f"  {claim.standing}: {claim.says} ({claim.because})" for claim in findings.claims]
+    lines = answer_lines(findings)
     for table in findings.tables:
         lines += ["", table.caption, *_rows(table.head, table.rows)]
     if findings.literature:

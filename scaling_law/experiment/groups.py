@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from scaling_law.experiment.answer import need
-from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import AGAIN
-from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.data import DataSpec, TaskSpec
+from scaling_law.spec.recipe import recipes
 from scaling_law.spec.run import RunSpec
 
 Key = TypeVar("Key", bound=Any)
@@ -36,6 +38,38 @@ def task_settings(spec: RunSpec, source: str, settings: type[Settings]) -> Setti
     return spec.data.source.settings_as(settings)
 
 
+def rule_settings(spec: RunSpec, rule: str, settings: type[Settings]) -> Settings | None:
+    """The settings of a rule of ``data.clean``; None for a run without that rule."""
+    rules = spec.data.clean or () if isinstance(spec.data, DataSpec) else ()
+    return next((one.settings_as(settings) for one in rules if one.name == rule), None)
+
+
+def of_one_recipe(runs: Sequence[Run], *varied: str) -> list[Run]:
+    """The runs of the recipe that most of them have, of equal counts the first one.
+
+    Recipes that differ in ``varied`` alone, as a config names keys, count as one.
+    """
+    each = recipes([run.spec for run in runs])
+    keys = [
+        tuple(sorted((key, value) for key, value in one.items() if not key.startswith(varied)))
+        for one in each
+    ]
+    return of_commonest(runs, keys)
+
+
+def of_one_size(runs: Sequence[Run]) -> list[Run]:
+    """The runs of the size that most of them have, of equal counts the first one."""
+    return of_commonest(runs, [run.spec.model for run in runs])
+
+
+def of_commonest(runs: Sequence[Run], keys: Sequence[Hashable]) -> list[Run]:
+    """The runs of the key that most of them have, of equal counts the first one."""
+    if not runs:
+        return []
+    ((commonest, _),) = Counter(keys).most_common(1)
+    return [run for run, key in zip(runs, keys, strict=True) if key == commonest]
+
+
 def left_out(evidence: Evidence, used: int, which: str) -> list[str]:
     """The note on the runs that an analysis has no use for: all but ``used``; no note for none."""
     count = len(evidence.ended) - used
@@ -52,13 +86,3 @@ def need_sizes(groups: Mapping[int, Sequence[Any]]) -> None:
         else f"{len(groups)} sizes have finished",
         "it needs 3 sizes with 2 seeds each: " + AGAIN,
     )
-
-
-def higher(ours: Sequence[float], theirs: Sequence[float], words: str) -> bool:
-    """Whether every seed of ours is above every one of theirs, not below.
-
-    Seeds that overlap decide nothing; ``words`` tell the numbers.
-    """
-    apart = min(ours) > max(theirs) or max(ours) < min(theirs)
-    need(apart, f"{words}: the seeds overlap", "it needs more seeds")
-    return min(ours) > max(theirs)

@@ -17,6 +17,7 @@ from scaling_law.experiment.answer import need
 from scaling_law.experiment.evidence import Run
 from scaling_law.experiment.figures import mean_series
 from scaling_law.experiment.findings import Axis, Series
+from scaling_law.units import count_of
 
 LEARNED = 0.99  # exact match at the trained length
 RATIO = Axis(label="length over the longest in training")
@@ -89,7 +90,7 @@ def need_able(ones: Sequence[Scored], which: str) -> list[Scored]:
     best = max((one.exact[one.trained] for one in ones), default=0.0)
     need(
         len(good) > 1,
-        f"{len(good)} of {len(ones)} seeds {which} have learned the task"
+        f"{len(good)} of {count_of(len(ones), 'seed')} {which} have learned the task"
         + (f", with an exact match of {best:.3f} at best" if ones else ""),
         f"it needs two with {LEARNED} at the trained length: finish the sweep, train for longer, or"
         " take another learning rate",

@@ -143,6 +143,8 @@ def fit_lr_law(optima: Sequence[Optimum], *, checked: bool = True) -> LrLaw | st
     assert len(recipes) < 2, "cells of several recipes have a law each"
     terms = [name for name in VARIABLES if len(_values(cells, name)) > 1]
     sizes = len(_values(cells, "params"))
+    if not cells:
+        return "no cell has a bounded best learning rate"
     if len(cells) < len(terms) + 2 or sizes < 2:
         return (
             f"{count_of(len(cells), 'cell')} with a bounded best learning rate, of"

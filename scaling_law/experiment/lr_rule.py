@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from scaling_law.experiment.lr_law import LrLaw
 from scaling_law.experiment.tuning import BestBatch, Optimum
+from scaling_law.spec.model import DEFAULT_PARAMETRISATION
+from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_count
 
 MARK = '"""Learning rate and batch as `slaw tune` measured them'
@@ -73,10 +75,23 @@ def why_no_rule(optima: Sequence[Optimum]) -> str:
     )
 
 
-def rule_source(law: LrLaw, batch: BatchChoice, measured_by: str) -> str:
+def trained_by(spec: RunSpec) -> str:
+    """What trained the runs that a rule rests on: ``optimizer adamw, schedule wsd, ...``."""
+    model = spec.model
+    part = model.parametrisation
+    return (
+        f"optimizer {spec.optim.component.name}, schedule {spec.schedule.shape}, architecture"
+        f" {model.architecture.name}, parametrisation"
+        f" {DEFAULT_PARAMETRISATION if part is None else part.name}, a context of {model.n_ctx}"
+        f" and {model.vocab_size} ids"
+    )
+
+
+def rule_source(law: LrLaw, batch: BatchChoice, measured_by: str, trained_by: str) -> str:
     """Return the rule's file: the law, and the ranges outside which it refuses a config.
 
-    ``measured_by`` says which runs it rests on. The law has no term for weight decay.
+    ``measured_by`` says which runs it rests on, and ``trained_by`` what of them the rule does not
+    see, as ``trained_by`` gives it. The law has no term for weight decay.
     """
     centre = {name: law.centre.get(name, sum(law.ranges[name]) / 2) for name in _VARIABLES}
     checks = "; ".join(check.text for check in law.held_out) or "nothing could be"
@@ -84,6 +99,7 @@ def rule_source(law: LrLaw, batch: BatchChoice, measured_by: str) -> str:
     params, tokens = law.trusted("params"), law.trusted("tokens")
     words = (
         f"{measured_by}: {law.cells} cells of {law.trunks} trunks.",
+        f"It holds for {trained_by}.",
         f"{law.text}, with N non-embedding parameters, D the geometric mean of the horizons, B the"
         " batch.",
         f"Weight decay: {law.ranges['weight_decay'][0]:g}.",

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
-from scaling_law.experiment.seeds import LEVEL
+from scaling_law.experiment.seeds import LEVEL, chi_squared_chance, mean_over, shared_noise
 from scaling_law.units import count_of
 
 FEWEST = 3  # values of x, by which two parameters are more than an interpolation
+SURE = 0.05  # the probability by chance below which numbers lie on no power law
 # Of a law with a floor: the range of exponents that are tried, and how many.
 _FALLS, _STEPS = (0.01, 5.0), 1000
 
@@ -87,6 +88,53 @@ def fit_power_law(values: Mapping[float, Sequence[float]]) -> PowerLaw | str:
         misfit=math.sqrt(fmean(math.expm1(rest) ** 2 for rest in apart)),
         points=len(points),
     )
+
+
+def fit_power_law_of_seeds(values: Mapping[float, Mapping[int, float]]) -> PowerLaw | str:
+    """Return the power law through numbers at each x by seed, where a run gives several of them.
+
+    Such numbers share the run's noise and do not scatter independently about the law. The interval
+    is therefore the wider one of ``fit_power_law`` and of the exponents of single seeds.
+    """
+    law = fit_power_law({x: list(of_seed.values()) for x, of_seed in values.items()})
+    if isinstance(law, str):
+        return law
+    mean = mean_over(list(exponents_of_seeds(values).values()))
+    if mean is None or mean.interval is None:
+        return law
+    reach = max((high - low) / 2 for low, high in (mean.interval, law.interval))
+    return replace(law, interval=(law.exponent - reach, law.exponent + reach))
+
+
+def exponents_of_seeds(values: Mapping[float, Mapping[int, float]]) -> dict[int, float]:
+    """Return the exponent of each seed's own numbers; a seed with too few of them has none."""
+    laws = {
+        seed: fit_power_law({x: [by[seed]] for x, by in values.items() if seed in by})
+        for seed in sorted({seed for of_seed in values.values() for seed in of_seed})
+    }
+    return {seed: law.exponent for seed, law in laws.items() if isinstance(law, PowerLaw)}
+
+
+def misfit_chance(values: Mapping[float, Mapping[int, float]]) -> float | None:
+    """Return how likely seeds alone put the means as far from a power law as they lie.
+
+    The noise is what is left of the logarithms at each x after what a seed does to all of them.
+    None where there is no law, a single seed, or no difference between seeds.
+    """
+    law = fit_power_law({x: list(of_seed.values()) for x, of_seed in values.items()})
+    logs = {
+        x: {seed: math.log(y) for seed, y in of_seed.items()}
+        for x, of_seed in values.items()
+        if of_seed
+    }
+    noise = shared_noise(logs.values())
+    if isinstance(law, str) or not noise.squares:
+        return None
+    squares = sum(
+        ((fmean(of_seed.values()) - math.log(law.at(x))) / noise.error(len(of_seed))) ** 2
+        for x, of_seed in logs.items()
+    )
+    return chi_squared_chance(squares, law.points - 2, noise.freedom)
 
 
 def fit_power_law_with_floor(values: Mapping[float, Sequence[float]]) -> PowerLaw | str:

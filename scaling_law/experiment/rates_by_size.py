@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
+from scaling_law.experiment.seeds import LEVEL
 from scaling_law.experiment.tuning import Optimum
 
+_DRAWS = 2000
 NEAREST = 2.0  # a rate that was tried stands for one within this factor
 
 
@@ -64,6 +67,25 @@ class Rates:
         return max(rates) / min(rates) if len(rates) > 1 else None
 
     @property
+    def spread_interval(self) -> tuple[float, float] | None:
+        """The (low, high) of ``spread`` at ``LEVEL``; None below two bounded best rates.
+
+        By draws of the best rates with their errors, which themselves spread the rates: of equal
+        ones it lies above 1.
+        """
+        known = [best for best in self.optima.values() if best.lr is not None and best.interval]
+        if len(known) < 2:
+            return None
+        draw = random.Random(0)
+        spreads = []
+        for _ in range(_DRAWS):
+            logs = [math.log(b.lr or math.nan) + draw.gauss(0, b.log_error) for b in known]
+            spreads.append(math.exp(max(logs) - min(logs)))
+        spreads.sort()
+        tail = round(_DRAWS * (1 - LEVEL) / 2)
+        return spreads[tail], spreads[-1 - tail]
+
+    @property
     def law(self) -> PowerLaw | str:
         """The power of the size by which the best rate moves."""
         return fit_power_law({x: [rate] for x, rate in self.known.items()})
@@ -71,8 +93,8 @@ class Rates:
     def costs(self) -> dict[int, float] | str:
         """What the best rate of the smallest size costs at the largest, by seed, or why unknown.
 
-        It is the share by which a seed's loss at the rate that was tried nearest to it exceeds the
-        loss at the minimum, which is the mean over seeds.
+        It is the share by which a seed's loss at the rate that was tried nearest to it exceeds its
+        own loss at the minimum.
         """
         if len(self.optima) < 2:
             return "it takes two sizes"
@@ -86,5 +108,8 @@ class Rates:
         at = [trial for trial in last.trials if trial.lr == tried]
         if any(trial.loss is None for trial in at):
             return f"the largest size diverged at {tried:.3g}"
-        best = last.loss
-        return {trial.seed: trial.loss / best - 1 for trial in at if trial.loss is not None}
+        return {
+            trial.seed: math.expm1(math.log(trial.loss) - last.levels[trial.seed])
+            for trial in at
+            if trial.loss is not None and trial.seed in last.levels
+        }

@@ -7,11 +7,12 @@ of these. None stands for what the runs do not give.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, median
 
 from scaling_law.experiment.evidence import Run
+from scaling_law.units import count_of
 
 LEVEL = 0.9  # confidence level of the intervals
 
@@ -35,11 +36,49 @@ class Mean:
         if self.interval is None:
             return f"{self.value:.3g} (one seed)"
         low, high = self.interval
-        return f"{self.value:.3g} ({low:.3g} to {high:.3g}, {self.seeds} seeds)"
+        return f"{self.value:.3g} ({low:.3g} to {high:.3g}, {count_of(self.seeds, 'seed')})"
+
+    @property
+    def percent(self) -> str:
+        """``+1.23% (+1.10% to +1.36%, 3 seeds)``: of a mean that is a share."""
+        if self.interval is None:
+            return f"{self.value:+.2%} (one seed)"
+        low, high = self.interval
+        return f"{self.value:+.2%} ({low:+.2%} to {high:+.2%}, {self.seeds} seeds)"
+
+    def wider(self, of: int) -> Mean:
+        """This mean where it was picked from so many (Bonferroni).
+
+        Its interval must be that of its own seeds by Student's t.
+        """
+        from scaling_law.fit.solver.student import t_reach  # loads numpy
+
+        if self.interval is None:
+            return self
+        free = self.seeds - 1
+        reach = (self.interval[1] - self.value) / t_reach(free, LEVEL)
+        reach *= t_reach(free, 1 - (1 - LEVEL) / of)
+        return Mean(
+            value=self.value, interval=(self.value - reach, self.value + reach), seeds=self.seeds
+        )
+
+    @property
+    def factor(self) -> Mean:
+        """The factor that this mean, with its interval, is the logarithm of."""
+        ends = self.interval and (math.exp(self.interval[0]), math.exp(self.interval[1]))
+        return Mean(value=math.exp(self.value), interval=ends, seeds=self.seeds)
 
 
-def mean_over(values: Sequence[float]) -> Mean | None:
-    """Return the mean of one value a seed; None without any."""
+def mean_over(
+    values: Sequence[float], noise: SeedNoise | None = None, *, of: int = 1
+) -> Mean | None:
+    """Return the mean of one value a seed; None without any.
+
+    ``noise`` is that of one such value, measured on more runs than these; without it, or where it
+    has no degree of freedom, the values say it themselves. ``of`` is the number of means that this
+    one was picked from, for being the largest or the farthest from 0: its interval is as wide as
+    those of all of them must be to hold at ``LEVEL`` together (Bonferroni).
+    """
     from scaling_law.fit.solver.student import t_reach  # loads numpy
 
     if not values:
@@ -47,10 +86,17 @@ def mean_over(values: Sequence[float]) -> Mean | None:
     value, count = fmean(values), len(values)
     interval = None
     if count > 1:
-        noise = pooled_noise([values])
-        reach = t_reach(count - 1, LEVEL) * noise.deviation / math.sqrt(count)
+        noise = noise if noise and noise.freedom else pooled_noise([values])
+        reach = t_reach(noise.freedom, 1 - (1 - LEVEL) / of) * noise.error(count)
         interval = (value - reach, value + reach)
     return Mean(value=value, interval=interval, seeds=count)
+
+
+def geometric_mean(logs: Sequence[float]) -> Mean:
+    """Return the mean of one logarithm a seed, at least one, as a factor with its interval."""
+    mean = mean_over(logs)
+    assert mean is not None, "there is a seed"
+    return mean.factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,28 +122,104 @@ class SeedNoise:
         """
         return self.deviation * math.sqrt(sum(1 / count for count in counts))
 
+    def __add__(self, other: SeedNoise) -> SeedNoise:
+        """Return both, pooled."""
+        return SeedNoise(squares=self.squares + other.squares, freedom=self.freedom + other.freedom)
+
+    @property
+    def of_difference(self) -> SeedNoise:
+        """The noise of the difference of two values, each with this noise."""
+        return SeedNoise(squares=2 * self.squares, freedom=self.freedom)
+
+
+NO_NOISE = SeedNoise(squares=0.0, freedom=0)  # nothing is known of it
+
 
 def pooled_noise(groups: Iterable[Sequence[float]], known: SeedNoise | None = None) -> SeedNoise:
     """Return the noise within groups of seeds, pooled.
 
     ``known`` is noise measured before. A few seeds alone are too sure of a difference.
     """
-    squares, freedom = (known.squares, known.freedom) if known else (0.0, 0)
+    noise = known or NO_NOISE
     for values in groups:
         middle = fmean(values)
-        squares += sum((value - middle) ** 2 for value in values)
-        freedom += len(values) - 1
-    return SeedNoise(squares=squares, freedom=freedom)
+        squares = sum((value - middle) ** 2 for value in values)
+        noise += SeedNoise(squares=squares, freedom=len(values) - 1)
+    return noise
 
 
-def chi_squared_chance(value: float, free: int) -> float:
+def block_noise(arms: Sequence[Sequence[float]]) -> SeedNoise:
+    """Return the noise of arms that all have the same seeds: a list of one value a seed for each.
+
+    It is what is left of a value after the mean of its arm and that of its seed, which all arms
+    share (two-way analysis of variance). A difference of two arms has the error ``error(n, n)``.
+    """
+    arms = [list(values) for values in arms]
+    if len(arms) < 2 or len(arms[0]) < 2:
+        return NO_NOISE
+    whole = fmean(map(fmean, arms))
+    of_seed = [fmean(column) - whole for column in zip(*arms, strict=True)]
+    squares = sum(
+        (value - fmean(values) - shift) ** 2
+        for values in arms
+        for value, shift in zip(values, of_seed, strict=True)
+    )
+    return SeedNoise(squares=squares, freedom=(len(arms) - 1) * (len(arms[0]) - 1))
+
+
+def shared_noise(arms: Iterable[Mapping[int, float]]) -> SeedNoise:
+    """Return the ``block_noise`` of arms with a value by seed, on the seeds that all arms have."""
+    rows = list(arms)
+    seeds = sorted(set.intersection(*map(set, rows))) if rows else []
+    return block_noise([[row[seed] for seed in seeds] for row in rows]) if seeds else NO_NOISE
+
+
+def jackknifed(value: float, without: Sequence[float], *, of: int = 1) -> Mean:
+    """Return a number that all seeds together give, with its interval at ``LEVEL``.
+
+    ``without`` are the same number by all seeds but one, one for each seed: none of them for a
+    single seed, which has no interval. ``of`` is as in ``mean_over``.
+    """
+    from scaling_law.fit.solver.student import t_reach  # loads numpy
+
+    count = len(without)
+    if count < 2:
+        return Mean(value=value, interval=None, seeds=1)
+    middle = fmean(without)
+    variance = (count - 1) / count * sum((one - middle) ** 2 for one in without)
+    reach = t_reach(count - 1, 1 - (1 - LEVEL) / of) * math.sqrt(variance)
+    return Mean(value=value, interval=(value - reach, value + reach), seeds=count)
+
+
+def chi_squared_chance(value: float, free: int, noise_free: int | None = None) -> float:
     """Return the probability of a larger chi-squared with ``free`` degrees of freedom.
 
-    Its cube root counts as normal (Wilson and Hilferty 1931).
+    ``noise_free`` are the degrees of freedom of the noise that ``value`` is in units of, None where
+    the noise is exact. Cube roots count as normal (Wilson and Hilferty 1931, Paulson 1942).
     """
     spread = 2 / (9 * free)
+    of_noise = 2 / (9 * noise_free) if noise_free else 0.0
     root = (value / free) ** (1 / 3)
-    return NormalDist().cdf((1 - spread - root) / math.sqrt(spread))
+    width = math.sqrt(spread + of_noise * root**2)
+    return NormalDist().cdf((1 - spread - (1 - of_noise) * root) / width)
+
+
+def best_on_others(choices: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Return the losses of the best of some choices, by seed, which the choice does not flatter.
+
+    ``choices`` are losses by seed. Of each seed it is the loss of the choice that is best on
+    average over the other seeds, of those that have all choices; of a single choice all seeds
+    count. {} where fewer than two seeds have all of several choices.
+    """
+    if len(choices) == 1:
+        return dict(choices[0])
+    seeds = set.intersection(*map(set, choices)) if choices else set()
+    if len(seeds) < 2:
+        return {}
+    return {
+        seed: min(choices, key=lambda by: fmean(by[one] for one in seeds - {seed}))[seed]
+        for seed in sorted(seeds)
+    }
 
 
 def median_over(values: Sequence[float | None]) -> float | None:
@@ -163,6 +285,24 @@ def ratio(later: Time, earlier: Time) -> float | None:
     return later.step / earlier.step
 
 
+def log_falls(pairs: Sequence[tuple[Time, Time]]) -> list[float] | None:
+    """Return by how much the log of the second time is below that of the first, by pair.
+
+    A run that never got there counts with the steps it was measured for, which its time exceeds: a
+    bound. None where bounds leave the direction open, or point away from the other pairs.
+    """
+    falls = []
+    for before, after in pairs:
+        fall = math.log((before.step or before.within) / (after.step or after.within))
+        # the bound holds only on the side of the run that never got there
+        bound = [time.step is None for time in (before, after)]
+        if all(bound) or (bound[0] and fall < 0) or (bound[1] and fall > 0):
+            return None
+        falls.append(fall)
+    bounded = any(time.step is None for pair in pairs for time in pair)
+    return None if bounded and min(falls) <= 0 <= max(falls) else falls
+
+
 def range_text(values: Iterable[float | None], unit: str = "") -> str:
     """``6.3 to 7.1 times``: the lowest and the highest of the values; "" without any."""
     numbers = [value for value in values if value is not None]
@@ -178,17 +318,63 @@ def shares(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def beyond_error(values: Sequence[float]) -> bool | None:
-    """Return whether one value a seed is above 0: in every seed, or on average.
+def beyond_error(
+    values: Sequence[float], noise: SeedNoise | None = None, *, of: int = 1
+) -> bool | None:
+    """Return True where one value a seed lies above 0, False where below, None where that is open.
 
-    None where seeds lie on both sides of 0 and their mean is no further from it than the mean's own
-    interval at ``LEVEL``.
+    It lies on a side where the interval of ``mean_over(values, noise, of=of)`` does. Values
+    that all share a sign count too where that happens by chance alone as rarely as the interval
+    misses, with 5 seeds or more: among fewer, a shared sign says little. One seed decides nothing,
+    nor do values of which one is not a number.
     """
-    if min(values) > 0:
-        return True
-    if max(values) <= 0:
-        return False
-    mean = mean_over(values)
-    if mean is None or mean.interval is None or mean.interval[0] <= 0 <= mean.interval[1]:
+    mean = mean_over(values, noise, of=of)
+    if mean is None or mean.interval is None or math.isnan(mean.value):
         return None
-    return mean.value > 0
+    above, below = bool(min(values) > 0), bool(max(values) < 0)
+    if (above or below) and 2 ** (1 - len(values)) <= (1 - LEVEL) / of:
+        return above
+    low, high = mean.interval
+    return None if low <= 0 <= high else bool(low > 0)
+
+
+def all_beyond_error(
+    each: Iterable[Sequence[float]], noise: SeedNoise | None = None, *, of: int = 1
+) -> bool | None:
+    """Return whether every list of one value a seed lies above 0.
+
+    True where each of them does. False where any lies below: it is picked out of all of them, so
+    that its interval must be as wide as those of all together. ``of`` is how many each of them was
+    picked from itself. None otherwise, and without any.
+    """
+    lists = list(each)
+    if not lists:
+        return None
+    if all(beyond_error(values, noise, of=of) for values in lists):
+        return True
+    below = (beyond_error(values, noise, of=of * len(lists)) is False for values in lists)
+    return False if any(below) else None
+
+
+def difference(ours: Sequence[float], theirs: Sequence[float], *, of: int = 1) -> Mean | None:
+    """Return how far the mean of one group lies above that of another, which may have other seeds.
+
+    ``seeds`` are those of the smaller group; groups of one have no interval. Groups may scatter
+    differently, and the smaller one gives the degrees of freedom, which makes the interval no
+    narrower than Welch's. ``of`` is as in ``mean_over``.
+    """
+    from scaling_law.fit.solver.student import t_reach  # loads numpy
+
+    if not ours or not theirs:
+        return None
+    value, seeds = fmean(ours) - fmean(theirs), min(len(ours), len(theirs))
+    if seeds < 2:
+        return Mean(value=value, interval=None, seeds=seeds)
+    errors = [pooled_noise([values]).error(len(values)) for values in (ours, theirs)]
+    reach = t_reach(seeds - 1, 1 - (1 - LEVEL) / of) * math.hypot(*errors)
+    return Mean(value=value, interval=(value - reach, value + reach), seeds=seeds)
+
+
+def by_chance(count: int) -> str:
+    """``of 12 such intervals 1.2 miss by chance``: what a list of comparisons must say."""
+    return f"of {count} such intervals {count * (1 - LEVEL):.2g} miss by chance"

@@ -4,9 +4,10 @@
     for at in speedup.at: ...        # the multiplier of each size, with its interval
     speedup.trend                    # its power of the size
 
-At one size, compute goes with tokens, so the multiplier is one of compute, too. The reference's
-losses at its horizons are a curve; where another recipe's loss lies on it says how many tokens the
-reference needs. Each seed has a curve of its own, so that what the recipes share cancels.
+At one size, compute goes with tokens, so this is a compute multiplier (``findings.Multiplier``).
+The reference's losses at its horizons are a curve; where another recipe's loss lies on it says how
+many tokens the reference needs. Each seed has a curve of its own, so that what the recipes share
+cancels.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
-from scaling_law.experiment.seeds import LEVEL, SeedNoise, pooled_noise
-from scaling_law.experiment.tuning import Optimum, Tuning
+from scaling_law.experiment.findings import Multiplier
+from scaling_law.experiment.seeds import LEVEL, beyond_error, pooled_noise
+from scaling_law.experiment.tuning import Tuning
+from scaling_law.experiment.warmups import Warmup, unlike
 from scaling_law.units import format_count
 
 _NEAREST = 3  # horizons of the reference that its curve is interpolated by
@@ -30,11 +33,13 @@ class Level:
     """The losses of a recipe at one size and horizon.
 
     ``logs`` are the logarithms of the losses, by seed;
-    ``error`` is the standard error of all of them together, from the fit of the best rate.
+    ``error`` is the standard error of all of them together, from the fit of the best rate;
+    ``warmups`` are the warm-ups of the runs.
     """
 
     logs: Mapping[int, float]
     error: float = 0.0
+    warmups: frozenset[Warmup] = frozenset()
 
 
 Levels: TypeAlias = Mapping[float, Mapping[float, Level]]  # by params, then by tokens
@@ -46,51 +51,24 @@ def tuned_levels(tuning: Tuning, recipe: str) -> Levels:
     for best in tuning.optima:
         if best.cell.recipe == recipe and best.lr is not None:
             own = levels.setdefault(float(best.cell.params), {})
-            own[float(best.cell.tokens)] = Level(logs=best.levels, error=_fit_error(best, tuning))
+            own[float(best.cell.tokens)] = Level(
+                logs=best.levels, error=tuning.fit_error(best), warmups=best.warmups
+            )
     return levels
-
-
-def _fit_error(best: Optimum, tuning: Tuning) -> float:
-    """The part of a lowest loss's error that is not the noise of seeds."""
-    assert best.loss is not None and best.error is not None, "asked only of a cell with a minimum"
-    noise = tuning.noise.error(len(best.levels))
-    return math.sqrt(max(0.0, (best.error / best.loss) ** 2 - noise**2))
-
-
-@dataclass(frozen=True, kw_only=True)
-class AtSize:
-    """The multiplier at one size.
-
-    ``params`` is the size;
-    ``tokens`` is the horizon of the recipe;
-    ``log`` is the multiplier's logarithm, and ``error`` its standard error;
-    ``interval`` is the multiplier's (low, high) at ``LEVEL``.
-    """
-
-    params: float
-    tokens: float
-    log: float
-    error: float
-    interval: tuple[float, float]
-
-    @property
-    def value(self) -> float:
-        """How many times the recipe's data the reference needs."""
-        return math.exp(self.log)
-
-    @property
-    def text(self) -> str:
-        """``1.32 (1.2 to 1.46)``."""
-        low, high = self.interval
-        return f"{self.value:.2f} ({low:.2f} to {high:.2f})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeTrend:
-    """The power of the size that a multiplier goes with, and its (low, high) at ``LEVEL``."""
+    """The power of the size that a multiplier goes with.
+
+    ``exponent`` is it, and ``interval`` its (low, high) at ``LEVEL``;
+    ``level`` is the log of the multiplier at ``middle`` parameters, by the same line.
+    """
 
     exponent: float
     interval: tuple[float, float]
+    middle: float
+    level: float
 
     @property
     def text(self) -> str:
@@ -103,35 +81,70 @@ class SizeTrend:
 class Speedup:
     """A recipe against the reference.
 
-    ``at`` are the sizes with a multiplier, rising, at one horizon;
+    ``at`` are the multipliers by size, rising, at one horizon;
     ``trend`` is how it goes with the size; None with fewer than three sizes;
-    ``open`` says of each further size why it has none.
+    ``open`` says of each further size why it has none;
+    ``freedom`` are the degrees of freedom of the noise that the intervals rest on;
+    ``bounds`` are multipliers that are known only to be more, or less, than a value: of sizes whose
+    losses lie beyond the reference's curve.
     """
 
     name: str
-    at: tuple[AtSize, ...]
+    at: tuple[Multiplier, ...]
     trend: SizeTrend | None
     open: tuple[str, ...]
+    freedom: int = 0
+    bounds: tuple[Multiplier, ...] = ()
 
     @property
     def sizes(self) -> tuple[float, ...]:
         """The sizes with a multiplier, rising."""
         return tuple(one.params for one in self.at)
 
+    def best_of(self, one: Multiplier, count: int) -> tuple[float, float]:
+        """The (low, high) of a multiplier that was chosen for being the largest of ``count``.
 
-def read_speedup(name: str, reference: Levels, other: Levels) -> Speedup:
-    """Return the multiplier of a recipe at each size that both were trained at.
+        All of them lie inside theirs as often as one alone inside its interval (Bonferroni).
+        """
+        from scaling_law.fit.solver.student import t_reach  # loads numpy
+
+        assert one.interval is not None, "there are seeds"
+        wider = t_reach(self.freedom, 1 - (1 - LEVEL) / count) / t_reach(self.freedom, LEVEL)
+        low, high = (one.value * (end / one.value) ** wider for end in one.interval)
+        return low, high
+
+
+def read_speedup(
+    name: str,
+    reference: Levels,
+    other: Levels,
+    *,
+    base: str = "reference",
+    own_warmup: bool = False,
+) -> Speedup:
+    """Return the multiplier of a recipe over the ``base`` at each size that both were trained at.
 
     The horizon is the longest of those at which most sizes have one. The noise is that of the
-    seeds, pooled over sizes.
+    seeds, pooled over sizes. A size at which the warm-ups differ has neither a multiplier nor a
+    bound, unless ``own_warmup`` says that the warm-up is what sets the recipe apart.
     """
     sizes = sorted(set(reference) | set(other))
     horizons = sorted({tokens for by in other.values() for tokens in by})
+    unfair = {
+        (params, tokens): ""
+        if own_warmup
+        else _warmups_differ(reference.get(params, {}), by, tokens)
+        for params, by in other.items()
+        for tokens in by
+    }
     read = {
-        tokens: {params: _logs(reference.get(params, {}), other.get(params, {}), tokens)
-                 for params in sizes}
+        tokens: {
+            params: unfair.get((params, tokens), "")
+            or _logs(reference.get(params, {}), other.get(params, {}), tokens)
+            for params in sizes
+        }
         for tokens in horizons
-    }  # fmt: skip
+    }
     if not read:
         return Speedup(name=name, at=(), trend=None, open=("it has no best learning rate",))
     counts = {tokens: sum(not isinstance(m, str) for m in by.values())
@@ -140,45 +153,123 @@ def read_speedup(name: str, reference: Levels, other: Levels) -> Speedup:
     good = {params: m for params, m in read[tokens].items() if not isinstance(m, str)}
     open_ = tuple(f"{format_count(params)} parameters: {m}" for params, m in read[tokens].items()
                   if isinstance(m, str))  # fmt: skip
+    bounds = [
+        _bound(name, base, reference.get(params, {}), other[params][tokens], params, tokens)
+        for params, m in read[tokens].items()
+        if isinstance(m, str) and not unfair.get((params, tokens), "no run")
+    ]
+    known = tuple(bound for bound in bounds if bound is not None)
     noise = pooled_noise(list(logs.values()) for logs, _ in good.values())
     if not noise.freedom:
         seeds = ("one seed has finished at every size",) if good else ()
-        return Speedup(name=name, at=(), trend=None, open=seeds + open_)
-    at = tuple(_at_size(params, tokens, logs, error, noise)
-               for params, (logs, error) in good.items())  # fmt: skip
-    return Speedup(name=name, at=at, trend=_trend(at, noise), open=open_)
-
-
-def _at_size(
-    params: float, tokens: float, logs: Mapping[int, float], error: float, noise: SeedNoise
-) -> AtSize:
+        return Speedup(name=name, at=(), trend=None, open=seeds + open_, bounds=known)
     from scaling_law.fit.solver.student import t_reach  # loads numpy
 
-    log, whole = fmean(logs.values()), math.hypot(error, noise.error(len(logs)))
-    reach = t_reach(noise.freedom, LEVEL) * whole
-    return AtSize(
+    reach = t_reach(noise.freedom, LEVEL)
+    logs = [
+        (params, fmean(by_seed.values()), math.hypot(error, noise.error(len(by_seed))))
+        for params, (by_seed, error) in good.items()
+    ]
+    at = tuple(
+        Multiplier(
+            recipe=name,
+            base=base,
+            params=params,
+            tokens=tokens,
+            value=math.exp(log),
+            interval=(math.exp(log - reach * error), math.exp(log + reach * error)),
+            params_are="non_embedding",
+            counts="tokens",
+        )
+        for params, log, error in logs
+    )
+    trend = size_trend(logs, noise.freedom)
+    return Speedup(name=name, at=at, trend=trend, open=open_, freedom=noise.freedom, bounds=known)
+
+
+def _bound(
+    name: str,
+    base: str,
+    reference: Mapping[float, Level],
+    level: Level,
+    params: float,
+    tokens: float,
+) -> Multiplier | None:
+    """What a multiplier is more or less than: by the horizons that a recipe ends below or above.
+
+    Of both, the one that says on which side of 1 it lies; less, where neither does. None where
+    seeds differ by more than the recipes.
+    """
+
+    def beyond(horizon: float, sign: int) -> bool:
+        twin = reference[horizon].logs
+        both = sorted(set(twin) & set(level.logs))
+        gaps = [sign * (level.logs[seed] - twin[seed]) for seed in both]
+        return bool(beyond_error(gaps))
+
+    # the reference falls with tokens: from its far end on, up to the first horizon that is open
+    side: Literal["more", "less"]
+    horizons = sorted(reference)
+    above = list(itertools.takewhile(lambda horizon: beyond(horizon, 1), reversed(horizons)))
+    below = list(itertools.takewhile(lambda horizon: beyond(horizon, -1), horizons))
+    less, more = (last[-1] if last else None for last in (above, below))
+    if more is not None and (less is None or less > tokens <= more):
+        side, horizon = "more", more
+    elif less is not None:
+        side, horizon = "less", less
+    else:
+        return None
+    return Multiplier(
+        recipe=name,
+        base=base,
         params=params,
         tokens=tokens,
-        log=log,
-        error=whole,
-        interval=(math.exp(log - reach), math.exp(log + reach)),
+        value=horizon / tokens,
+        interval=None,
+        params_are="non_embedding",
+        counts="tokens",
+        bound=side,
     )
 
 
-def _trend(at: Sequence[AtSize], noise: SeedNoise) -> SizeTrend | None:
-    """The power by weighted least squares, with the multipliers' own errors."""
+def size_trend(at: Sequence[tuple[float, float, float]], freedom: int) -> SizeTrend | None:
+    """Return the power of the size that multipliers go with; None for fewer than three sizes.
+
+    ``at`` are (parameters, log of the multiplier, its standard error); the errors have ``freedom``
+    degrees of freedom. It is weighted least squares by these errors.
+    """
     from scaling_law.fit.solver.student import t_reach
 
-    if len(at) < 3 or any(not one.error for one in at):
+    if len(at) < 3 or any(not error for _, _, error in at):
         return None
-    weights = [one.error**-2 for one in at]
-    x = [math.log(one.params) for one in at]
-    middle = sum(w * a for w, a in zip(weights, x, strict=True)) / sum(weights)
+    weights = [error**-2 for _, _, error in at]
+    x = [math.log(params) for params, _, _ in at]
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(w * a for w, a in zip(weights, values, strict=True)) / sum(weights)
+
+    middle, level = mean(x), mean([log for _, log, _ in at])
     width = sum(w * (a - middle) ** 2 for w, a in zip(weights, x, strict=True))
-    exponent = sum(w * (a - middle) * one.log for w, a, one in zip(weights, x, at, strict=True))
+    exponent = sum(w * (a - middle) * log for w, a, (_, log, _) in zip(weights, x, at, strict=True))
     exponent /= width
-    reach = t_reach(noise.freedom, LEVEL) / math.sqrt(width)
-    return SizeTrend(exponent=exponent, interval=(exponent - reach, exponent + reach))
+    reach = t_reach(freedom, LEVEL) / math.sqrt(width)
+    return SizeTrend(
+        exponent=exponent,
+        interval=(exponent - reach, exponent + reach),
+        middle=math.exp(middle),
+        level=level,
+    )
+
+
+def _warmups_differ(
+    reference: Mapping[float, Level], other: Mapping[float, Level], tokens: float
+) -> str:
+    """How the warm-ups of a recipe and of the reference's nearest horizon differ; "" for alike."""
+    nearest = min(reference, key=lambda horizon: abs(math.log(horizon / tokens)), default=None)
+    if nearest is None:
+        return ""
+    why = unlike(other[tokens].warmups, reference[nearest].warmups, "the reference")
+    return f"{why} (set optim.warmup_tokens)" if why else ""
 
 
 def _logs(
@@ -213,7 +304,10 @@ def _logs(
 
 
 def _interpolated(curve: Sequence[tuple[float, float]], loss: float) -> tuple[float, float]:
-    """Log tokens at a log loss, by a parabola through the nearest points, and its steepness."""
+    """Log tokens at a log loss, by a parabola through the nearest points, and its steepness.
+
+    Where that leaves the two points on both sides of the loss, it is by the line between them.
+    """
     near = sorted(curve, key=lambda point: abs(point[0] - loss))[:_NEAREST]
 
     def at(x: float) -> float:
@@ -224,5 +318,11 @@ def _interpolated(curve: Sequence[tuple[float, float]], loss: float) -> tuple[fl
             total += value
         return total
 
+    (above, early), (below, late) = next(
+        pair for pair in itertools.pairwise(curve) if pair[1][0] <= loss
+    )
+    if not early <= at(loss) <= late:
+        slope = (late - early) / (above - below)
+        return late - slope * (loss - below), slope
     step = 1e-4 * (curve[0][0] - curve[-1][0])
     return at(loss), abs(at(loss + step) - at(loss - step)) / (2 * step)

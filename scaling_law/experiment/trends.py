@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from scaling_law.units import count_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -56,7 +58,7 @@ def fit_power(points: Points, first: float | None = None, most: float = math.inf
     import numpy as np
 
     if len(points) < (least := 4 if first is None else 3):
-        return f"{len(points)} points, and a power law with a limit needs {least}"
+        return f"{count_of(len(points), 'point')}, and a power law with a limit needs {least}"
     x, y = np.array(list(points)), np.array(list(points.values()))
     sizes = np.geomspace(*_EXPONENTS, 400)
     # with a negative exponent y has no limit
@@ -82,7 +84,7 @@ def fit_logistic(points: Points) -> Trend | str:
     import numpy as np
 
     if len(points) < 5:
-        return f"{len(points)} points, and a logistic curve needs 5"
+        return f"{count_of(len(points), 'point')}, and a logistic curve needs 5"
     x, y = np.array(list(points)), np.array(list(points.values()))
     middles = np.geomspace(x.min(), x.max() * _MARGIN, 241)
     slopes = np.geomspace(*_SLOPES, 241)

@@ -29,6 +29,7 @@ from scaling_law.experiment.parabola import (
     scatter_of,
 )
 from scaling_law.experiment.seeds import LEVEL, SeedNoise, pooled_noise
+from scaling_law.experiment.warmups import Warmup
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.model import Model
 from scaling_law.units import count_of, format_count
@@ -89,13 +90,15 @@ class Trial:
 
     ``lr`` is its peak learning rate;
     ``seed`` is its seed;
-    ``loss`` is its loss in the objective's unit, None where it diverged.
+    ``loss`` is its loss in the objective's unit, None where it diverged;
+    ``warmup_steps`` are the steps of its warm-up.
     """
 
     cell: Cell
     lr: float
     seed: int
     loss: float | None
+    warmup_steps: int = 0
 
 
 def no_recipe(run: Run) -> str:
@@ -144,7 +147,13 @@ def _trial(run: Run, tokens: int, loss: float | None, recipe: Callable[[Run], st
         weight_decay=run.spec.optim.weight_decay,
         recipe=recipe(run),
     )
-    return Trial(cell=cell, lr=run.spec.optim.lr, seed=run.spec.seed, loss=loss)
+    return Trial(
+        cell=cell,
+        lr=run.spec.optim.lr,
+        seed=run.spec.seed,
+        loss=loss,
+        warmup_steps=run.spec.schedule.warmup_steps,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +195,12 @@ class Optimum:
         return tuple(sorted({trial.lr for trial in self.trials}))
 
     @property
+    def warmups(self) -> frozenset[Warmup]:
+        """The warm-ups of its runs."""
+        steps = self.cell.tokens // self.cell.batch_tokens
+        return frozenset(Warmup(trial.warmup_steps, steps) for trial in self.trials)
+
+    @property
     def mean_losses(self) -> dict[float, float]:
         """The mean loss over seeds at each rate at which none diverged, by rising rate."""
         ended = _losses(self.trials)
@@ -209,9 +224,26 @@ class Optimum:
         return math.log(self.factor) / 2 / normal_reach(LEVEL)
 
     def excess(self, lr: float) -> float:
-        """The share of loss that another rate costs, by the parabola; needs a minimum."""
+        """The share of loss that another rate costs, by the parabola; needs a minimum.
+
+        Where the skew bends the curve down again, far from the minimum, it is the most before that:
+        such a rate costs at least as much.
+        """
         assert self.lr is not None, "asked only of a cell with a minimum"
-        away = math.log(lr / self.lr)
+        return self._rise(math.log(lr / self.lr))
+
+    def excess_between(self, lr: float) -> tuple[float, float]:
+        """The least and the most that another rate costs, with the best one in its interval."""
+        assert self.interval is not None, "asked only of a cell whose best rate is bounded"
+        ends = sorted(self._rise(math.log(lr / end)) for end in self.interval)
+        inside = self.interval[0] <= lr <= self.interval[1]
+        return (0.0 if inside else ends[0]), ends[1]
+
+    def _rise(self, away: float) -> float:
+        """The share of loss above the minimum, at a log ratio from it."""
+        turn = -2 * self.curvature / (3 * self.skew) if self.skew else math.inf
+        if away / turn > 1:
+            away = turn
         return math.expm1(self.curvature * away**2 + self.skew * away**3)
 
 
@@ -240,6 +272,12 @@ class Tuning:
         """The cells whose best learning rate has an interval."""
         return tuple(best for best in self.optima if best.interval is not None)
 
+    def fit_error(self, best: Optimum) -> float:
+        """The part of a lowest log loss's error that is not the noise of seeds; needs a minimum."""
+        assert best.loss is not None and best.error is not None, "asked only of a cell with one"
+        noise = self.noise.error(len(best.levels))
+        return math.sqrt(max(0.0, (best.error / best.loss) ** 2 - noise**2))
+
     @property
     def open_text(self) -> str:
         """How many cells have no bounded best rate, with the first one's reason; "" for none."""
@@ -248,6 +286,7 @@ class Tuning:
             return ""
         edges = [f"{sum(b.edge == edge for b in unbounded)} at the {edge} edge of their rates"
                  for edge in ("low", "high")]  # fmt: skip
+        edges.append(f"{sum(b.lowest is None for b in unbounded)} diverged at every rate")
         words = "; ".join(edge for edge in edges if not edge.startswith("0 "))
         first = f"the first, {unbounded[0].cell.text}: {unbounded[0].why}"
         return (

@@ -47,8 +47,13 @@ class _More:
 
 
 def arm_of_rates(run: Run) -> tuple[tuple[str, str], ...]:
-    """The values of a run's axes but the multiple: rates are compared where these are equal."""
-    return tuple(pair for pair in sorted(run.arm.items()) if pair[0] != MULTIPLE)
+    """The values of a run's axes but the multiple: rates are compared where these are equal.
+
+    A value ``null`` is left out: it stands for a setting that another arm's part has, or for the
+    default.
+    """
+    pairs = sorted(run.arm.items())
+    return tuple((key, value) for key, value in pairs if key != MULTIPLE and value != "null")
 
 
 def other_axes(run: Run) -> str:
@@ -105,9 +110,11 @@ def _lacking(
     seeds = sorted({run.spec.seed for run in runs})
     rates = {rate for best in optima for rate in _further(best, settings, stage)}
     if rates:
-        multiples = (_multiple(rate, multiple_of) for rate in rates)
-        return _More(tuple(sorted({*multiples} - {*multiple_of.values()})), tuple(seeds))
-    wide = [best for best in optima if not best.edge and best.factor > settings.within]
+        multiples = {_multiple(rate, multiple_of) for rate in rates} - {*multiple_of.values()}
+        if multiples:  # else they were tried, and gave this horizon no loss
+            return _More(tuple(sorted(multiples)), tuple(seeds))
+    ended = [best for best in optima if best.lowest is not None and not best.edge]
+    wide = [best for best in ended if best.factor > settings.within]
     if not wide or len(seeds) >= settings.seeds:
         return None
     return _More(_nearest(optima, multiple_of), (seeds[-1] + 1,))

@@ -1,13 +1,41 @@
-"""Which metrics belong to one measure by layer: ``rms.layers.0``, ``rms.layers.1``, and so on."""
+"""Which metrics belong together: ``rms.layers.0``, ``rms.layers.1``, and the cells of a map.
+
+The cell in row 3 and column 1 of a map is ``layers.0.heads.0.map.3.1``. Maps have figures and a
+table of their own: they are no measures by layer, and no column or line has their cells.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 _LAYER = re.compile(r"\.(?:layers|blocks)\.(\d+)(?=\.|$)")
+_CELL = re.compile(r"\.map\.(\d+)\.(\d+)$")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
+
+
+Cells: TypeAlias = dict[tuple[int, int], float]  # of a map, by row and column
+
+
+def cell_key(name: str, row: int, column: int) -> str:
+    """Return the key of one cell of the map ``name``."""
+    return f"{name}.map.{row}.{column}"
+
+
+def maps_of(metrics: Mapping[str, float]) -> dict[str, Cells]:
+    """Return the maps among ``metrics``, by name."""
+    maps: dict[str, Cells] = {}
+    for metric, value in metrics.items():
+        if match := _CELL.search(metric):
+            maps.setdefault(metric[: match.start()], {})[int(match[1]), int(match[2])] = value
+    return maps
+
+
+def without_maps(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics that are no cells of a map."""
+    return {metric: value for metric, value in metrics.items() if not _CELL.search(metric)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +63,8 @@ def layer_measures(names: Iterable[str]) -> list[LayerMeasure]:
     measures: dict[str, LayerMeasure] = {}
     others: list[str] = []
     for metric in names:
+        if _CELL.search(metric):
+            continue
         if match := _LAYER.search(metric):
             rest = _NUMBER.sub("*", metric[match.end() :])
             name = metric[: match.start()] + rest
@@ -57,8 +87,8 @@ def layer_measures(names: Iterable[str]) -> list[LayerMeasure]:
 
 
 def without_layers(names: Iterable[str]) -> list[str]:
-    """Return the names that belong to no layer."""
-    names = list(names)
+    """Return the names that belong to no layer, and to no map."""
+    names = [name for name in names if not _CELL.search(name)]
     taken = {metric for measure in layer_measures(names) for metric in measure.layers}
     return [name for name in names if name not in taken]
 
@@ -74,7 +104,7 @@ def summaries(metrics: Mapping[str, float]) -> dict[str, str]:
     """Return the metrics in words, by name; those of one measure by layer as their range."""
     measure_of = {m: measure for measure in layer_measures(metrics) for m in measure.layers}
     words: dict[str, str] = {}
-    for name, value in metrics.items():
+    for name, value in without_maps(metrics).items():
         measure = measure_of.get(name)
         if measure is None:
             words[name] = f"{value:.4g}"

@@ -3,9 +3,9 @@
     results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
                      tables/*.csv, forecasts/*.json, report.html}
     results/<sweep>/rounds/{adaptive.json | stages.json, 01.yaml, 01.json, ...}
-    results/<sweep>/{starts/<run_id>.pt, samples/02/*.txt, ...}
+    results/<sweep>/{starts/<run_id>.pt, samples/02/*.txt, engines/<name>/*, ...}
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
-                                   weights.pt, record.json | failure.json}
+                                   weights.pt, trainer/, record.json | failure.json}
 
 ``record.json`` is written last; its presence is the only meaning of "finished". While a process
 works on a run or a sweep there is a ``claim`` (``files/lease.py``), and ``runners/`` has one for
@@ -17,9 +17,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import itertools
 import json
 import os
+import re
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,10 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.decode import json_problem
-from scaling_law.errors import ConfigError, did_you_mean
+from scaling_law.errors import ConfigError, did_you_mean, nearest
 from scaling_law.parts import shipped_files
 
 RESULTS = "results"  # where sweeps go without --out
+_MOST_BESIDE = 1000  # files of a folder among which a name that is not there is looked for
 FORECASTS = "forecasts"  # the folder of registered forecasts, in a sweep's or beside a table
 # The remedy where the cache cannot be used.
 CACHE_REMEDY = "set SLAW_CACHE to a folder that can be written"
@@ -52,10 +56,13 @@ class RunDir:
 
     ``guard`` is called right before anything is written; it raises if another process has taken
     the run meanwhile.
+    ``writes`` is false in a process that trains the run with others, of which another one writes:
+    training then leaves every file of the run alone.
     """
 
     path: Path
     guard: Callable[[], None] = field(default=anybody, compare=False, repr=False)
+    writes: bool = field(default=True, compare=False, repr=False)
 
     @property
     def run_id(self) -> str:
@@ -97,6 +104,16 @@ class RunDir:
         return self.path / "progress.json"
 
     @property
+    def trainer(self) -> Path:
+        """The folder of the user's own command that trains the run: its metrics and states."""
+        return self.path / "trainer"
+
+    @property
+    def trainer_process(self) -> Path:
+        """The process of that command, while it may run."""
+        return self.path / "trainer.json"
+
+    @property
     def weights(self) -> Path:
         """The final weights, if they are saved; ``slaw export`` reads them."""
         return self.path / "weights.pt"
@@ -108,6 +125,17 @@ class RunDir:
     def checkpoint(self, step: int) -> Path:
         """The state after ``step`` steps."""
         return self.checkpoints / f"step_{step:08d}.pt"
+
+    def shares(self, step: int) -> Path:
+        """The folder of that state's tensors, where several processes hold a share of each."""
+        return self.checkpoints / f"step_{step:08d}.shares"
+
+    def checkpoint_steps(self) -> list[int]:
+        """The steps with a checkpoint file, newest first."""
+        if not self.checkpoints.is_dir():
+            return []
+        names = (re.fullmatch(r"step_(\d+)\.pt", p.name) for p in self.checkpoints.iterdir())
+        return sorted((int(match[1]) for match in names if match), reverse=True)
 
 
 @dataclass(frozen=True)
@@ -201,6 +229,15 @@ class SweepDir:
         """The standard error of workers on this machine."""
         return self.path / "workers.log"
 
+    def engine(self, name: str) -> Path:
+        """The folder of what an engine itself writes; most write nothing."""
+        return self.path / "engines" / name
+
+    @property
+    def cancelled(self) -> Path:
+        """A file by which ``slaw cancel`` asks every ``slaw run`` here to stop."""
+        return self.path / "cancelled"
+
     @property
     def trackers_log(self) -> Path:
         """The output of trackers' libraries."""
@@ -238,9 +275,9 @@ class SweepDir:
         """A copy of the final weights of another sweep's run, which runs here start from."""
         return self.path / "starts" / f"{run_id}.pt"
 
-    def samples(self, stage: int) -> Path:
+    def samples(self, name: str) -> Path:
         """Texts drawn from a run's weights, which a stage learns from."""
-        return self.path / "samples" / f"{stage:02d}"
+        return self.path / "samples" / name
 
     def round_config(self, number: int) -> Path:
         """The config of a round (from 1)."""
@@ -290,6 +327,23 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def near_path(path: Path) -> str:
+    """`` (did you mean results/nano?)`` where that or a near name is there; "" else.
+
+    A name without a suffix is first looked for among the sweeps in ``results``.
+    """
+    places = [path.parent]
+    if not path.suffix and path.parent == Path():
+        places.insert(0, Path(RESULTS))
+    for place in places:
+        with contextlib.suppress(OSError, ValueError):
+            entries = itertools.islice(place.iterdir(), _MOST_BESIDE)
+            beside = {one.stem: one for one in entries if one != path}
+            if near := nearest(path.stem, beside):
+                return f" (did you mean {beside[near]}?)"
+    return ""
+
+
 def hides_shipped(name: str) -> bool:
     """Whether a file or folder here has the name of a shipped config or experiment."""
     files = (*shipped_files("configs", "*.yaml"), *shipped_files("experiments", "*.yaml"))
@@ -312,10 +366,12 @@ def shipped(name: str) -> Path:
     if name in known:
         return known[name]
     shipped_are = (
-        f"; shipped are {', '.join(configs) or 'none'}, and the experiments"
-        f" {', '.join(experiments) or 'none'}"
+        f"; shipped are {', '.join(configs) or 'none'}, and {len(experiments)} experiments"
+        " (slaw experiments lists them)"
     )
-    hint = did_you_mean(name, sorted(known)) or shipped_are
+    own = Path(name).with_suffix(".yaml")
+    hint = f" (did you mean {own}?)" if is_file(own) else did_you_mean(name, sorted(known))
+    hint = hint or near_path(Path(name)) or shipped_are
     raise ConfigError(f"{name}: neither a file nor a shipped config{hint}")
 
 
@@ -329,6 +385,14 @@ def temporary_folder(path: Path, mark: str = "") -> Path:
 def temporary_sibling(path: Path) -> Path:
     """A new temporary name beside ``path``; ``leftovers`` lists it if it is never removed."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def discard(path: Path) -> None:
+    """Remove a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def leftovers(*paths: Path) -> list[Path]:
@@ -412,3 +476,9 @@ def read_json(path: Path) -> Any:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as problem:
         raise ConfigError(f"{path}: not readable as JSON ({json_problem(problem)})") from None
+
+
+def is_table(path: Path) -> bool:
+    """Whether a path is a file that its name calls a table of runs."""
+    suffixes = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+    return path.suffix.lower() in suffixes and path.is_file()

@@ -337,7 +337,7 @@ def clear_leftovers(lease: Lease, temporary: Iterable[Path] = ()) -> None:
     listed, of_leases = list(temporary), layout.leftovers(lease.path)
     lease.check()
     for path in listed:
-        path.unlink(missing_ok=True)
+        layout.discard(path)
     for path in of_leases:
         # this lease, if another process took it by mistake and is about to put it back
         holder = read_lease(path)

@@ -13,7 +13,7 @@ import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-# the start time of a live process on a system without /proc
+# the start time of a live process that the system does not let this user ask about
 _ALIVE = "alive"
 _WATCH_SECONDS = 0.5
 
@@ -94,6 +94,12 @@ def this_process() -> Process:
     return Process(host=host, boot=boot, space=space, pid=pid, started=_started(pid))
 
 
+def process_with(pid: int) -> Process:
+    """The process of this machine that has this pid now."""
+    host, boot, space = _machine()
+    return Process(host=host, boot=boot, space=space, pid=pid, started=_started(pid))
+
+
 def tag_is_dead(tag: str) -> bool:
     """Whether ``tag`` is from this boot of this machine and its process is gone."""
     machine, _, rest = tag.partition("-")
@@ -121,9 +127,11 @@ def _text(path: str) -> str:
 
 
 def _started(pid: int) -> str:
-    """When ``pid`` started, in ticks since boot; ``alive`` if that is unknown; "" if it is gone.
+    """When ``pid`` started; ``alive`` if that is unknown; "" if it is gone.
 
-    A dead process that its parent has not waited for counts as gone.
+    A dead process that its parent has not waited for counts as gone. The time is in ticks since
+    boot where there is a /proc, for setting the clock must not change it (``psutil`` adds the time
+    of boot, which moves with the clock); elsewhere in seconds since 1970.
     """
     try:
         os.kill(pid, 0)
@@ -134,5 +142,17 @@ def _started(pid: int) -> str:
     # "pid (name) state ppid ...": the name may hold anything, the 22nd field is the start
     fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if len(fields) < 20:
-        return _ALIVE
+        return _started_without_proc(pid)
     return "" if fields[0] in "ZX" else fields[19]
+
+
+def _started_without_proc(pid: int) -> str:
+    import psutil  # its import takes longer than all else here, and Linux does without it
+
+    try:
+        process = psutil.Process(pid)
+        return "" if process.status() == psutil.STATUS_ZOMBIE else repr(process.create_time())
+    except psutil.NoSuchProcess:  # a zombie's error is one, too
+        return ""
+    except psutil.AccessDenied:
+        return _ALIVE

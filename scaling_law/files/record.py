@@ -53,7 +53,7 @@ class CurvePoint:
     train_loss_nats: float  # mean since the previous point
     val_loss_nats: float | None  # on the split val; None without an evaluation
     lr: float  # of the last step
-    grad_norm: float  # of the last step, before clipping
+    grad_norm: float | None  # of the last step, before clipping; None where a command says none
     seconds: float  # of training so far
     # what else was measured, by the names of ``RunRecord.metrics``
     metrics: dict[str, float] = field(default_factory=dict, metadata=OMIT_EMPTY)
@@ -283,9 +283,13 @@ def find_sweeps(folder: Path) -> list[SweepDir]:
     Raises ``ConfigError`` if there is no folder, or none with runs.
     """
     if not folder.exists():
+        near = layout.near_path(folder)
         if folder.suffix:
-            raise ConfigError(f"{folder}: no such file or folder; expected a table, or results")
-        raise ConfigError(f"{folder}: no such folder; `slaw run --mode quick` makes results/quick")
+            raise ConfigError(
+                f"{folder}: no such file or folder{near}; expected a table, or results"
+            )
+        remedy = near or "; `slaw run --mode quick` makes results/quick"
+        raise ConfigError(f"{folder}: no such folder{remedy}")
     if not folder.is_dir():
         raise ConfigError(f"{folder}: a file, expected a results folder")
     sweeps = [SweepDir(p) for p in (folder, *sorted(folder.iterdir())) if (p / "runs").is_dir()]
@@ -331,6 +335,8 @@ def load_records(sweep: SweepDir) -> list[RunRecord]:
 
 def append_curve(run_dir: RunDir, point: CurvePoint) -> None:
     """Add one line to the curve."""
+    if not run_dir.writes:
+        return
     with run_dir.curve.open("a") as file:
         # called with the file open: a process that takes the run first replaces the file
         run_dir.guard()
@@ -402,5 +408,7 @@ def cut_curve(run_dir: RunDir, step: int) -> list[CurvePoint]:
 
 def write_curve(run_dir: RunDir, points: Iterable[CurvePoint]) -> None:
     """Replace the curve by ``points``."""
+    if not run_dir.writes:
+        return
     lines = [_curve_line(run_dir, p) for p in points]
     layout.atomic_write(run_dir.curve, "".join(lines), run_dir.guard)

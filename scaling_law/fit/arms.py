@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import text_columns
-from scaling_law.errors import ConfigError, FitError, did_you_mean, one_line
+from scaling_law.errors import ConfigError, FitError, did_you_mean, one_line, reason_lines
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, loss_families, loss_unit, only_sweep
@@ -131,7 +131,7 @@ def fit_by(
         fits = tuple(_fit(arm, settings, folders) for arm in split_by(chosen, keys, origin))
         all_runs = len(sources) == 1 and len(chosen) == len(records)
     if all(fit.known is None for fit in fits):
-        raise FitError(*(f"{fit.arm.name}: {fit.why_no_fit}" for fit in fits))
+        raise FitError(*reason_lines((fit.arm.name, fit.why_no_fit) for fit in fits))
     if out is not None:
         try:
             return fits, _saved(fits, out)
@@ -288,7 +288,8 @@ def format_fits(fits: Sequence[ArmFit]) -> str:
         "",
         *text_columns.numbers([HEADINGS, *law_rows(fits)], words=(0, 3)),
     ]
-    lines += [f"{fit.arm.name}: not fitted: {fit.why_no_fit}" for fit in fits if fit.known is None]
+    not_fitted = reason_lines((fit.arm.name, fit.why_no_fit) for fit in fits if fit.known is None)
+    lines += [f"not fitted: {line}" for line in not_fitted]
     if not losses_compare([fit.arm for fit in fits]):
         lines.append(f"note: {NO_COMMON_LOSS}")
     return "\n".join(lines)

@@ -51,6 +51,8 @@ class FitResult:
     ``n_starts_agreeing``: those that ended at this optimum.
     ``convention``: which parameters and which FLOPs the law's variables count, and the loss's unit.
     ``data_range``: variable -> (low, high) of the points.
+    ``flops_over_6nd``: (params, FLOPs / 6ND) of the points, by size, where only a table or trainer
+        counts them (``fit.flops_count``); () where they are 6ND or counted exactly.
     ``intervals``: parameter -> (low, high) at ``level``; an end is -inf or inf where the data set
         no bound.
     ``level``: confidence level of the intervals.
@@ -91,11 +93,12 @@ class FitResult:
     condition_number: float | None = None
     optimum: Split | None = None
     optimum_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-    samples: tuple[tuple[float, ...], ...] = ()
+    samples: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     dropped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     seed: int = 0
     source: str = "fitted"
+    flops_over_6nd: tuple[tuple[float, float], ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -124,6 +127,8 @@ class FitResult:
         if self.law.file_sha256 is not None:
             fields["law_sha256"] = self.law.file_sha256
         fields["optimum"] = self.optimum.figures if self.optimum else {}
+        if not self.flops_over_6nd:
+            del fields["flops_over_6nd"]
         plain: dict[str, Any] = finite_json(fields)
         return plain
 
@@ -156,6 +161,10 @@ class FitResult:
         fields["samples"] = tuple(tuple(map(_real, row)) for row in fields["samples"])
         fields["dropped"] = tuple((str(a), str(b)) for a, b in fields["dropped"])
         fields["notes"] = tuple(fields["notes"])
+        if "flops_over_6nd" in fields:
+            fields["flops_over_6nd"] = tuple(
+                (_real(size), _real(factor)) for size, factor in fields["flops_over_6nd"]
+            )
         return cls(**fields)
 
 

@@ -158,6 +158,12 @@ class KnownLaws:
     unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def joint_law(self) -> FitResult | None:
+        """The law of params and tokens to forecast with; None where none was fitted."""
+        best = self.laws.get(self.best_law)
+        return best if best is not None and best.params else None
+
+    @property
     def beside(self) -> dict[str, Any]:
         """What a forecast rests on beside the best law, as ``forecast.extrapolate`` takes it."""
         return {"worlds": self.worlds, **self.beside_one}

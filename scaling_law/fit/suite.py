@@ -34,6 +34,7 @@ from scaling_law.fit.solver.profile_likelihood import Profile, check_profiled, p
 from scaling_law.fit.solver.solve import LOSSES, Objective
 from scaling_law.fit.surface import exponent_is_fixed
 from scaling_law.fit.worlds import Worlds
+from scaling_law.spec.enough import too_few_for_a_law
 from scaling_law.spec.fields import OMIT_EMPTY
 from scaling_law.units import count_of
 from scaling_law.versions import FIT
@@ -159,6 +160,21 @@ class FitSuite:
             "profiles": finite_json(list(self.profiles)),
             "notes": list(self.notes),
         }
+
+    @property
+    def joint_law(self) -> FitResult | None:
+        """The law of params and tokens whose parameters are shown; None where none was fitted."""
+        best = self.laws.get(self.best_law)
+        return best if best is not None and best.params else None
+
+    @property
+    def why_no_joint_law(self) -> str:
+        """What the points lack for a law of params and tokens."""
+        points = self.points
+        different = points.n_different("params"), points.n_different("tokens")
+        few = too_few_for_a_law(*different, len(points))
+        reasons = (self.laws[score.law].message for score in self.scores)
+        return few or next(filter(None, reasons), "no law of params and tokens can be fitted")
 
     @property
     def forecast_weights(self) -> dict[str, float]:
@@ -301,7 +317,7 @@ def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitRe
     try:
         return Refitter(points, law, settings.objective).with_intervals(how)
     except FitError:
-        lacking = f"{count_of(len(points), 'point')}, all of one loss"
+        lacking = f"{count_of(len(points), 'point')}, all of one loss; add sizes or horizons"
         return refused(law, points, settings.objective, lacking)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from scaling_law.errors import listed
+from scaling_law.errors import by_reason, listed
 from scaling_law.files.record import unit_in_full
 from scaling_law.fit.approaches.isoflop_curves import AKIMA, PARABOLA
 from scaling_law.fit.approaches.parametric import MAX_CONDITION
 from scaling_law.fit.checks.select_law import why_chosen
 from scaling_law.fit.checks.text import plain_verdict
+from scaling_law.fit.points.stated import params_words
 from scaling_law.fit.result import (
     FIXED_EXPONENT,
     FitResult,
@@ -56,15 +57,16 @@ def format_brief(suite: FitSuite) -> str:
 
     Laws that the settings name are shown too.
     """
-    best = suite.laws.get(suite.best_law)
+    best = suite.joint_law
     lines = [*_head(suite), ""]
-    if best is None or not best.params:
+    if best is None:
         lines.append("no joint law could be fitted:")
-        lines += [
-            f"    {name}: {status_words(fit.status)}; {fit.message}"
+        reasons = by_reason(
+            (name, f"{status_words(fit.status)}; {fit.message}")
             for name, fit in suite.laws.items()
             if not fit.params
-        ]
+        )
+        lines += [f"    {', '.join(names)}: {why}" for why, names in reasons.items()]
     else:
         lines += [
             f"law {suite.best_law}, {why_chosen(best)}:",
@@ -77,8 +79,10 @@ def format_brief(suite: FitSuite) -> str:
     for name in suite.settings.laws:
         if name != suite.best_law:
             lines += ["", *_law(suite, name, suite.laws[name])]
-    lines += ["", f"verdict: {plain_verdict(suite.validation, suite.points)}"]
-    lines += _exponent_lines(suite)
+    verdict = "no law, so no forecast"
+    if best is not None:
+        verdict = plain_verdict(suite.validation, suite.points)
+    lines += ["", f"verdict: {verdict}", *_exponent_lines(suite)]
     others = [
         f"{score.law} {100 * score.rms_log_residual:.2f}%"
         for score in suite.scores
@@ -124,7 +128,7 @@ def _exponent_lines(suite: FitSuite) -> list[str]:
 
 def _dropped_counts(suite: FitSuite) -> list[str]:
     """The runs left out, by reason: a line each, the rest in one; few are named, many counted."""
-    reasons = sorted(_by_reason(suite.points.dropped).items(), key=lambda item: -len(item[1]))
+    reasons = sorted(by_reason(suite.points.dropped).items(), key=lambda item: -len(item[1]))
     lines = [
         f"left out, {reason}:"
         f" {listed(runs) if len(runs) <= _MOST_NAMED else count_of(len(runs), 'run')}"
@@ -151,7 +155,7 @@ def _head(suite: FitSuite) -> list[str]:
         f" ({count_of(len(set(points.size)), 'size')}{unknown});"
         f" {count_of(len(points.dropped), 'run')} left out",
         f"range: {spans}",
-        f"params: {convention['params']}; FLOPs: {convention['flops']}; {_fitted(suite)};"
+        f"params: {params_words(convention)}; FLOPs: {convention['flops']}; {_fitted(suite)};"
         f" {_intervals(suite)}",
     ]
     return lines + [f"note: {note}" for note in suite.notes]
@@ -175,8 +179,8 @@ def _fitted(suite: FitSuite) -> str:
 
 def _answer_lines(suite: FitSuite) -> list[str]:
     """The law, what forecasts rest on, the verdict, and the seed noise."""
-    check, best = suite.validation, suite.laws.get(suite.best_law)
-    if best is None or not best.params:
+    check, best = suite.validation, suite.joint_law
+    if best is None:
         lines = ["no joint law could be fitted: each law below says what it lacks"]
     else:
         lines = [
@@ -218,9 +222,9 @@ def _law(suite: FitSuite, name: str, fit: FitResult) -> list[str]:
 
 def _other_lines(suite: FitSuite) -> list[str]:
     """Every other law, and the profiles."""
-    best = suite.laws.get(suite.best_law)
-    usable = best is not None and bool(best.params)
-    others = {name: fit for name, fit in suite.laws.items() if not (usable and fit is best)}
+    best = suite.joint_law
+    usable = best is not None
+    others = {name: fit for name, fit in suite.laws.items() if fit is not best}
     lines = ["other laws" if usable else "laws"] if others else []
     for name, fit in others.items():
         lines += _law(suite, name, fit)
@@ -296,11 +300,4 @@ def _allocation_lines(suite: FitSuite) -> list[str]:
 
 def left_out_lines(dropped: Iterable[tuple[str, str]], what: str = "left out") -> list[str]:
     """Return a line a reason with the runs that it holds for; ``dropped`` are (run id, reason)."""
-    return [f"{what}, {reason}: {listed(runs)}" for reason, runs in _by_reason(dropped).items()]
-
-
-def _by_reason(dropped: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    reasons: dict[str, list[str]] = {}
-    for run_id, reason in dropped:
-        reasons.setdefault(reason, []).append(run_id)
-    return reasons
+    return [f"{what}, {reason}: {listed(runs)}" for reason, runs in by_reason(dropped).items()]

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.flops_count import FlopsCount
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.forecast import optima
 from scaling_law.forecast.budget import Budget
-from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.forecast.extrapolate import counted_as, extrapolate
 from scaling_law.forecast.hardware import Cost, Hardware, training_cost
 from scaling_law.forecast.optima import Choice, Loss, choice_at
 from scaling_law.forecast.outlook import outlook_of
@@ -28,9 +28,15 @@ from scaling_law.forecast.published import exponent_error, law_name
 from scaling_law.forecast.scenario import Scenario
 from scaling_law.forecast.session import SourcedLaw
 from scaling_law.forecast.target import Target
-from scaling_law.forecast.training_setup import TrainingSetup, largest_that_fits, training_setup
+from scaling_law.forecast.training_setup import (
+    TRAINING_PRECISION,
+    TrainingSetup,
+    largest_that_fits,
+    training_setup,
+)
 from scaling_law.spec.hyperparams import load_rule
 from scaling_law.spec.model import Model
+from scaling_law.spec.sharding import Layout, layout_on, smallest_layouts
 from scaling_law.units import format_bytes, format_count
 
 SMALLER = (1.0, 0.5, 0.25, 0.125)
@@ -56,6 +62,10 @@ class AllocationAnswer:
     ``setup``: shape, batch and learning rate; None where no shape has that size.
     ``hardware``: the devices.
     ``cost``: what training takes on them.
+    ``layout``: how the model lies on its devices; None where no shape has that size, or nothing
+        fits.
+    ``other_layout``: the fewest devices by tensor parallel and a pipeline instead; None where the
+        first is one device, or the given ones.
     ``epochs``: passes over the unique tokens; None where they were not given.
     ``most_params``: the most parameters that the memory holds; None without a limit.
     ``warnings``: what a reader should know.
@@ -74,6 +84,8 @@ class AllocationAnswer:
     setup: TrainingSetup | None
     hardware: Hardware
     cost: Cost
+    layout: Layout | None
+    other_layout: Layout | None
     epochs: float | None
     most_params: float | None
     warnings: tuple[str, ...] = field(default=())
@@ -129,6 +141,9 @@ def allocate(
     _refuse_single(source.fit)
     goal = _goal(asked, hardware)
     base = extrapolate(source.fit, goal, level=level, **source.beside)
+    count = counted_as(source.fit)
+    if base.params is not None and base.tokens is not None and goal.flops is not None:
+        goal = Target(flops=6 * base.params * base.tokens)  # what the search spends
     solver = _Solver(source, goal, scenario)
     plain = solver.at(base.params, base.tokens, "compute_optimal")
     _refuse_tiny(plain)
@@ -139,6 +154,11 @@ def allocate(
     params, tokens, method = solver.intervals(choice, level)
     setup, trouble = _setup(source, choice, base, template, rule)
     unique = scenario.tokens_unique
+    smaller = solver.smaller(choice)
+    doubts = solver.doubts(choice)
+    choice, plain = _counted_choice(choice, plain, count), _counted_choice(plain, plain, count)
+    cost = training_cost(choice.flops, hardware.device, count=hardware.count)
+    layout, other = _layouts(setup, hardware)
     return AllocationAnswer(
         source=source,
         asked=asked,
@@ -149,20 +169,42 @@ def allocate(
         params_interval=params,
         tokens_interval=tokens,
         interval_method=method,
-        smaller=solver.smaller(choice),
+        smaller=tuple(_counted_row(row, count) for row in smaller),
         setup=setup,
         hardware=hardware,
-        cost=training_cost(choice.flops, hardware.device, count=hardware.count),
+        cost=cost,
+        layout=layout,
+        other_layout=other,
         epochs=None if unique is None else choice.tokens / unique,
         most_params=most,
         warnings=(
             *prediction.warnings,
-            *solver.doubts(choice),
+            *doubts,
             *trouble,
             *_service_doubts(asked, scenario),
-            *_setup_doubts(setup, hardware),
+            *_setup_doubts(setup, hardware, layout),
         ),
     )
+
+
+def _counted_choice(choice: Choice, plain: Choice, count: FlopsCount) -> Choice:
+    """A choice with its training FLOPs as the law's points count them."""
+    further = choice.flops * (count.factor(choice.params) - 1)
+    of_plain = plain.flops * (count.factor(plain.params) - 1)
+    added = {"total_flops": further, "compute_optimal_total_flops": of_plain}
+    extra = {
+        name: value + added.get(name, 0.0) if isinstance(value, float) else value
+        for name, value in choice.extra.items()
+    }
+    return dataclasses.replace(choice, flops=choice.flops + further, extra=extra)
+
+
+def _counted_row(row: dict[str, float | None], count: FlopsCount) -> dict[str, float | None]:
+    """A smaller model of the same loss, likewise."""
+    params, flops = row.get("params"), row.get("flops")
+    if params is None or flops is None:
+        return row
+    return {**row, "flops": flops * count.factor(params)}
 
 
 def _goal(asked: Budget | Target, hardware: Hardware) -> Target:
@@ -207,7 +249,9 @@ def _setup(
     if rule is not None:
         load_rule(rule)  # an unknown one is no matter of shapes
     try:
-        setup = training_setup(choice.params, choice.tokens, counted, template=template, rule=rule)
+        setup = training_setup(
+            choice.params, choice.tokens, counted, template=template, rule=rule, own=source.optim
+        )
     except ConfigError as problem:
         return None, [f"no concrete shape: {problem}"]
     if template is not None or source.known is None:
@@ -226,18 +270,48 @@ def _service_doubts(asked: Budget | Target, scenario: Scenario) -> list[str]:
     return ["the dollars pay for serving at the price and the utilisation of training"]
 
 
-def _setup_doubts(setup: TrainingSetup | None, hardware: Hardware) -> list[str]:
+def _layouts(
+    setup: TrainingSetup | None, hardware: Hardware
+) -> tuple[Layout | None, Layout | None]:
+    """The layout on the given devices or, where they are too few, on the fewest that suffice."""
+    if setup is None:
+        return None, None
+    memory, seqs = hardware.device.memory_bytes, setup.batch_tokens // setup.model.n_ctx
+    given = layout_on(setup.model, TRAINING_PRECISION, memory, seqs, hardware.count)
+    if given is not None:
+        return given, None
+    layouts = smallest_layouts(setup.model, TRAINING_PRECISION, memory, seqs)
+    first, second, *_ = *layouts, None, None
+    return first, second
+
+
+def _setup_doubts(
+    setup: TrainingSetup | None, hardware: Hardware, layout: Layout | None
+) -> list[str]:
     if setup is None:
         return []
     memory = hardware.device.memory_bytes
-    needed = math.ceil(setup.train_bytes / memory)
-    if needed <= hardware.count:
+    least = f"training takes {format_bytes(setup.train_bytes)} at least"
+    given = f"{hardware.count} given (--gpu-count)"
+    if layout is None:
+        words = (
+            f"{least}: neither ZeRO-3 nor tensor parallel, a pipeline and ZeRO-1 together bring it"
+            f" onto devices of {format_bytes(memory)}"
+        )
+    elif layout.devices > hardware.count:
+        words = f"{least}: {layout.devices} devices of {format_bytes(memory)}, and {given}"
+    elif layout.devices < hardware.count:
+        seqs = setup.batch_tokens // setup.model.n_ctx
+        why = "data parallel alone does not fit"
+        if seqs % hardware.count:
+            why = f"they cannot share a batch of {seqs} sequences evenly"
+        words = (
+            f"no layout was found for the {given}, because {why}: the layout is of"
+            f" {layout.devices}, the time is that of {hardware.count}"
+        )
+    else:
         return setup.doubts
-    return [
-        *setup.doubts,
-        f"training takes {format_bytes(setup.train_bytes)} at least: {needed} devices of"
-        f" {format_bytes(memory)}, and {hardware.count} given (--gpu-count)",
-    ]
+    return [*setup.doubts, words]
 
 
 class _Solver:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scaling_law import text_columns
 from scaling_law.files.record import unit_in_full
+from scaling_law.fit.flops_count import COUNTED_BY_SOURCE, GIVEN
+from scaling_law.fit.points.stated import params_words
 from scaling_law.fit.prediction_text import loss_unit, loss_words, own_loss_lines, warning_lines
 from scaling_law.fit.result import finite_json
 from scaling_law.forecast.allocate import AllocationAnswer
 from scaling_law.forecast.hardware import energy_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT
 from scaling_law.forecast.target import Target
+from scaling_law.forecast.training_setup import TRAINING_PRECISION
+from scaling_law.spec.parallel import STAGES
+from scaling_law.spec.sharding import Layout, layout_bytes
 from scaling_law.units import (
     NOT_DETERMINED,
     count_range,
@@ -66,6 +72,8 @@ def allocation_json(answer: AllocationAnswer) -> dict[str, Any]:
         "memory": {"train_bytes": setup.train_bytes, "serve_bytes": setup.serve_bytes}
         if setup
         else None,
+        "layout": _layout(answer, answer.layout),
+        "other_layout": _layout(answer, answer.other_layout),
         "device": _device(answer),
         "gpu_hours": cost.gpu_hours,
         "days": cost.days,
@@ -73,7 +81,7 @@ def allocation_json(answer: AllocationAnswer) -> dict[str, Any]:
         "energy_kwh": cost.energy_kwh,
         "conventions": {
             **prediction.convention,
-            "flops": "6nd: 6 x params x tokens, training",
+            "flops": _flops_words(prediction.convention.get("flops", "")),
             "loss": unit_in_full(loss_unit(prediction)),
             "count_intervals": answer.interval_method or "none",
         },
@@ -82,6 +90,13 @@ def allocation_json(answer: AllocationAnswer) -> dict[str, Any]:
         "figures_refused": _refused_figures(answer),
         "warnings": list(answer.warnings),
     }
+
+
+def _flops_words(counted: str) -> str:
+    """How the FLOPs of training are counted."""
+    if counted == GIVEN:
+        return f"{GIVEN}: {COUNTED_BY_SOURCE[GIVEN]}, training"
+    return f"{COUNTED_BY_SOURCE.get(counted, '6nd: 6 x params x tokens')}, training"
 
 
 def _refused_figures(answer: AllocationAnswer) -> list[str]:
@@ -115,6 +130,18 @@ def _device(answer: AllocationAnswer) -> dict[str, Any]:
     }
 
 
+def _layout(answer: AllocationAnswer, layout: Layout | None) -> dict[str, Any] | None:
+    if layout is None or answer.setup is None:
+        return None
+    needed = layout_bytes(answer.setup.model, TRAINING_PRECISION, layout)
+    return {
+        **dataclasses.asdict(layout),
+        "devices": layout.devices,
+        "bytes_per_device": round(needed),
+        "estimated": True,
+    }
+
+
 def _point(choice: Any) -> dict[str, float]:
     names = ("params", "tokens", "flops", "loss_nats", "tokens_per_param")
     return {name: getattr(choice, name) for name in names}
@@ -123,7 +150,16 @@ def _point(choice: Any) -> dict[str, float]:
 def _training(answer: AllocationAnswer) -> dict[str, Any] | None:
     if answer.setup is None:
         return None
-    names = ("rule", "lr", "batch_tokens", "beta2", "warmup_tokens", "rule_params", "rule_tokens")
+    names = (
+        "rule",
+        "why_rule",
+        "lr",
+        "batch_tokens",
+        "beta2",
+        "warmup_tokens",
+        "rule_params",
+        "rule_tokens",
+    )
     return {name: getattr(answer.setup, name) for name in names}
 
 
@@ -139,7 +175,8 @@ def comparison_json(answers: Sequence[AllocationAnswer], refused: Sequence[str])
 def format_allocation(answer: AllocationAnswer) -> str:
     """One law's answer for a terminal: what to train, its cost, and smaller models."""
     params, tokens, ratio, flops = answer_words(answer)
-    size = f"{params} params on {tokens} tokens ({ratio} a param)"
+    a_param = "tokens a param not determined" if ratio == NOT_DETERMINED else f"{ratio} a param"
+    size = f"{params} params on {tokens} tokens ({a_param})"
     if params == tokens == NOT_DETERMINED:
         size = f"params and tokens {NOT_DETERMINED}"
     lines = [
@@ -281,10 +318,49 @@ def _setup_lines(answer: AllocationAnswer) -> list[str]:
         f" {shape['counted'].replace('_', '-')})",
         f"training: peak LR {setup.lr:.3g}, batch {format_count(setup.batch_tokens)} tokens,"
         f" beta2 {setup.beta2:g}, warm-up {format_count(setup.warmup_tokens)} tokens (rule"
-        f" {setup.rule}, {measured}; beta2 and warm-up as Porian 2024)",
+        f" {setup.rule}, {setup.why_rule}; {measured}; beta2 and warm-up as Porian 2024)",
         f"memory: {format_bytes(setup.train_bytes)} to train (AdamW, mixed precision, one"
         f" sequence, checkpointing), {format_bytes(setup.serve_bytes)} to serve (16 bits)",
+        *_layout_lines(answer),
     ]
+
+
+def _layout_lines(answer: AllocationAnswer) -> list[str]:
+    """Which devices hold the model while it trains; estimated, like everything of them."""
+    layout, setup = answer.layout, answer.setup
+    if layout is None or setup is None:
+        return []
+    enough = layout.devices <= answer.hardware.count
+    words = f"{'fits' if enough else 'needs'} {_layout_words(answer, layout)}"
+    if answer.other_layout is not None:
+        words += f", or {_layout_words(answer, answer.other_layout)}"
+    lines = [f"layout: {words}; an estimate by formula"]
+    if layout.devices > 1:
+        lines[0] += " (Rajbhandari 2020, Korthikanti 2022)"
+        kinds = [kind for kind, stage in STAGES.items() if stage == layout.stage]
+        config = "slaw itself does not train it"
+        if kinds and layout.devices == layout.data:
+            config = f"in a config: parallel: {{kind: {kinds[0]}, devices: {layout.devices}}}"
+        lines.append(
+            f"  {config}; the time below assumes ideal scaling, not measured: what devices send"
+            " each other takes no time"
+        )
+    return lines
+
+
+def _layout_words(answer: AllocationAnswer, layout: Layout) -> str:
+    assert answer.setup is not None
+    model = answer.setup.model
+    needed = layout_bytes(model, TRAINING_PRECISION, layout)
+    words = f"{layout} of {format_bytes(answer.hardware.device.memory_bytes)}"
+    words += f" ({format_bytes(needed)}{' each' if layout.devices > 1 else ''}"
+    if not layout.recompute:
+        return f"{words})"
+    kept = layout_bytes(model, TRAINING_PRECISION, dataclasses.replace(layout, recompute=False))
+    return (
+        f"{words}, activations computed again: {format_bytes(kept)} without, a step a third longer"
+        " with)"
+    )
 
 
 def _cost_lines(answer: AllocationAnswer) -> list[str]:
@@ -350,11 +426,15 @@ def _smaller_row(row: Mapping[str, float | None]) -> tuple[str, ...]:
 
 
 def _convention_line(answer: AllocationAnswer) -> str:
-    counted = answer.prediction.convention.get("params", "").replace("_", "-") or "unstated"
-    return (
-        f"conventions: params {counted}; FLOPs 6 x params x tokens; loss in"
-        f" {unit_in_full(loss_unit(answer.prediction))}"
-    )
+    counted = params_words(answer.prediction.convention).replace("_", "-") or "unstated"
+    flops = _flops_count(answer.prediction.convention)
+    loss = unit_in_full(loss_unit(answer.prediction))
+    return f"conventions: params {counted}; FLOPs {flops}; loss in {loss}"
+
+
+def _flops_count(convention: Mapping[str, str]) -> str:
+    """How FLOPs are counted, in words."""
+    return COUNTED_BY_SOURCE.get(convention.get("flops", ""), "6 x params x tokens")
 
 
 def format_comparison(answers: Sequence[AllocationAnswer], refused: Sequence[str]) -> str:
@@ -377,7 +457,8 @@ def format_comparison(answers: Sequence[AllocationAnswer], refused: Sequence[str
     cost = answers[0].cost
     default = " (the default)" if answers[0].hardware.gpu is None else ""
     units = dict.fromkeys(loss_unit(answer.prediction) for answer in answers)
-    notes.insert(0, f"FLOPs 6 x params x tokens, for training; loss in {' or '.join(units)}")
+    flops = dict.fromkeys(_flops_count(answer.prediction.convention) for answer in answers)
+    notes.insert(0, f"FLOPs {' or '.join(flops)}, for training; loss in {' or '.join(units)}")
     notes.insert(
         0, f"on {cost.count} {cost.accelerator}{default}; ask for one law to see its answer in full"
     )

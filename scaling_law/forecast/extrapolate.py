@@ -11,6 +11,7 @@ from typing import Any
 
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.record import NATS, amount_unit
+from scaling_law.fit.flops_count import GIVEN, FlopsCount
 from scaling_law.fit.result import FitResult, Prediction, status_words
 from scaling_law.fit.solver.interval import PredictionInterval
 from scaling_law.fit.solver.scalar import root
@@ -66,7 +67,8 @@ def extrapolate(
     seen = _seen(fit, given, at, tokens_unique)
     valued, repeated = _valued(fit, outlook, at, tokens_unique, seen)
     interval = outlook.interval(valued, level)
-    beyond = _beyond(fit, at)
+    shown = _counted(fit, at)
+    beyond = _beyond(fit, shown)
     limits = _limits(fit, beyond, trust_flops_factor)
     doubts = [outlook.trouble, *reach, *interval.doubts, *limits, *repeated]
     if _farthest(beyond)[1] > FAR:
@@ -76,21 +78,46 @@ def extrapolate(
         form=fit.law.name,
         params=at.get("params"),
         tokens=at.get("tokens"),
-        flops=at.get("flops"),
+        flops=shown.get("flops"),
         tokens_unique=seen,
         **outlook.optimum(at, level),
         loss_nats=bounded_exp(outlook.log_loss(valued)),
         **_interval_fields(interval, level),
         **outlook.causes(valued),
         beyond_data=beyond,
-        below_data=_below(fit, at),
-        flops_interval=outlook.flops_interval(loss, level) if loss and len(given) == 1 else None,
-        convention={**fit.convention, "flops": "6nd"},
+        below_data=_below(fit, shown),
+        flops_interval=_flops_interval(fit, outlook, at, loss, level) if len(given) == 1 else None,
+        convention={
+            **fit.convention,
+            "flops": fit.convention.get("flops", GIVEN) if fit.flops_over_6nd else "6nd",
+        },
         interval_parts=interval.parts,
         source=fit.source,
-        warnings=tuple(_warnings(fit, at, doubts)),
+        warnings=tuple(_warnings(fit, shown, doubts)),
         refused=_refusal(fit, beyond),
     )
+
+
+def counted_as(fit: FitResult) -> FlopsCount:
+    """How the FLOPs of the law's points, and so of a target, are counted."""
+    return FlopsCount(fit.flops_over_6nd)
+
+
+def _counted(fit: FitResult, at: Variables) -> Variables:
+    """``at`` with FLOPs as the law's points count them; the law of FLOPs alone has them so."""
+    if "flops" in fit.law.variables or not {"flops", "params"} <= at.keys():
+        return at
+    return {**at, "flops": at["flops"] * counted_as(fit).factor(at["params"])}
+
+
+def _flops_interval(
+    fit: FitResult, outlook: Outlook, at: Variables, loss: float | None, level: float
+) -> tuple[float, float] | None:
+    interval = outlook.flops_interval(loss, level) if loss else None
+    if interval is None or "params" not in at:
+        return interval
+    factor = counted_as(fit).factor(at["params"])
+    return interval[0] * factor, interval[1] * factor
 
 
 def check_level(level: float) -> None:
@@ -169,6 +196,8 @@ def _limits(
             f"beyond the {trust_flops_factor:g}x the largest FLOPs to which held-out runs support"
             f" the law ({rounded_count(ratio, 2)} times)"
         )
+    elif fit.n_points and trust_flops_factor is None and ratio > 1:
+        limits.append("no held-out runs support the law beyond its own runs (slaw validate)")
     names = fit.law.variables
     if fit.n_points and names in (("params",), ("tokens",)):
         other = "tokens" if names == ("params",) else "params"
@@ -195,7 +224,26 @@ def _resolve(fit: FitResult, outlook: Outlook, given: Mapping[str, float]) -> Va
     if loss is not None:
         outlook.check_reach(loss)
         return _reach(fit, outlook, loss, known)
-    return _complete(known, outlook.split)
+    return _complete(_in_6nd(known, outlook.split, counted_as(fit)), outlook.split)
+
+
+def _in_6nd(
+    known: Mapping[str, float], split: BestSplit | None, count: FlopsCount
+) -> Mapping[str, float]:
+    """``known`` with its FLOPs, which are counted as the law's points count them, as 6ND."""
+    if "flops" not in known:
+        return known
+    params, tokens = known.get("params"), known.get("tokens")
+
+    def params_of(flops: float) -> float:
+        if params is not None:
+            return params
+        if tokens is not None:
+            return flops / 6 / tokens
+        assert split is not None, "the caller checks"
+        return split.params(flops)
+
+    return {**known, "flops": count.in_6nd(known["flops"], params_of)}
 
 
 def _complete(known: Mapping[str, float], split: BestSplit | None) -> Variables:
@@ -223,7 +271,10 @@ def _resolve_single(
     fit: FitResult, outlook: Outlook, given: Mapping[str, float], name: str
 ) -> Variables:
     if set(given) == {"params", "tokens"}:
-        return _complete(given, None)
+        at = _complete(given, None)
+        if name == "flops":  # the law has them as its points count them
+            at["flops"] *= counted_as(fit).factor(at["params"])
+        return at
     if set(given) == {"target_loss"}:
         outlook.check_reach(given["target_loss"])
         value = _solve(

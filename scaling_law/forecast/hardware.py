@@ -15,13 +15,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scaling_law import text_columns
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, quoted
 from scaling_law.units import format_count
 
 DTYPES = ("bf16", "fp16", "tf32", "fp32")
 """Best first: a run uses the first one that its device has."""
 PRICES_AS_OF = "2025/2026"
 DEFAULT_GPU = "H100"
+# What an unknown device is answered with: the names near it, or else these.
+_MOST_CLOSE = 4
+_EXAMPLES = "A100, H100, RTX 4090, TPU v5e or M2 Max"
 # Power of the whole site over that of its machines: Google reports 1.1 for its fleet
 # (google.com/about/datacenters/efficiency); for a machine at home it is 1.0.
 PUE = 1.1
@@ -180,9 +183,16 @@ def _named(name: str) -> Accelerator:
     wanted = _plain(name)
     if wanted in known:
         return ACCELERATORS[known[wanted]]
-    close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
-    hint = f"; did you mean {known[close[0]]}?" if close else ""
-    raise ConfigError(f"accelerator {name!r}: expected one of {', '.join(ACCELERATORS)}{hint}")
+    near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.6)
+    near += [key for key in known if wanted and key.startswith(wanted)]
+    close = list(dict.fromkeys(known[key] for key in near))
+    hint = f"expected one such as {_EXAMPLES};"
+    if close:
+        hint = f"did you mean {' or '.join(close[:_MOST_CLOSE])}?"
+    raise ConfigError(
+        f"device {quoted(name)}: not in the table; {hint} `slaw hardware` lists all"
+        f" {len(ACCELERATORS)}"
+    )
 
 
 def accelerator(
@@ -202,10 +212,12 @@ def accelerator(
     device = _named(name)
     if utilisation is not None:
         if not 0 < utilisation <= 1:
-            raise ConfigError(f"utilisation is {utilisation}, expected above 0 and at most 1")
+            raise ConfigError(
+                f"utilisation (--mfu) is {utilisation}, expected above 0 and at most 1"
+            )
         device = dataclasses.replace(device, utilisation=utilisation)
     if dollars_per_hour is not None:
-        price = _positive("dollars per hour", dollars_per_hour)
+        price = _positive("dollars per device-hour (--gpu-price)", dollars_per_hour)
         device = dataclasses.replace(device, dollars_per_hour=price)
     if peak_flops is not None:
         given = peak_flops if isinstance(peak_flops, Mapping) else {device.best_dtype: peak_flops}
@@ -259,7 +271,7 @@ def gpu_and_count(gpu: str | None, count: int | None = None) -> tuple[str | None
         return gpu, 1 if count is None else count
     number = int(several[1])
     if count not in (None, number):
-        raise ConfigError(f"{gpu} and a count of {count}: expected one number of devices")
+        raise ConfigError(f"--gpu {gpu} and --gpu-count {count}: expected one number of devices")
     return several[2], number
 
 
@@ -334,7 +346,9 @@ def training_cost(
     """
     device, chosen = _resolved(accelerator, dtype)
     if count < 1:
-        raise ConfigError(f"count is {count}, expected at least 1 device")
+        raise ConfigError(
+            f"number of devices (--gpu-count, or N in NxH100) is {count}, expected at least 1"
+        )
     if not (math.isfinite(pue) and pue >= 1):
         raise ConfigError(f"pue is {pue}, expected a finite number of at least 1")
     hours = _positive("FLOPs", flops) / flops_for_hours(1.0, device, dtype=chosen)

@@ -37,7 +37,7 @@ class Choice:
 
     ``params``: its parameters.
     ``tokens``: its training tokens.
-    ``flops``: training FLOPs, 6 x params x tokens.
+    ``flops``: training FLOPs: 6 x params x tokens, in an answer as the law's points count them.
     ``loss_nats``: the law's loss, in nats per token.
     ``tokens_per_param``: tokens over params.
     ``kind``: the question that it answers.
@@ -169,11 +169,13 @@ def _tokens_for(log_loss: Loss, log_params: float, log_target: float) -> float |
     def excess(log_tokens: float) -> float:
         return _log_loss(log_loss, log_params, log_tokens) - log_target
 
-    if excess(_LOG_MOST) > 0:
+    at_most = excess(_LOG_MOST)
+    if at_most > 0:
         return None
-    if excess(0.0) <= 0:  # a target above the loss after a single token needs no training
+    at_once = excess(0.0)
+    if at_once <= 0:  # a target above the loss after a single token needs no training
         return 0.0
-    return root(excess, 0.0, _LOG_MOST)
+    return root(excess, 0.0, _LOG_MOST, ends=(at_once, at_most))
 
 
 def _reachable(log_loss: Loss, target_loss_nats: float) -> float:

@@ -28,9 +28,9 @@ _GOPHER_VOCAB = 32_000  # of Gopher's SentencePiece tokenizer, which Chinchilla'
 # A law's figure is compared with others down to a third of its smallest runs, because below them
 # its power terms grow without bound, and up to where ``slaw extrapolate`` refuses a figure.
 _FAR_BELOW, _FAR_BEYOND = 3.0, 1000.0
-OUTSIDE_CAPTION = (
-    "loss -: the target is over 3 times smaller or 1,000 times larger than that law's own runs, "
-    "or its figure is above the loss of guessing, ln(vocabulary)"
+WHY_OUTSIDE = (
+    "the target is over 3 times smaller or 1,000 times larger than that law's own runs, or its "
+    "figure is above the loss of guessing, ln(vocabulary)"
 )
 COMPARISON_CAVEAT = (
     "losses in nats per token do not compare across tokenizers and corpora; compare exponents "

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from scaling_law.errors import ConfigError, listed
+from scaling_law.errors import ConfigError, FitError, listed, reason_lines
 from scaling_law.files.layout import RESULTS, SweepDir
 from scaling_law.files.record import RunRecord, specs_of
 from scaling_law.fit.checks.screen import MAX_EPOCHS
@@ -226,32 +226,28 @@ def score(
 ) -> Score:
     """Hold the forecasts of these names, or all of them, against the runs of a sweep or table.
 
-    Raises ``ConfigError`` for a forecast that is not there or was changed, and where there is
-    nothing to score.
+    Raises ``ConfigError`` for a forecast that is not there, was changed or is of other results,
+    and ``FitError`` where there is nothing to score yet.
     """
     source = Path(results or RESULTS)
     folder = forecasts_folder(source, out)
     forecasts = read_all(folder, names)
     if not forecasts:
-        raise ConfigError(
-            f"{folder}: no forecast is registered; slaw forecast --register NAME makes one"
+        raise FitError(
+            f"{folder}: no forecast is registered yet; slaw forecast --register NAME makes one"
         )
     result = score_forecasts(forecasts, source, table)
     if result.tally is None:
-        refused: dict[str, list[str]] = {}
-        for one in result.forecasts:
-            if one.refused:
-                refused.setdefault(one.refused, []).append(one.forecast.name)
-        if refused:
-            lines = (f"{listed(own)} not scored: {why}" for why, own in refused.items())
+        refused = ((one.forecast.name, one.refused) for one in result.forecasts if one.refused)
+        if lines := reason_lines((name, f"not scored: {why}") for name, why in refused):
             raise ConfigError(*lines)
         waiting = sum(len(one.open) for one in result.forecasts)
         left = [pair for one in result.forecasts for pair in one.left_out]
         words = "; ".join(f"{run}: {why}" for run, why in left[:2])
-        raise ConfigError(
+        raise FitError(
             f"{source}: no run to score yet: {count_of(waiting, 'target')} of"
             f" {count_of(len(result.forecasts), 'registered forecast')} open"
-            + (f"; {len(left)} left out: {words}" if left else "")
+            + (f"; {len(left)} left out: {words}" if left else "; train them, and score again")
         )
     return result
 

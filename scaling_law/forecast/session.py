@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from scaling_law.forecast.scenario import Scenario, consequences, decision_lines
 from scaling_law.forecast.target import Target, Times
 from scaling_law.forecast.text import format_prediction, prediction_json
 from scaling_law.spec.model import Model
+from scaling_law.spec.optim import OptimSpec
+from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_count, weight_words
 
 DEFAULT_RESULTS = "results"
@@ -165,10 +168,21 @@ class SourcedLaw:
     @property
     def template(self) -> Model | None:
         """A model of the sweep that the law was fitted to; None for tables and published laws."""
+        spec = self._example
+        return None if spec is None else spec.model
+
+    @property
+    def optim(self) -> OptimSpec | None:
+        """The optimizer, with its rule, of a run that the law was fitted to; None likewise."""
+        spec = self._example
+        return None if spec is None or spec.is_solved else spec.optim
+
+    @cached_property
+    def _example(self) -> RunSpec | None:
         if self.source is None or not self.source.is_dir():
             return None
         try:
-            return load_records(only_sweep(self.source))[0].spec.model
+            return load_records(only_sweep(self.source))[0].spec
         except ConfigError:
             return None  # a folder that holds a fit and no runs
 
@@ -207,7 +221,7 @@ def find_laws(
                 f" a published one,"
                 f" {', '.join(PUBLISHED)}, or the path of a .py file"
             )
-    source, known = Path(results or DEFAULT_RESULTS), None
+    source, known = _named(Path(results or DEFAULT_RESULTS)), None
     laws = []
     for name in names or [""]:
         if published and name in PUBLISHED:
@@ -231,6 +245,14 @@ def _known_laws(
         raise ConfigError(
             f"{problem}; or take a published law, which needs no results, as in --law besiroglu2024"
         ) from None
+
+
+def _named(source: Path) -> Path:
+    """The sweep that a folder with one stands for, so that an answer names it; else the source."""
+    try:
+        return only_sweep(source).path if source.is_dir() else source
+    except ConfigError:
+        return source
 
 
 def _has_sweeps(source: Path) -> bool:

@@ -21,7 +21,8 @@ class Target:
 
     ``params``: parameters, counted as the law counts them.
     ``tokens``: training tokens.
-    ``flops``: training FLOPs, 6 x params x tokens.
+    ``flops``: training FLOPs, as the law's points count them: 6 x params x tokens, or as a table
+        or trainer gives them (``fit.flops_count``).
     ``target_loss``: the loss to reach, in nats per token.
     """
 

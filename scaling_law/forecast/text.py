@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from scaling_law import text_columns
 from scaling_law.files.record import unit_in_full
+from scaling_law.fit.flops_count import COUNTED_BY_SOURCE
+from scaling_law.fit.points.stated import params_words
 from scaling_law.fit.prediction_text import (
     cause_words,
     distance_text,
@@ -19,7 +22,8 @@ from scaling_law.fit.prediction_text import (
     warning_lines,
 )
 from scaling_law.fit.result import FitResult, Prediction, finite_json, status_words
-from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
+from scaling_law.forecast.extrapolate import counted_as
+from scaling_law.forecast.published import COMPARISON_CAVEAT, WHY_OUTSIDE
 from scaling_law.units import NOT_DETERMINED, count_of, count_range, format_count
 
 
@@ -63,9 +67,9 @@ def format_prediction(
     lines.append(_law_line(prediction, fit))
     lines.append(_convention_text(prediction, fit))
     if rows:
-        lines += ["", *_table(prediction, rows)]
-        if any(row["outside"] for row in rows):
-            lines.append(f"note: {OUTSIDE_CAPTION}")
+        shown = shown_comparison(prediction, rows)
+        lines += ["", *text_columns.left([shown.of(_HEAD), *map(shown.of, shown.rows)])]
+        lines += [f"note: {note}" for note in shown.notes]
         if prediction.tokens_unique is not None:
             lines.append("note: repeats count under every law as Muennighoff 2023 has them")
         lines.append(f"note: {COMPARISON_CAVEAT}")
@@ -103,6 +107,8 @@ def _optimum_lines(prediction: Prediction) -> list[str]:
 
 def _best_split_line(prediction: Prediction) -> str:
     words = "this is the best split of these FLOPs"
+    if prediction.refused:
+        words = "this is the middle of the best splits of these FLOPs (their range: see below)"
     size, interval = prediction.params, prediction.tokens_for_params_interval
     if size is not None and interval:
         words += (
@@ -170,8 +176,12 @@ def _origin(fit: FitResult) -> str:
 
 
 def _convention_text(prediction: Prediction, fit: FitResult) -> str:
-    counted = prediction.convention.get("params", "").replace("_", "-")
+    counted = params_words(prediction.convention).replace("_", "-")
     text = f"conventions: params {counted}; FLOPs 6 x params x tokens"
+    if how := COUNTED_BY_SOURCE.get(prediction.convention.get("flops", "")):
+        factor = counted_as(fit).factor(prediction.params) if prediction.params else None
+        text = f"conventions: params {counted}; FLOPs {how}"
+        text += f", {factor:.3g} times 6 x params x tokens at this size" if factor else ""
     if fit.convention.get("flops") == "exact":
         text += " (the fit's own are exact: attention and"
         text += " what the parameter count leaves out make little difference at scale)"
@@ -210,14 +220,47 @@ def comparison_cells(
     return body
 
 
-def _table(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> list[str]:
-    head = (
-        "law",
-        "loss",
-        "tokens best for size",
-        "best split: params",
-        "tokens",
-        "a",
-        "params counted",
+_HEAD = (
+    "law", "loss", "tokens best for size", "best split: params", "tokens", "a", "params counted",
+)  # fmt: skip
+_LOSS, _FIGURES = 1, (1, 2, 3, 4)  # columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownComparison:
+    """The comparison without what is empty.
+
+    ``rows`` are all cells of the laws that have a figure, as ``comparison_cells`` orders them;
+    ``columns`` are the numbers of the cells in which some published law has one;
+    ``notes`` say why a loss is missing, and count the laws that are left out.
+    """
+
+    rows: tuple[tuple[str, ...], ...]
+    columns: tuple[int, ...]
+    notes: tuple[str, ...]
+
+    def of(self, cells: Sequence[str]) -> tuple[str, ...]:
+        """The cells of a row, or of the head, that are shown."""
+        return tuple(cells[number] for number in self.columns)
+
+
+def shown_comparison(
+    prediction: Prediction, rows: Sequence[dict[str, Any]], dash: str = "-"
+) -> ShownComparison:
+    """The comparison as tables show it: laws and columns without any figure are left out."""
+    own, *others = comparison_cells(prediction, rows, dash)
+    known = [row for row in others if any(row[number] != dash for number in _FIGURES)]
+    empty = {n for n in _FIGURES if known and all(row[n] == dash for row in known)}
+    notes = []
+    if any(row["outside"] for row in rows):
+        what = "no published law has a loss to compare" if _LOSS in empty else f"loss {dash}"
+        notes.append(f"{what}: {WHY_OUTSIDE}")
+    if left := [row[0] for row in others if row not in known]:
+        notes.append(
+            f"left out: {count_of(len(left), 'law')} without a figure here, {', '.join(left)}"
+        )
+    return ShownComparison(
+        rows=(own, *known),
+        columns=tuple(n for n in range(len(own)) if n not in empty),
+        notes=tuple(notes),
     )
-    return text_columns.left([head, *comparison_cells(prediction, rows)])

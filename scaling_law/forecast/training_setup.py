@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from scaling_law import parts
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.forecast.shape import concrete_model, shape_facts
 from scaling_law.spec.architectures import architecture_of
@@ -18,10 +19,13 @@ from scaling_law.spec.hyperparams import (
     rule_for,
 )
 from scaling_law.spec.model import Model
+from scaling_law.spec.optim import OptimSpec
 from scaling_law.units import format_bytes, format_count
 
 _SMALLEST, _LARGEST = 1e3, 1e15  # the range of params searched for what fits
 _CLOSE = 1.01
+TRAINING_PRECISION = "bf16"  # of the memory that training takes
+_NEAREST = "the nearest to this size"
 _GUESSED = 10.0  # a rule this many times beyond its measured sizes is a guess
 
 
@@ -33,7 +37,7 @@ class TrainingSetup:
     ``tokens``: training tokens.
     ``counted``: the convention that its size was read in.
     ``assumed``: whether that is an assumption, because the law does not say.
-    ``rule``: the rule for learning rate and batch.
+    ``rule``: the rule for learning rate and batch; ``why_rule``: why this one.
     ``lr``: peak learning rate.
     ``batch_tokens``: tokens a step.
     ``beta2``: of AdamW.
@@ -51,6 +55,7 @@ class TrainingSetup:
     counted: str
     assumed: bool
     rule: str
+    why_rule: str
     lr: float
     batch_tokens: int
     beta2: float
@@ -86,12 +91,11 @@ class TrainingSetup:
         size, (low, high) = count_params(self.model).non_embedding, self.rule_params
         if low <= size <= high:
             return []
-        guess = size > _GUESSED * high or size * _GUESSED < low
         advice = "its LR there is a guess: tune it on your own smaller runs"
         return [
             f"rule {self.rule} was measured for {format_count(low)} to {format_count(high)}"
             f" non-embedding params, not for {format_count(size)}:"
-            f" {advice if guess else 'tune near its values'}"
+            f" {advice if _is_guess(size, self.rule_params) else 'tune near its values'}"
         ]
 
     def _token_doubts(self) -> list[str]:
@@ -121,15 +125,18 @@ def training_setup(
     *,
     template: Model | None = None,
     rule: str | None = None,
+    own: OptimSpec | None = None,
 ) -> TrainingSetup:
-    """The setup to train ``params`` on ``tokens`` by the named ``rule`` (None: chosen by size).
+    """The setup to train ``params`` on ``tokens`` by the named ``rule``.
 
+    Without one, by the rule of the runs that the law is of (``own``), unless the size lies so far
+    beyond what it was measured at that it is a guess; then by the rule that was measured nearest.
     ``template`` gives vocabulary and context. Raises ``ConfigError`` where no shape has that
     size or no rule that name.
     """
     counted, assumed = counted_as(convention)
     model = concrete_model(params, counted, template)
-    name = rule or rule_for(count_params(model).non_embedding)
+    name, why = (rule, "as asked") if rule else _rule_at(count_params(model).non_embedding, own)
     part = load_rule(name)
     sizing = Sizing(model=model, shortest_tokens=tokens, longest_tokens=tokens)
     choice = part.choose(sizing, part.settings())
@@ -139,12 +146,33 @@ def training_setup(
         counted=counted,
         assumed=assumed,
         rule=name,
+        why_rule=why,
         rule_params=part.measured_params,
         rule_tokens=part.measured_tokens,
         train_bytes=needed_bytes(model, "train"),
         serve_bytes=needed_bytes(model, "serve"),
         **dataclasses.asdict(choice),
     )
+
+
+def _rule_at(size: int, own: OptimSpec | None) -> tuple[str, str]:
+    """The rule for a size, and why this one."""
+    nearest = rule_for(size)
+    if own is None:
+        return nearest, _NEAREST
+    if own.rule not in parts.names("rule") or own.rule_part is not None:
+        return nearest, f"{_NEAREST}; the sweep's own is {own.rule_text}"
+    without = f", without its {' '.join(own.overrides.words)}" if own.overrides.words else ""
+    measured = load_rule(own.rule).measured_params
+    if own.rule == nearest or measured is None or not _is_guess(size, measured):
+        return own.rule, f"the sweep's own{without}"
+    low, high = (format_count(end) for end in measured)
+    return nearest, f"{_NEAREST}; the sweep's own is {own.rule_text}, of {low} to {high} params"
+
+
+def _is_guess(size: float, measured: tuple[float, float]) -> bool:
+    low, high = measured
+    return size > _GUESSED * high or size * _GUESSED < low
 
 
 def needed_bytes(model: Model, purpose: str) -> int:
@@ -155,7 +183,7 @@ def needed_bytes(model: Model, purpose: str) -> int:
     parameter and the keys and values of one sequence.
     """
     if purpose == "train":
-        return memory_bytes(model, 1, "bf16", gradient_checkpointing=True)
+        return memory_bytes(model, 1, TRAINING_PRECISION, gradient_checkpointing=True)
     return 2 * (count_params(model).total + architecture_of(model).cache_numbers(model))
 
 

@@ -21,11 +21,12 @@ from scaling_law.errors import SlawError, one_line
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.process import module_command
 from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
+from scaling_law.spec.enough import LEAST_POINTS
+from scaling_law.units import count_of
 
 if TYPE_CHECKING:
     from scaling_law.files.record import RunRecord
 
-LEAST_POINTS = 6  # Chinchilla's law has five parameters
 _RESAMPLES = 200
 _FRONTIER_POINTS = 24
 _BEYOND = 4.0  # FLOPs at which the drawn frontier ends, over those of the largest run
@@ -53,7 +54,9 @@ class LawFitter:
         self._collect()
         points = annealed(snapshot)
         if len(points) < LEAST_POINTS:
-            message = f"{len(points)} annealed points so far; a law needs {LEAST_POINTS}"
+            message = (
+                f"{count_of(len(points), 'annealed point')} so far; a law needs {LEAST_POINTS}"
+            )
             return {"status": "too_few", "message": message, "points": len(points)}
         key = tuple(f"{run.run_id} {run.val_loss_nats!r}" for run in points)
         if key != self._fitted and self._child is None and time.monotonic() >= self._next:

@@ -14,16 +14,24 @@ from typing import Any
 
 from scaling_law import parts
 from scaling_law.config.sweep_config import Arm
-from scaling_law.errors import PlanError
+from scaling_law.errors import ConfigError, PlanError
 from scaling_law.parts import Reference
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.grid import expand
 from scaling_law.plan.growth import growth_from, linked
 from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
 from scaling_law.plan.packing import TimedTask
+from scaling_law.plan.parallel import refuse_engine, refuse_parallel
 from scaling_law.plan.plan import PlannedRun
 from scaling_law.plan.size_plan import Horizon, SizePlan
-from scaling_law.plan.steps import MeasuredStep, StepShape, measured_model, measured_part
+from scaling_law.plan.steps import (
+    JointShape,
+    MeasuredStep,
+    StepShape,
+    joint_shape,
+    measured_model,
+    measured_part,
+)
 from scaling_law.spec.arms import Values, arm_digest, arm_label, arm_tags
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, train_flops
@@ -82,8 +90,22 @@ class ArmPlanner:
         self.slot_bytes = slot_bytes
         self.train_tokens = train_tokens
         self.data, self.eval = self.config.data_spec, self.config.eval.spec()
-        objective = self.config.choice("objective").component
-        self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
+        objective = self.config.choice("objective")
+        usual = objective.component == Component(name=DEFAULT_OBJECTIVE)
+        self.objective = None if usual else objective.component
+        self.reads_reference: bool = objective.part.reads_reference
+        number_format = self.config.choice("number_format")
+        rounds = number_format.part.round is not None
+        self.number_format = number_format.component if rounds else None
+        self.slowdown: float = number_format.part.slowdown * objective.part.slowdown
+        self.devices, section = arm.config.devices, arm.config.parallel
+        self.n_devices = self.devices.devices
+        self.parallel = section.spec() if section else None
+        self.resume_on = section.resuming() if section else None
+        # where a slot is a job with devices of its own, a run takes one, however many it has
+        engine = arm.config.choice("engine").part
+        is_job = engine.own_devices and not engine.slot_is_device
+        self.slots = 1 if is_job else min(self.devices.devices, profile.slots)
         self.probes = tuple(choice.component for choice in self.config.choices["probe"]) or None
         sizes = self.config.task_sizes
         # the tokens of each split: of a text's as many as are asked for
@@ -104,6 +126,12 @@ class ArmPlanner:
             problems = (self.mix_problem(size_plan) for size_plan in size_plans)
             if lines := list(dict.fromkeys(filter(None, problems))):
                 raise PlanError(lines[0])
+        refused = (line for size_plan in size_plans for line in self.refused_probes(size_plan))
+        if lines := list(dict.fromkeys(refused)):
+            raise PlanError(*lines)
+        refuse_engine(self.config)
+        if self.n_devices > 1:
+            refuse_parallel(self.config, self.profile, self.precision, size_plans)
         return size_plans
 
     @property
@@ -112,6 +140,27 @@ class ArmPlanner:
         if self.mix is not None and not self.mix.shares_trunk:
             return False
         return self.config.shares_trunk
+
+    def refused_probes(self, size_plan: SizePlan) -> list[str]:
+        """Say which probes cannot measure a size, a line each.
+
+        Raises ``PlanError`` where a user's own probe fails.
+        """
+        lines = []
+        where = self.config.where("probes")
+        for choice in self.config.choices["probe"]:
+            on_curve = choice.part.when == "curve" and self.eval.curve_points > 0
+            for final in (False, True) if on_curve else (True,):
+                measured = self.measurement(size_plan.model, final=final)
+                try:
+                    with parts.users_code(choice.word, choice.reference):
+                        why = choice.part.refused(measured, choice.settings)
+                except ConfigError as problem:
+                    raise PlanError(f"{where}: {problem}") from None
+                if why:
+                    lines.append(f"{where}: {choice.spelled}: {why}")
+                    break
+        return lines
 
     def mix_problem(self, size_plan: SizePlan) -> str:
         """Say why a size cannot be trained in the mixture; "" where it can."""
@@ -129,10 +178,11 @@ class ArmPlanner:
             allowed = self.config.data.max_epochs
             most = max(epochs, key=lambda name: epochs[name], default="")
             if most and allowed is not None and epochs[most] > allowed:
+                each = ", ".join(f"{name} {count:.3g}" for name, count in epochs.items())
                 return (
                     f"{where}: the horizon of {tokens} tokens reads the"
                     f" {format_count(known[most])} training tokens of {most} {epochs[most]:.3g}"
-                    f" times, more than data.max_epochs {allowed:g}; shorten the"
+                    f" times, more than data.max_epochs {allowed:g} (epochs: {each}); shorten the"
                     f" horizon, give {most} a smaller share, or raise data.max_epochs"
                 )
         return ""
@@ -203,12 +253,15 @@ class ArmPlanner:
         """
         return fit_slot(
             size_plan.model,
-            size_plan.batch_tokens // size_plan.model.n_ctx,
+            size_plan.batch_tokens // size_plan.model.n_ctx // self.n_devices,
             self.precision,
+            parallel=self.devices,
             gradient_checkpointing=self.config.model.gradient_checkpointing,
             fixed_bytes=self.profile.runtime_bytes
             + data_bytes(size_plan.model, self.train_tokens)
-            + self._further_state_bytes(size_plan.model),
+            + self._further_state_bytes(size_plan.model)
+            + self._rounded_bytes(size_plan.model)
+            + self._reference_bytes(size_plan.model),
             slot_bytes=self.slot_bytes if slot_bytes is None else slot_bytes,
         )
 
@@ -217,15 +270,26 @@ class ArmPlanner:
         own = self.config.choice("optimizer").part
         usual = parts.load("optimizer", Reference(name=DEFAULT_OPTIMIZER))
         further: float = own.state_bytes_per_param - usual.state_bytes_per_param
-        return round(further * count_params(model).total)
+        shares = self.n_devices if self.devices.stage else 1
+        return round(further * count_params(model).total / shares)
+
+    def _rounded_bytes(self, model: Model) -> int:
+        """The rounded copies of the weights, which the backward pass reads."""
+        return 4 * count_params(model).matmul if self.number_format is not None else 0
+
+    def _reference_bytes(self, model: Model) -> int:
+        """The weights of the model whose losses the objective reads."""
+        return 4 * count_params(model).total if self.reads_reference else 0
 
     def shape(self, size_plan: SizePlan, fit: SlotFit) -> StepShape | None:
         """Return the shape of the size plan's step; None where it cannot be measured beforehand.
 
-        That is so for data, objectives and optimizers other than the default ones, and where the
-        architecture names no step to measure: the thresholds choose the kernels.
+        That is so for data, objectives, number formats and optimizers other than the default
+        ones, and where the architecture names no step to measure: the thresholds choose the
+        kernels.
         """
         is_usual = isinstance(self.data, DataSpec) and self.objective is None
+        is_usual = is_usual and self.number_format is None
         if self.profile.kind != "cpu" or not is_usual or size_plan.optim.optimizer is not None:
             return None
         model = measured_model(size_plan.model)
@@ -233,7 +297,7 @@ class ArmPlanner:
             return None
         shape = StepShape(
             model=model,
-            seqs=fit.micro_seqs or size_plan.batch_tokens // model.n_ctx,
+            seqs=fit.micro_seqs or size_plan.batch_tokens // model.n_ctx // self.n_devices,
             precision=self.precision,
             recompute=fit.gradient_checkpointing,
         )
@@ -246,6 +310,33 @@ class ArmPlanner:
         shape = self.shape(size_plan, fit)
         return None if shape is None else self.profile.step_of.get(shape)
 
+    def joint_shape(self, size_plan: SizePlan, fit: SlotFit) -> JointShape | None:
+        """Return the shape of the step of several devices; None where it is not measured.
+
+        That is so for one device, and for data, objectives, number formats and optimizers other
+        than the default ones.
+        """
+        if self.n_devices == 1 or self.objective is not None:
+            return None
+        if not isinstance(self.data, DataSpec) or self.number_format is not None:
+            return None
+        model = size_plan.model
+        if size_plan.optim.optimizer is not None or model.architecture.source_sha256 is not None:
+            return None
+        seqs = (fit.micro_seqs or size_plan.batch_tokens // model.n_ctx) * (
+            self.n_devices if fit.micro_seqs else 1
+        )
+        recompute = fit.gradient_checkpointing
+        kind = self.device_kind
+        return joint_shape(model, seqs, self.precision, recompute, kind, self.devices)
+
+    def speedup(self, size_plan: SizePlan, fit: SlotFit) -> float | None:
+        """Return how much faster the devices are than one, as measured; None where it was not."""
+        if not self.profile.joint_steps:
+            return None
+        shape = self.joint_shape(size_plan, fit)
+        return None if shape is None else self.profile.speedup_of.get(shape)
+
     def seconds(self, size_plan: SizePlan, fit: SlotFit, start: int, stop: int) -> float:
         """Estimate the seconds of training from ``start`` to ``stop`` and of the evaluations.
 
@@ -253,20 +344,27 @@ class ArmPlanner:
         of other sizes.
         """
         tokens = size_plan.batch_tokens * (stop - start)
+        if self.config.trainer is not None:
+            # how a command starts and evaluates is not known; its time goes by its steps
+            return self.profile.training_seconds(size_plan.model, tokens, stop - start)
         # a branch has a quarter of the curve's points, as in train.loop
         points = self.eval.curve_points // (4 if start else 1)
         model = size_plan.model
         last, of_curve = self.measuring(model, final=True), self.measuring(model, final=False)
+        speedup: float = self.n_devices
+        if speedup > 1:
+            speedup = self.speedup(size_plan, fit) or speedup
         step = self.measured(size_plan, fit)
         if step is not None and step.seconds is not None and step.eval_seconds is not None:
-            training = tokens / step.shape.tokens * step.seconds
+            training = tokens / step.shape.tokens * step.seconds / speedup
             read = last.read_tokens + points * of_curve.read_tokens
             beside = (dataclasses.replace(work, read_tokens=0.0) for work in (last, of_curve))
             at_end, at_point = (self.profile.work_seconds(model, work) for work in beside)
             measuring = read * step.eval_seconds + at_end + points * at_point
             return RUN_START_SECONDS + training + measuring
         training = self.profile.training_seconds(model, tokens, stop - start)
-        training *= RECOMPUTE if fit.gradient_checkpointing else 1
+        training *= self.slowdown * (RECOMPUTE if fit.gradient_checkpointing else 1)
+        training /= speedup
         at_end, at_point = (self.profile.work_seconds(model, work) for work in (last, of_curve))
         return RUN_START_SECONDS + training + at_end + points * at_point
 
@@ -280,17 +378,24 @@ class ArmPlanner:
             known = self._measuring[model, final] = self._measuring_of(model, final)
         return known
 
-    def _measuring_of(self, model: Model, final: bool) -> Work:
+    def measurement(self, model: Model, *, final: bool) -> Measured:
+        """What a measurement reads: the last one of a run, or one of a point of its curve."""
         max_tokens = self.eval.val_tokens if final else self.eval.curve_tokens
         sizes = self.config.task_sizes
-        measured = Measured(
+        return Measured(
             model=model,
             split_tokens={
                 name: max_tokens if own is None else min(max_tokens, own)
                 for name, own in self.split_tokens.items()
             },
             n_targets=(sizes.n_targets if sizes is not None else 0) or model.n_ctx,
+            inputs=sizes.inputs if sizes is not None else "ids",
+            targets="numbers" if sizes is not None and sizes.outputs else "ids",
+            infills=self.config.choice("objective").part.infill is not None,
         )
+
+    def _measuring_of(self, model: Model, final: bool) -> Work:
+        measured = self.measurement(model, final=final)
         total = Work(read_tokens=sum(measured.validation.values()))
         for choice in self.config.choices["probe"]:
             if final or choice.part.when == "curve":
@@ -307,7 +412,10 @@ class ArmPlanner:
     ) -> list[TimedTask]:
         """Return ``tasks_of(self.runs(...))`` without making the runs; a branch's parent is 0."""
         if not saved:
-            return [TimedTask(self.seconds(size_plan, fit, 0, h.steps)) for h in horizons]
+            return [
+                TimedTask(self.seconds(size_plan, fit, 0, h.steps), slots=self.slots)
+                for h in horizons
+            ]
         last = saved[-1]
         trunk = self.seconds(size_plan, fit, 0, last)
         branches = [
@@ -315,10 +423,11 @@ class ArmPlanner:
                 self.seconds(size_plan, fit, h.branch_step, h.steps),
                 0,
                 h.branch_step / last * trunk,
+                self.slots,
             )
             for h in horizons
         ]
-        return [TimedTask(trunk), *branches]
+        return [TimedTask(trunk, slots=self.slots), *branches]
 
     def run(
         self,
@@ -352,9 +461,13 @@ class ArmPlanner:
             growth=growth,
             spikes=None if self.config.solves else self.config.spike_spec(),
             start_from=size_plan.start_from,
+            reference=size_plan.reference,
             objective=self.objective,
             probes=self.probes,
             mix=mix,
+            number_format=self.number_format,
+            trainer=self.config.trainer.spec() if self.config.trainer is not None else None,
+            parallel=self.parallel,
         )
         step = self.measured(size_plan, fit)
         resources = Resources(
@@ -363,7 +476,9 @@ class ArmPlanner:
             micro_seqs=fit.micro_seqs,
             gradient_checkpointing=fit.gradient_checkpointing,
             save_steps=save_steps,
+            resume_on=self.resume_on,
             **self.config.checkpoints.resources(),
+            **(self.config.trainer.resources() if self.config.trainer is not None else {}),
         )
         own_tokens = spec.batch_tokens * (total_steps - spec.start_step)
         by_component = {}
@@ -380,6 +495,8 @@ class ArmPlanner:
             flops_alone=train_flops(size_plan.model, spec.tokens),
             epochs=max(by_component.values()) if by_component else self.epochs(spec),
             component_epochs=by_component,
+            speedup=self.speedup(size_plan, fit) if self.n_devices > 1 else None,
+            slots=None if self.slots == 1 else self.slots,
         )
 
     def epochs(self, spec: RunSpec) -> float | None:

@@ -12,6 +12,7 @@ import dataclasses
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.stacking import has_fast_loss
 from scaling_law.spec.architectures import architecture_of
+from scaling_law.units import count_of
 
 LEAST_SECONDS = 600.0
 
@@ -36,6 +37,8 @@ def _gains(run: PlannedRun) -> bool:
     """Say whether a run is long enough to compile, and whether its parts can be compiled."""
     if run.resources.stack is not None or run.seconds < LEAST_SECONDS:
         return False
+    if run.spec.number_format is not None or run.resources.devices_of(run.spec).devices > 1:
+        return False
     return has_fast_loss(run.spec) and architecture_of(run.spec.model).compiles
 
 
@@ -45,6 +48,6 @@ def compiled_words(plan: Plan) -> list[str]:
     if not count:
         return []
     return [
-        f"compile: {count} of {len(plan.runs)} runs through torch.compile, those of"
+        f"compile: {count} of {count_of(len(plan.runs), 'run')} through torch.compile, those of"
         f" {LEAST_SECONDS / 60:.0f} min and more; what it gains is not in the time below"
     ]

@@ -5,23 +5,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import math
 import os
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
-from scaling_law.plan.steps import MeasuredStep, StepShape, step_from_json
+from scaling_law.plan.steps import (
+    JointShape,
+    JointStep,
+    MeasuredStep,
+    StepShape,
+    joint_step_from_json,
+    step_from_json,
+)
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params, flops_per_token, is_solved, train_flops
+from scaling_law.spec.fields import OMIT_EMPTY
 from scaling_law.spec.model import Model
 from scaling_law.spec.run import EVAL_SEQS
 from scaling_law.spec.to_json import to_json
@@ -62,7 +69,10 @@ class DeviceProfile:
     ``speed`` is the speed in ``precision``, rising in ``params_matmul``;
     ``torch_version`` is the version of torch that measured it, "" for unknown;
     ``speed_fp32`` is the speed in fp32, empty where ``precision`` is fp32;
-    ``steps`` are the steps of planned runs that were measured since.
+    ``steps`` are the steps of planned runs that were measured since;
+    ``joint_steps`` are those of runs on several devices;
+    ``devices`` are the GPUs of the machine, None for a CPU and where they were not counted; of a
+    Ray cluster they are the GPUs or CPUs of its largest node.
     """
 
     kind: str
@@ -76,6 +86,8 @@ class DeviceProfile:
     torch_version: str = ""
     speed_fp32: tuple[SpeedPoint, ...] = ()
     steps: tuple[MeasuredStep, ...] = ()
+    joint_steps: tuple[JointStep, ...] = ()
+    devices: int | None = field(default=None, metadata=OMIT_EMPTY)
 
     def at(self, precision: str) -> DeviceProfile:
         """Return the profile with the speed of ``precision``, where it was measured."""
@@ -87,6 +99,11 @@ class DeviceProfile:
     def step_of(self) -> dict[StepShape, MeasuredStep]:
         """The measured steps, by shape."""
         return {step.shape: step for step in self.steps}
+
+    @cached_property
+    def speedup_of(self) -> dict[JointShape, float]:
+        """How much faster several devices are than one, as measured, by shape."""
+        return {step.shape: step.speedup for step in self.joint_steps}
 
     @cached_property
     def _speeds(self) -> list[tuple[float, float]]:
@@ -187,17 +204,20 @@ def shared_by(
     return dataclasses.replace(profile, slots=slots, speed=speed)
 
 
-def profile_path(requested: str) -> Path:
-    """Return the cache path of this host's profile (``auto``, ``cuda``, ``mps``, ``cpu``)."""
+def profile_path(requested: str, place: str | None = None) -> Path:
+    """Return the cache path of the profile of ``requested`` (``auto``, ``cuda``, ``mps``, ``cpu``).
+
+    ``place`` is the kind of machine that was measured; None is this host.
+    """
     # the hosts of a cluster may share a home folder
-    host = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node()) or "host"
+    host = re.sub(r"[^A-Za-z0-9.-]", "_", place or platform.node()) or "host"
     return layout.cache_dir() / f"device-{host}-{requested}.json"
 
 
-def save_profile(profile: DeviceProfile, requested: str) -> None:
+def save_profile(profile: DeviceProfile, requested: str, place: str | None = None) -> None:
     """Cache ``profile`` under its kind and under what was ``requested`` (``auto``, say)."""
     for name in {profile.kind, requested}:
-        checksum.write(profile_path(name), PROFILE.stamp(to_json(profile)))
+        checksum.write(profile_path(name, place), PROFILE.stamp(to_json(profile)))
 
 
 def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
@@ -206,13 +226,14 @@ def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
     for name in ("speed", "speed_fp32"):
         fields[name] = tuple(SpeedPoint(**point) for point in fields[name])
     fields["steps"] = tuple(step_from_json(step) for step in fields.get("steps", ()))
+    fields["joint_steps"] = tuple(map(joint_step_from_json, fields.get("joint_steps", ())))
     return DeviceProfile(**fields)
 
 
-def load_profile(requested: str) -> DeviceProfile | None:
+def load_profile(requested: str, place: str | None = None) -> DeviceProfile | None:
     """Return the cached profile, or None where this version can read none."""
     try:
-        path = profile_path(requested)
+        path = profile_path(requested, place)
         if not layout.is_file(path):
             return None
         data = checksum.read(path, "it is measured again")
@@ -244,6 +265,7 @@ def format_profiles() -> str:
                 if points
             ),
             *(f"  step of {step}" for step in profile.steps),
+            *(f"  step of {step}" for step in profile.joint_steps),
             f"  saved in {profile_path(requested)}; delete it to measure again",
         ]
     return "\n".join(lines) or "this machine: not measured yet; the first `slaw plan` does it"
@@ -263,12 +285,10 @@ def usable_cores() -> int:
 
 
 def available_memory_bytes() -> int:
-    """Return the bytes of memory that programs may still take, or all where only that is known."""
-    with contextlib.suppress(OSError), Path("/proc/meminfo").open() as lines:
-        for line in lines:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    """Return the bytes of memory that programs may still take without swapping."""
+    import psutil  # only plans ask
+
+    return int(psutil.virtual_memory().available)
 
 
 def refreshed(profile: DeviceProfile) -> DeviceProfile:

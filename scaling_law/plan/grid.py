@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling_law import parts
-from scaling_law.config.grid_section import FlopsLadder, GridEntry, SizeRange
+from scaling_law.config.grid_section import FlopsLadder, GridEntry, SizeRange, StartSection
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.plan.horizons import (
@@ -134,9 +134,12 @@ def _size_plan(
     if entry.grow_from is not None:
         name += f"-from-{entry.grow_from}"
         name += f"-{format_count(entry.grow_at)}" if entry.grow_at is not None else ""
-    start = start_of(entry)
+    start, reference = start_of(entry.start_from), start_of(entry.reference)
     if start is not None:  # a label holds no more than the end of the other run's id
         name += f"-on-{start.run_id[-10:]}"
+    _check_reference(config, number, entry)
+    if reference is not None:
+        name += f"-by-{reference.run_id[-10:]}"
     return SizePlan(
         size=name,
         model=model,
@@ -149,20 +152,37 @@ def _size_plan(
         grow_from=entry.grow_from,
         grow_tokens=entry.grow_at,
         start_from=start,
+        reference=reference,
     )
 
 
-def start_of(entry: GridEntry) -> StartFrom | None:
-    """Return the run whose final weights an entry's runs start from, None for none.
+def _check_reference(config: SweepConfig, number: int, entry: GridEntry) -> None:
+    """Raise ``PlanError`` where the objective reads another run and the entry names none."""
+    objective = config.choice("objective")
+    if objective.part.reads_reference and entry.reference is None:
+        raise PlanError(
+            f"{config.where('grid', number)}: objective {objective.spelled} reads the losses of"
+            " another run's final model; expected reference: {run: ...}, the folder of that run or"
+            " the id of one of this sweep"
+        )
+    if entry.reference is not None and not objective.part.reads_reference:
+        raise PlanError(
+            f"{config.where('grid', number, 'reference')}: objective {objective.spelled} reads no"
+            " other run; leave reference out, or take an objective that reads one, such as"
+            " group_dro"
+        )
+
+
+def start_of(start: StartSection | None) -> StartFrom | None:
+    """Return the run whose final weights a run starts from, or reads; None for none.
 
     The hash of the weights is part of a run's identity, so ``run.starts`` looks it up before
     planning. Raises ``PlanError`` where it is missing.
     """
-    start = entry.start_from
     if start is None:
         return None
     if start.weights_sha256 is None:
-        raise PlanError(f"start_from {start.run}: its weights were not looked up")
+        raise PlanError(f"run {start.run}: its weights were not looked up")
     return StartFrom(run_id=Path(start.run).name, weights_sha256=start.weights_sha256)
 
 

@@ -95,7 +95,7 @@ def in_steps(
     """Return the horizon of ``tokens``, in whole steps."""
     steps = round(tokens / batch_tokens)
     decay_steps = None
-    if config.shares_trunk:
+    if config.has_cooldown:
         decay_steps = max(1, round(config.schedule.decay_frac * steps))
     return Horizon(index=index, steps=steps, decay_steps=decay_steps, cell=cell)
 

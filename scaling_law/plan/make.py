@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from scaling_law.config.sweep_config import Arm, SweepConfig
@@ -14,7 +14,7 @@ from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.grid import refuse_too_many
 from scaling_law.plan.plan import LeftOut, Plan, PlannedRun
 from scaling_law.plan.size_plan import SizePlan
-from scaling_law.plan.steps import StepShape
+from scaling_law.plan.steps import JointShape, StepShape
 from scaling_law.plan.time_limit import within_time
 from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import count_params
@@ -99,17 +99,38 @@ def step_shapes(
 
     Raises ``PlanError`` as ``make_plan`` does.
     """
+    sizes = _fitted(config, profile, train_tokens, component_tokens)
+    shapes = (one.planner.shape(one.size_plan, one.fit) for one in sizes)
+    return tuple(dict.fromkeys(shape for shape in shapes if shape is not None))
+
+
+def joint_shapes(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    *,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None = None,
+) -> tuple[JointShape, ...]:
+    """Return likewise the shapes of steps of several devices together."""
+    sizes = _fitted(config, profile, train_tokens, component_tokens)
+    shapes = (one.planner.joint_shape(one.size_plan, one.fit) for one in sizes)
+    return tuple(dict.fromkeys(shape for shape in shapes if shape is not None))
+
+
+def _fitted(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None,
+) -> Iterator[FittedSize]:
+    """Yield the size plans of all arms that fit."""
     refuse_too_many(config)
-    shapes: dict[StepShape, None] = {}
-    for planner, size_plans in _expanded(
-        _planners(config, profile, train_tokens, component_tokens)
-    ):
+    planners = _planners(config, profile, train_tokens, component_tokens)
+    for planner, size_plans in _expanded(planners):
         for size_plan in size_plans:
             fit = planner.fit(size_plan)
-            shape = None if isinstance(fit, str) else planner.shape(size_plan, fit)
-            if shape is not None:
-                shapes[shape] = None
-    return tuple(shapes)
+            if not isinstance(fit, str):
+                yield FittedSize(planner, size_plan, fit)
 
 
 def _limit_bytes(config: SweepConfig, profile: DeviceProfile) -> int:

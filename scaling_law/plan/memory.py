@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scaling_law.spec.counts import memory_bytes
 from scaling_law.spec.model import Model
+from scaling_law.spec.parallel import ONE_DEVICE, Parallel
+from scaling_law.spec.sharding import device_bytes
 from scaling_law.units import format_bytes
 
 # The system caches as much of a large corpus as it has room for; the estimate counts this much.
@@ -40,11 +41,15 @@ def fit_slot(
     batch_seqs: int,
     precision: str,
     *,
+    parallel: Parallel = ONE_DEVICE,
     gradient_checkpointing: bool,
     fixed_bytes: int,
     slot_bytes: int,
 ) -> SlotFit | str:
     """Return the largest micro-batch that fits ``slot_bytes`` beside ``fixed_bytes``.
+
+    ``batch_seqs`` are those of one device, ``slot_bytes`` its memory, and ``parallel`` the devices
+    that train the model together.
 
     Where none fits, return the reason as text.
 
@@ -54,7 +59,7 @@ def fit_slot(
     for checkpointing in (True,) if gradient_checkpointing else (False, True):
         micro = batch_seqs
         while True:
-            needed = fixed_bytes + memory_bytes(model, micro, precision, checkpointing)
+            needed = fixed_bytes + device_bytes(model, micro, precision, checkpointing, parallel)
             if needed <= slot_bytes:
                 return SlotFit(
                     micro_seqs=None if micro == batch_seqs else micro,
@@ -64,7 +69,8 @@ def fit_slot(
             if micro == 1:
                 break
             micro = (micro + 1) // 2
+    each = f" on each of {parallel.devices} devices" if parallel.devices > 1 else ""
     return (
-        f"needs {format_bytes(needed)} even with one sequence at a time and gradient"
+        f"needs {format_bytes(needed)}{each} even with one sequence at a time and gradient"
         f" checkpointing; a slot has {format_bytes(slot_bytes)}"
     )

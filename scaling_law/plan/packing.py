@@ -13,12 +13,14 @@ class TimedTask:
 
     ``seconds`` is how long it takes on one slot;
     ``parent`` is the index of the task that it depends on, None for none;
-    ``after_seconds`` is how far into its parent it may start.
+    ``after_seconds`` is how far into its parent it may start;
+    ``slots`` are those that it takes at once, at most as many as there are.
     """
 
     seconds: float
     parent: int | None = None
     after_seconds: float = 0.0
+    slots: int = 1
 
 
 def chain_seconds(tasks: Sequence[TimedTask]) -> list[float]:
@@ -35,7 +37,8 @@ def chain_seconds(tasks: Sequence[TimedTask]) -> list[float]:
 def makespan_seconds(tasks: Sequence[TimedTask], slots: int) -> float:
     """Return the seconds until all tasks have finished on ``slots`` slots.
 
-    A free slot takes the ready task with the longest chain.
+    A free slot takes the ready task with the longest chain; one that needs more slots waits for
+    them, and no other goes before it.
     """
     priority = chain_seconds(tasks)
     children: dict[int, list[int]] = {}
@@ -44,21 +47,21 @@ def makespan_seconds(tasks: Sequence[TimedTask], slots: int) -> float:
             children.setdefault(task.parent, []).append(index)
     ready = [(-priority[i], i) for i, task in enumerate(tasks) if task.parent is None]
     heapq.heapify(ready)
-    # (time, released task or -1 for a slot that becomes free)
+    # (time, released task, or minus the slots that become free)
     events: list[tuple[float, int]] = []
     now, free = 0.0, slots
     while ready or events:
-        while ready and free:
+        while ready and free >= tasks[ready[0][1]].slots:
             _, index = heapq.heappop(ready)
-            free -= 1
-            heapq.heappush(events, (now + tasks[index].seconds, -1))
+            free -= tasks[index].slots
+            heapq.heappush(events, (now + tasks[index].seconds, -tasks[index].slots))
             for child in children.get(index, ()):
                 heapq.heappush(events, (now + tasks[child].after_seconds, child))
         if not events:
             break
         now, released = heapq.heappop(events)
         if released < 0:
-            free += 1
+            free -= released
         else:
             heapq.heappush(ready, (-priority[released], released))
     return now

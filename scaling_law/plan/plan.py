@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,10 @@ class PlannedRun:
     0 where a task's examples have no end; in a mixture, those over the component that it repeats
     most;
     ``component_epochs`` are its passes over each component of a mixture, by name; {} without one or
-    while the components' lengths are unknown.
+    while the components' lengths are unknown;
+    ``speedup`` is how much faster its devices are than one, as measured; None for one device, and
+    where ``seconds`` assumes ideal scaling;
+    ``slots`` are those that it takes at once, None for one.
     """
 
     spec: RunSpec
@@ -48,8 +51,10 @@ class PlannedRun:
     flops_alone: float
     epochs: float | None
     component_epochs: dict[str, float] = field(default_factory=dict, metadata=OMIT_EMPTY)
+    speedup: float | None = field(default=None, metadata=OMIT_EMPTY)
+    slots: int | None = field(default=None, metadata=OMIT_EMPTY)
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """The id of its spec."""
         return self.spec.run_id
@@ -164,28 +169,34 @@ class Plan:
     def ready(
         self,
         done: Collection[str],
-        saved: Mapping[str, Collection[int]],
+        saved: Callable[[str], Collection[int]],
         busy: Collection[str] = (),
-    ) -> list[PlannedRun]:
-        """Return the runs that can start now, longest remaining chain first.
+    ) -> Iterator[PlannedRun]:
+        """Yield the runs that can start now, longest remaining chain first.
 
         ``done`` are the ids of runs that have ended (finished, failed or given up); ``busy`` are
-        the ids of runs that train now; ``saved`` holds the steps whose state each trunk has on
+        the ids of runs that train now; ``saved`` gives the steps whose state a trunk has on
         disk. A branch or grown run is ready as soon as its step is saved, before its trunk ends,
         and once the siblings that its early stop learns from have ended, so that the order of the
         workers changes nothing.
         """
-        startable = []
-        for run in self.runs:
-            parent = run.spec.parent
-            if run.run_id in done or run.run_id in busy:
+        for run_id, run, trunk_id, at_step, siblings in self._by_priority:
+            if run_id in done or run_id in busy:
                 continue
-            if parent is not None and parent.at_step not in saved.get(parent.trunk_id, ()):
+            if trunk_id is not None and at_step not in saved(trunk_id):
                 continue
-            stop = run.spec.early_stop
-            if stop is None or all(sibling in done for sibling in stop.siblings):
-                startable.append(run)
-        return sorted(startable, key=lambda run: -self.priority[run.run_id])
+            if not siblings or all(sibling in done for sibling in siblings):
+                yield run
+
+    @cached_property
+    def _by_priority(self) -> list[tuple[str, PlannedRun, str | None, int, tuple[str, ...]]]:
+        """The runs, longest chain first, with their id, parent, its step, and awaited siblings."""
+        rows = []
+        for run in sorted(self.runs, key=lambda run: -self.priority[run.run_id]):
+            parent, stop = run.spec.parent, run.spec.early_stop
+            trunk_id, at_step = (parent.trunk_id, parent.at_step) if parent else (None, 0)
+            rows.append((run.run_id, run, trunk_id, at_step, stop.siblings if stop else ()))
+        return rows
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain values for ``plan.json``."""
@@ -249,18 +260,20 @@ def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[TimedTask], dict[str, int
     """Return a task per run or stack of runs, for ``packing``, and each run's index in them."""
     index: dict[str, int] = {}  # of a task, by its run or stack
     seconds: list[float] = []
+    slots: list[int] = []
     for run in runs:
         place = index.setdefault(run.resources.stack or run.run_id, len(seconds))
         if place == len(seconds):
             seconds.append(0.0)
+            slots.append(run.slots or 1)
         seconds[place] += run.seconds
         index[run.run_id] = place
     steps = {run.run_id: run.spec.total_steps for run in runs}
-    tasks = [TimedTask(each) for each in seconds]
+    tasks = [TimedTask(each, slots=own) for each, own in zip(seconds, slots, strict=True)]
     for run in runs:
         start = run.spec.parent
         if start is not None:
             parent, place = index[start.trunk_id], index[run.run_id]
             after = start.at_step / steps[start.trunk_id] * seconds[parent]
-            tasks[place] = TimedTask(seconds[place], parent, after)
+            tasks[place] = TimedTask(seconds[place], parent, after, slots[place])
     return tasks, {run.run_id: index[run.run_id] for run in runs}

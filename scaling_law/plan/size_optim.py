@@ -38,7 +38,7 @@ def rule_choice(config: SweepConfig, model: Model, tokens: Sequence[float]) -> R
         model=model,
         shortest_tokens=tokens[0],
         longest_tokens=tokens[-1],
-        shares_trunk=config.shares_trunk,
+        shares_trunk=config.has_cooldown,
         batch_tokens=fixed_batch(config, model.n_ctx),
     )
     try:

@@ -49,7 +49,8 @@ class SizePlan:
     ``grow_step`` is that trunk's step at that point;
     ``root`` is the smallest size of the chain that this one grows from, None where it does not;
     ``grow_steps`` are the steps of this trunk that others grow from;
-    ``start_from`` is the run whose final weights it starts from, None for fresh weights.
+    ``start_from`` is the run whose final weights it starts from, None for fresh weights;
+    ``reference`` is the run whose final model's losses its objective reads, None for none.
 
     ``plan.growth`` fills in ``grow_step``, ``root`` and ``grow_steps``, which need all size plans.
     """
@@ -68,6 +69,7 @@ class SizePlan:
     root: str | None = None
     grow_steps: tuple[int, ...] = ()
     start_from: StartFrom | None = None
+    reference: StartFrom | None = None
 
     @cached_property
     def horizon_names(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from scaling_law.config.grid_section import GridEntry, SizeRange
 from scaling_law.config.slots import Choice
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.errors import ConfigError, PlanError
+from scaling_law.parts import Reference
 from scaling_law.spec.architectures import (
     INSIDE,
     Architecture,
@@ -73,6 +74,21 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
             f" and the data's targets are {targets}; expected an objective of {targets}, such as"
             f" objective: {'squared_error' if targets == 'numbers' else 'next_token'}"
         )
+    if task and getattr(architecture.settings, "documents", None) is not None:
+        return (
+            f"{config.where('model', 'documents')}: the examples of a task are not cut into"
+            " documents; leave it out, or train on text (data.corpus)"
+        )
+    number_format = config.choice("number_format")
+    if number_format.part.round is not None and not part.rounds:
+        return (
+            f"{config.where('number_format')}: {number_format.spelled} rounds the products of"
+            f" linear layers and convolutions, and the architecture {architecture.spelled} does not"
+            " say that it has no others (rounds=True in its ARCHITECTURE); leave number_format"
+            " out, or take an architecture that does, such as gpt"
+        )
+    if why := _untrainable(config, objective, architecture):
+        return f"{config.where('objective')}: {objective.spelled}: {why}"
     if inputs == "numbers" and not (task and task.features):
         return (
             f"{config.where('data', 'source')}: the task does not say how many numbers an example"
@@ -91,16 +107,47 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
     return _blind_probe(config, architecture)
 
 
+def _untrainable(config: SweepConfig, objective: Choice, architecture: Choice) -> str:
+    """Say why the architecture or the data do not offer what an objective needs; "" if they do."""
+    attention = objective.part.attention
+    if attention not in architecture.part.attentions:
+        return (
+            f"it needs {attention} attention, which the architecture {architecture.spelled} does"
+            f" not have (it has {', '.join(architecture.part.attentions)}); take one that has it,"
+            " such as gpt"
+        )
+    task = config.task_sizes
+    if objective.part.reads_text and task and task.inputs == "numbers":
+        return "it changes text, and the inputs of the task's examples are numbers"
+    if objective.part.reads_text and task and task.n_targets != config.n_ctx:
+        return (
+            f"it changes text, which has a next token at each position; an example of the task has"
+            f" {task.n_targets or 'an unknown number of'} targets in {config.n_ctx} positions"
+        )
+    if objective.part.reads_components and config.mix is None:
+        return (
+            "it weighs the components of a mixture, and the config has none; expected data.mix,"
+            " such as data.mix: natural"
+        )
+    why: str = objective.part.refusal(objective.settings, config.vocab_size, config.n_ctx)
+    return why
+
+
 def _blind_probe(config: SweepConfig, architecture: Choice) -> str:
     """Say which probe measures what the architecture does not show of its layers; "" for none."""
     shown: Architecture = architecture.part
     for probe in config.choices["probe"]:
         if probe.part.needs and probe.part.needs not in shown.inside:
             shows = ", ".join(shown.inside) or "nothing of its layers"
+            every = {
+                name: parts.load("architecture", Reference(name=name)).inside
+                for name in parts.names("architecture")
+            }
+            others = [name for name, inside in every.items() if probe.part.needs in inside]
             return (
                 f"{config.where('probes')}: {probe.spelled} measures {INSIDE[probe.part.needs]},"
                 f" which the architecture {architecture.spelled} does not show (it shows {shows});"
-                " leave the probe out, or take an architecture that does, such as gpt"
+                f" leave the probe out, or take an architecture that does: {', '.join(others)}"
             )
     return ""
 

@@ -38,7 +38,8 @@ def has_fast_loss(spec: RunSpec) -> bool:
     """Say whether a model may compute the run's loss itself, in a stack or compiled."""
     objective = parts.load("objective", spec.objective_component.reference)
     # a task may weight its targets, or have fewer targets than positions
-    return bool(objective.fast) and isinstance(spec.data, DataSpec)
+    is_plain = objective.fast and objective.weigher is None
+    return bool(is_plain) and isinstance(spec.data, DataSpec)
 
 
 def gain(model: Model, batch_tokens: int, device_kind: str) -> float:
@@ -72,6 +73,10 @@ def stackable(run: PlannedRun, device_kind: str, steps: Steps = NO_STEPS) -> boo
     """Say whether ``run`` can share a program with others."""
     if run.resources.gradient_checkpointing or run.resources.micro_seqs is not None:
         return False  # it hardly fits a slot alone
+    if run.resources.devices_of(run.spec).devices > 1:
+        return False
+    if run.spec.number_format is not None:
+        return False  # a stack's products are not those of its members' modules
     if not (has_fast_loss(run.spec) and _optimizer_stacks(run.spec)):
         return False
     faster = _gain_of(run, device_kind, steps)

@@ -1,4 +1,7 @@
-"""Training steps that were measured on a CPU: their shape, their kernels, their time."""
+"""Training steps that were measured: their shape, their kernels on a CPU, their time.
+
+Those of several devices together are measured against one device's.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from scaling_law.spec.counts import flops_per_token
 from scaling_law.spec.from_json import model_from_json
 from scaling_law.spec.kernels import Kernels, kernels_from_json
 from scaling_law.spec.model import Model, ModelSpec
+from scaling_law.spec.parallel import Parallel
 from scaling_law.units import format_count
 
 # Larger steps are measured on fewer layers and sequences; far larger ones not at all.
@@ -81,6 +85,66 @@ class MeasuredStep:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class JointShape:
+    """What the time of a step of several devices depends on, beside that of one.
+
+    ``model`` is any that the package can build;
+    ``seqs`` are the sequences of the whole step;
+    ``precision`` is that of the run;
+    ``recompute`` says whether activations are computed again in the backward pass;
+    ``device`` is the kind of device;
+    ``parallel`` are the devices.
+    """
+
+    model: Model
+    seqs: int
+    precision: str
+    recompute: bool
+    device: str
+    parallel: Parallel
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointStep:
+    """A step of several devices as measured.
+
+    ``shape`` is what was measured;
+    ``speedup`` is the time of one device's step over theirs, of the same sequences.
+    """
+
+    shape: JointShape
+    speedup: float
+
+    def __str__(self) -> str:
+        """Say the shape and the speedup."""
+        shape, model = self.shape, self.shape.model
+        return (
+            f"{architecture_of(model).shape_text(model)}, {shape.seqs} x {model.n_ctx} tokens,"
+            f" {shape.precision}, {shape.parallel}: {self.speedup:.2f}x one device"
+        )
+
+
+def joint_shape(
+    model: Model, seqs: int, precision: str, recompute: bool, device: str, parallel: Parallel
+) -> JointShape | None:
+    """Return the shape to measure: fewer sequences where a CPU would take long; None for never."""
+    most = seqs
+    if device == "cpu":
+        flops = flops_per_token(model) * model.n_ctx
+        if flops * parallel.devices > _HOPELESS_FLOPS:
+            return None
+        most = max(parallel.devices, min(seqs, int(MOST_FLOPS / flops)))
+    return JointShape(
+        model=model,
+        seqs=most - most % parallel.devices,
+        precision=precision,
+        recompute=recompute,
+        device=device,
+        parallel=parallel,
+    )
+
+
 def measured_model(model: Model) -> ModelSpec | None:
     """Return the GPT whose step is measured for ``model``; None where its architecture has none."""
     measured_as = architecture_of(model).measured_as
@@ -106,6 +170,18 @@ def measured_part(shape: StepShape) -> StepShape | None:
 def shape_from_json(data: dict[str, Any]) -> StepShape:
     """Build a shape from its JSON. Raises ``ValueError``, ``KeyError`` or ``TypeError``."""
     return build(StepShape, {**data, "model": model_from_json(data["model"])})
+
+
+def joint_shape_from_json(data: dict[str, Any]) -> JointShape:
+    """Build a shape from its JSON. Raises as ``shape_from_json`` does."""
+    parallel = build(Parallel, data["parallel"])
+    model = model_from_json(data["model"])
+    return build(JointShape, {**data, "model": model, "parallel": parallel})
+
+
+def joint_step_from_json(data: dict[str, Any]) -> JointStep:
+    """Build a measured step from its JSON. Raises as ``shape_from_json`` does."""
+    return build(JointStep, {**data, "shape": joint_shape_from_json(data["shape"])})
 
 
 def step_from_json(data: dict[str, Any]) -> MeasuredStep:

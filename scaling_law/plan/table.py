@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from scaling_law import text_columns
+from scaling_law import parts, text_columns
+from scaling_law.errors import listed
 from scaling_law.plan.compiling import compiled_words
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.weights import saved_weights_text
@@ -18,6 +19,7 @@ from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.mix import Mix
 from scaling_law.spec.model import Model
+from scaling_law.spec.parallel import Parallel
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
@@ -122,6 +124,7 @@ def _notes(plan: Plan) -> list[str]:
 
 
 _CONVENTIONS = (
+    "the h in a name is the run's horizon: the config's tokens, in whole steps of the batch",
     "a branch's tokens, epochs and steps count from its trunk's step 0; its FLOPs and time only"
     " what it adds",
 )
@@ -193,18 +196,32 @@ def _totals(plan: Plan) -> list[str]:
         *mix_lines(plan),
         _optim(plan),
         *parts_words(plan),
+        *rounding_words(plan),
         *early_stop_words(plan),
         f"compute: {plan.flops_total:.3g} FLOPs, against {plan.flops_if_from_scratch:.3g} with"
         f" each point trained from scratch: branching saves {plan.saving_frac:.0%}",
         *growth_words(plan),
         *_stacks(plan),
         *compiled_words(plan),
+        *parallel_words(plan),
         *_kernels(plan),
         f"time: about {format_seconds(plan.seconds_estimate)}{limit};"
         f" memory: at most {format_bytes(_peak_bytes(plan))}"
         f" (limit {format_bytes(plan.memory_limit_bytes)});"
         f" disk: {format_bytes(plan.disk_bytes)}",
+        *_trainer_words(plan),
         saved_weights_text(plan),
+    ]
+
+
+def _trainer_words(plan: Plan) -> list[str]:
+    """Say that time and memory are not those of a command of the user's own."""
+    if all(run.spec.trainer is None for run in plan.runs):
+        return []
+    return [
+        "trainer: a command of your own; time, memory, disk and precision above are those of"
+        " slaw's own trainer, params and FLOPs those of the config's architecture until the command"
+        " states its own"
     ]
 
 
@@ -255,6 +272,20 @@ def parts_words(plan: Plan) -> list[str]:
     return [f"parts: {'; '.join(each)}"]
 
 
+def rounding_words(plan: Plan) -> list[str]:
+    """Say on one line that number formats are simulated; no line where no run has one."""
+    rounded = [run.spec.number_format for run in plan.runs if run.spec.number_format is not None]
+    if not rounded:
+        return []
+    parts_used = (parts.load("number_format", one.reference) for one in dict.fromkeys(rounded))
+    slowest = max(part.slowdown for part in parts_used)
+    return [
+        f"number formats: of {len(rounded)} of {count_of(len(plan.runs), 'run')}, simulated by"
+        f" rounding: they save neither memory nor time, and a step takes up to {slowest:g} times as"
+        " long (in the time below)"
+    ]
+
+
 def early_stop_words(plan: Plan) -> list[str]:
     """Say on one line how many runs may end early; no line where none may."""
     stops = [run.spec.early_stop for run in plan.runs if run.spec.early_stop]
@@ -278,23 +309,59 @@ def growth_words(plan: Plan) -> list[str]:
     ]
 
 
+def parallel_words(plan: Plan) -> list[str]:
+    """Say on one line which devices train each run; no line where each has one of its own."""
+    speeds: dict[Parallel, list[float | None]] = defaultdict(list)
+    for run in plan.runs:
+        speeds[run.resources.devices_of(run.spec)].append(run.speedup)
+    lines = [
+        f"devices: each run {one}; memory is that of one device, and the time {_speedup_words(own)}"
+        for one, own in speeds.items()
+        if one.devices > 1
+    ]
+    if any(run.resources.resume_on is not None for run in plan.runs):
+        lines.append(
+            "  resumed on other devices than before, a run's bits are others; its record says so"
+        )
+    return lines
+
+
+def _speedup_words(speedups: Sequence[float | None]) -> str:
+    measured = [speedup for speedup in speedups if speedup is not None]
+    ideal = "assumes ideal scaling over them, not measured"
+    if not measured:
+        return ideal
+    ends = dict.fromkeys(f"{end:.2g}" for end in (min(measured), max(measured)))
+    words = f"is theirs as measured, {' to '.join(ends)} times one's speed"
+    others = len(speedups) - len(measured)
+    return f"{words}; for {count_of(others, 'run')} it {ideal}" if others else words
+
+
 def _peak_bytes(plan: Plan) -> int:
-    """Return the memory of the largest runs or stacks of runs, one on each slot."""
-    needed = {run.resources.stack or run.run_id: run.memory_bytes for run in plan.runs}
-    return sum(sorted(needed.values(), reverse=True)[: plan.slots])
+    """Return the memory of the largest runs or stacks of runs, one on each slot.
+
+    A run of several devices has as many slots.
+    """
+    needed = {
+        run.resources.stack or run.run_id: [run.memory_bytes]
+        * run.resources.devices_of(run.spec).devices
+        for run in plan.runs
+    }
+    each = sorted((size for sizes in needed.values() for size in sizes), reverse=True)
+    return sum(each[: plan.slots])
 
 
 def _left_out(plan: Plan) -> list[str]:
     if not plan.left_out:
         return ["left out: nothing"]
-    lines = [f"left out: {len(plan.left_out)} points"]
+    lines = [f"left out: {count_of(len(plan.left_out), 'point')}"]
     reasons: dict[str, list[str]] = {}
     for item in plan.left_out:
         reasons.setdefault(item.reason, []).append(item.label)
     for reason, labels in reasons.items():
         lines.append(f"  {reason}:")
-        listed = textwrap.wrap(" ".join(labels), _WIDTH, break_on_hyphens=False)
-        lines += [f"    {line}" for line in listed]
+        wrapped = textwrap.wrap(" ".join(labels), _WIDTH, break_on_hyphens=False)
+        lines += [f"    {line}" for line in wrapped]
     return lines
 
 
@@ -304,7 +371,7 @@ def _optim(plan: Plan) -> str:
     specs = [run.spec for run in plan.runs if not run.spec.is_solved]
     if not specs:
         return "optimiser: none; all runs are solved in closed form, without a schedule"
-    rules = ", ".join(dict.fromkeys(spec.optim.rule_text for spec in specs))
+    rules = listed(list(dict.fromkeys(spec.optim.rule_text for spec in specs)), 2)
     decay = _each(f"{spec.optim.weight_decay:g}" for spec in specs)
     clip = _each(
         "none" if spec.optim.grad_clip is None else f"{spec.optim.grad_clip:g}" for spec in specs

@@ -135,7 +135,7 @@ def _packed_seconds(
             own = own[1:]
         for task in own:
             parent = start if task.parent is None else (trunk, task.after_seconds)
-            tasks.append(TimedTask(task.seconds, *parent))
+            tasks.append(TimedTask(task.seconds, *parent, task.slots))
         if saved:
             trunks[_start(one, size_plan.size)] = (trunk, saved[-1])
     return WORKER_START_SECONDS + makespan_seconds(tasks, slots)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.spec.counts import count_params
-from scaling_law.units import format_bytes
+from scaling_law.units import count_of, format_bytes
 
 LITTLE_BYTES = 10**9
 _BYTES_PER_PARAM = 4  # fp32, whatever the precision of the products
@@ -50,5 +50,5 @@ def saved_weights_text(plan: Plan) -> str:
     whose = saved[0].spec.label
     if len(saved) > 1:
         hot = any(run.spec.schedule.end != "annealed" for run in saved)
-        whose = f"{len(saved)} runs" if hot else f"{len(saved)} annealed runs"
+        whose = count_of(len(saved), "run" if hot else "annealed run")
     return f"final weights: of {whose} saved, {format_bytes(_bytes(saved))} (keep_weights)"

@@ -84,10 +84,10 @@ def comparison_figure(comparisons: Sequence[ArmComparison], names: Sequence[str]
     losses.axvline(0, color=INK, linewidth=1)
     losses.set_title(f"Loss over that of {names[0]}")
     losses.set_xlabel("difference of loss (%; below 0: lower)")
-    compute.set_title(f"Compute for the loss of {names[0]}")
+    compute.set_title(f"Compute multiplier over {names[0]}")
     if any(versus.multiplier is not None for versus, _ in pairs):
         compute.axvline(1, color=INK, linewidth=1)
-        compute.set_xlabel("times the reference's compute (orange: it changes with scale)")
+        compute.set_xlabel("above 1 an arm saves compute (orange: it changes with scale)")
     else:
         compute.text(0.5, 0.5, "too few matched runs", transform=compute.transAxes, ha="center")
         compute.set_xticks([])

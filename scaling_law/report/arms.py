@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from scaling_law.files.layout import SweepDir, atomic_write
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import RunRecord, loss_unit
 from scaling_law.fit.arms import (
     HEADINGS,
     NO_COMMON_LOSS,
@@ -134,12 +134,14 @@ def write_arms(sweep: SweepDir, evidence: Evidence, arms: Arms, place: Destinati
         shows = f"Each arm against {arms.names[0]}: differences of loss, and compute"
         caption = (
             "Left: mean difference of loss at equal size, tokens and seed, with its interval over"
-            " pairs of trunks. Right: the compute an arm needs for the reference's loss; arms"
-            " without a mark have too few runs for it."
+            " pairs of trunks. Right: the compute that the reference needs for an arm's loss, over"
+            " the arm's; arms without a mark have too few runs for it."
         )
         svg = style.save(figure, figures, "arms_compared")
         drawn += _drawing(svg, "arms_compared", shows, caption, wide=True)
-        svg = style.save(curves.training_curves(evidence), figures, "training_curves")
+        unit = loss_unit(evidence.records)
+        training = curves.training_curves(curves.curves_of(evidence), unit)
+        svg = style.save(training, figures, "training_curves")
         shows = "Validation loss against training tokens for every run"
         drawn += _drawing(svg, "training_curves", shows, curves.caption(evidence))
         for plot in metric_plots(evidence):
@@ -279,14 +281,13 @@ def _answer(arms: Arms) -> Section:
             words.append(sentence(f"no compute multiplier: {versus.why_no_multiplier}"))
         else:
             big = multiplier_words(versus)
-            words.append(
-                sentence(f"compute for the reference's loss, {multiplier_range_words(versus)}")
-            )
+            words.append(sentence(f"compute multiplier, {multiplier_range_words(versus)}"))
         words += [sentence(said) for said in versus.notes]
         cards += card(name, big, words)
     body = paragraph(
-        f"Reference: {reference}. Below 1x an arm needs less compute for the reference's loss;"
-        " below 0% its loss is lower."
+        f"Reference: {reference}. The compute multiplier is the compute that the reference needs"
+        " for the arm's loss, over the arm's: above 1x the arm saves compute; below 0% its loss is"
+        " lower."
     )
     body += f'<div class="cards">{cards}</div>\n'
     if len(pairs) > _MOST_CARDS:
@@ -305,7 +306,7 @@ def _answer(arms: Arms) -> Section:
         )
         for comparison in arms.comparisons
     ]
-    head = ("arm", "runs", "pairs", "loss over the reference's", "compute for its loss", "note")
+    head = ("arm", "runs", "pairs", "loss over the reference's", "compute multiplier", "note")
     caption = "Every arm against the reference; intervals at 90%, over pairs of trunks"
     body += table(caption, head, rows, (0, 5))
     return Section(anchor="answer", heading="The answer", body=body)

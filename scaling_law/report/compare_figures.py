@@ -79,10 +79,8 @@ def frontier_figure(versus: RecipeComparison) -> Figure | None:
     multiplier = versus.multiplier
     if multiplier is None:
         return None
-    words = (
-        "and it changes with scale" if multiplier.changes else f"{multiplier_words(versus)} of it"
-    )
-    figure, axes = style.new_figure(f"Compute for the same loss, B against A: {words}")
+    words = "it changes with scale" if multiplier.changes else multiplier_words(versus)
+    figure, axes = style.new_figure(f"Compute multiplier of B over A: {words}")
     entries: list[Line2D | Patch] = []
     losses = [p.losses[i] for p in versus.pairs for i in (0, 1)]
     for i, colour in enumerate(RECIPES):

@@ -81,6 +81,7 @@ def _names(first: SweepDir, second: SweepDir) -> tuple[str, str]:
     return names if names[0] != names[1] else (str(first.path), str(second.path))
 
 
+_MULTIPLIER = "Compute A needs for B’s loss, over B’s"
 _PLOTS: dict[str, tuple[Callable[[RecipeComparison], Figure | None], str, str]] = {
     "difference": (
         compare_figures.difference_figure,
@@ -114,10 +115,10 @@ def headline(versus: RecipeComparison) -> list[str]:
     if multiplier is None:
         lines.append(f"no compute multiplier: {versus.why_no_multiplier}")
     else:
-        compute = f"with {multiplier_words(versus)} the compute"
-        if multiplier.changes:
-            compute = f"with this much of the compute: {multiplier_words(versus)}"
-        lines.append(f"{theirs} reaches the loss of {ours} {compute}")
+        lines.append(
+            f"compute multiplier of {theirs} over {ours}: {multiplier_words(versus)} (above 1x it"
+            " saves compute)"
+        )
         lines.append(multiplier_range_words(versus))
     lines.append(
         f"at equal size, tokens and seed its loss is {difference_words(versus)} on average"
@@ -202,7 +203,7 @@ def _answer(versus: RecipeComparison) -> Section:
     level = f"{100 * versus.level:g}%"
     multiplier = versus.multiplier
     if multiplier is None:
-        compute = card("Compute for the same loss", "unknown", [sentence(versus.why_no_multiplier)])
+        compute = card(_MULTIPLIER, "unknown", [sentence(versus.why_no_multiplier)])
     else:
         words = [f"Interval at {level}, {multiplier.method}.", multiplier_range_words(versus)]
         words = [sentence(line) for line in words]
@@ -211,7 +212,7 @@ def _answer(versus: RecipeComparison) -> Section:
         if multiplier.changes:
             big = f"{multiplier.ends[1].value:.2f}x to {multiplier.ends[0].value:.2f}x"
             words.insert(0, sentence(multiplier_words(versus)))
-        compute = card("Compute B needs for A’s loss", big, words)
+        compute = card(_MULTIPLIER, big, words)
     difference = card(
         "Loss of B over A’s, same size, tokens, seed",
         difference_words(versus),
@@ -229,14 +230,14 @@ def _answer(versus: RecipeComparison) -> Section:
         body += note("The specs of the matched runs do not differ: this measures noise.")
     if multiplier is not None and multiplier.changes:
         body += paragraph(
-            "With slopes of its own, each recipe has its own law: the multiplier is the ratio of "
-            "the least compute with which each reaches a loss, at both ends of the losses that "
-            "both have runs at. What lies beyond them is not measured, and a trend seldom "
+            "With slopes of its own, each recipe has its own law: the multiplier is the least "
+            "compute with which A reaches a loss, over B’s, at both ends of the losses that both "
+            "have runs at. What lies beyond them is not measured, and a trend seldom "
             "continues."
         )
     elif multiplier is not None:
         body += paragraph(
-            "The multiplier is 1 / (u v), where a parameter under B is worth u and a token v of "
+            "The multiplier is u v, where a parameter under B is worth u and a token v of "
             f"A’s (here u = {multiplier.gains[0]:.2f}, v = {multiplier.gains[1]:.2f}; their "
             "product is known better than either): both recipes then follow one law, and their "
             "best losses for a budget differ by a constant factor of compute. It is measured on "

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from scaling_law.config.written import begun_config_key
 from scaling_law.errors import ConfigError, FitError
@@ -31,6 +33,10 @@ from scaling_law.forecast.score import Score, score_of_sweep
 from scaling_law.forecast.session import ForecastAnswer, for_known
 from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan, read_plan
+from scaling_law.spec.model import Model
+
+# Sizes that a figure tells apart by colour.
+MOST_SIZES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,29 +110,15 @@ class Fitted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """A sweep as the report sees it.
+class LawEvidence:
+    """What a report says of the law of some runs, wherever they come from.
 
-    ``engine`` and ``trackers`` are those of the config, as it names them;
-    ``unfinished`` are (run_id, why) of runs without a record; ``fitted`` is None when the
-    records support no fit, for the reason ``why_no_fit``; ``config_text`` is ``sweep.yaml``,
-    ``round_texts`` are the configs of an adaptive loop's rounds (none for any other sweep);
-    ``registered`` are its registered forecasts held against the runs, None where there is none or
-    where one cannot be read, for the reason ``why_not_registered``.
+    ``name`` is what the page calls them; ``target_params`` is the size to forecast;
+    ``fitted`` is None when the runs support no fit, for the reason ``why_no_fit``.
     """
 
     name: str
     target_params: float
-    records: tuple[RunRecord, ...]
-    curves: dict[str, list[CurvePoint]]
-    plan: Plan | None
-    unfinished: tuple[tuple[str, str], ...]
-    engine: str
-    trackers: str
-    config_text: str
-    round_texts: tuple[str, ...]
-    registered: Score | None
-    why_not_registered: str
     fitted: Fitted | None
     why_no_fit: str
 
@@ -140,6 +132,29 @@ class Evidence:
     def excluded(self) -> tuple[tuple[str, str], ...]:
         """(run_id, reason) of finished runs that are not points of the fit."""
         return self.fitted.points.dropped if self.fitted else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(LawEvidence):
+    """A sweep as the report sees it.
+
+    ``engine`` and ``trackers`` are those of the config, as it names them;
+    ``unfinished`` are (run_id, why) of runs without a record; ``config_text`` is ``sweep.yaml``,
+    ``round_texts`` are the configs of an adaptive loop's rounds (none for any other sweep);
+    ``registered`` are its registered forecasts held against the runs, None where there is none or
+    where one cannot be read, for the reason ``why_not_registered``.
+    """
+
+    records: tuple[RunRecord, ...]
+    curves: dict[str, list[CurvePoint]]
+    plan: Plan | None
+    unfinished: tuple[tuple[str, str], ...]
+    engine: str
+    trackers: str
+    config_text: str
+    round_texts: tuple[str, ...]
+    registered: Score | None
+    why_not_registered: str
 
 
 def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
@@ -206,14 +221,26 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
         flops=settings["flops"],
         keep=settings["keep"],
     )
+    return fitted_of(data, known, summary, target_params, template=records[0].spec.model)
+
+
+def fitted_of(
+    data: FitData,
+    known: KnownLaws,
+    summary: dict[str, Any],
+    target_params: float,
+    template: Model | None = None,
+) -> Fitted:
+    """What is fitted to ``data``, with the forecast at ``target_params``.
+
+    ``summary`` is the document of ``slaw fit --json``; ``template`` is a model of the sweep, whose
+    vocabulary and context the forecast's shape takes.
+    """
+    settings = summary["settings"]
     forecast, why = None, ""
     try:
-        forecast = for_known(
-            known,
-            Target(params=target_params),
-            float(settings["level"]),
-            template=records[0].spec.model,
-        )
+        level = float(settings["level"])
+        forecast = for_known(known, Target(params=target_params), level, template=template)
     except FitError as problem:
         why = str(problem)
     return Fitted(
@@ -271,8 +298,29 @@ def _round_texts(sweep: SweepDir) -> Iterator[str]:
 
 
 def rows_by_size(points: FitPoints) -> dict[str, list[int]]:
-    """Row numbers by size, in the order of the points (smallest first)."""
+    """Row numbers by size, the smallest size first.
+
+    Of more than ``MOST_SIZES`` sizes, neighbours are joined, so that a legend can be read.
+    """
+    order = sorted(range(len(points)), key=lambda row: float(points.params[row]))
     groups: dict[str, list[int]] = {}
-    for row, size in enumerate(points.size):
-        groups.setdefault(size, []).append(row)
-    return groups
+    for row in order:
+        groups.setdefault(points.size[row], []).append(row)
+    if len(groups) <= MOST_SIZES:
+        return groups
+    logs = np.log(points.params)
+    edges = np.linspace(logs.min(), logs.max(), MOST_SIZES + 1)[1:-1]
+    joined: dict[int, list[int]] = {}
+    for row in order:
+        joined.setdefault(int(np.searchsorted(edges, logs[row])), []).append(row)
+    return {_span_of_sizes(points, rows): rows for rows in joined.values()}
+
+
+def middle_params(points: FitPoints, rows: Sequence[int]) -> float:
+    """The size at which a law is drawn for the runs ``rows``: their geometric mean."""
+    return float(np.exp(np.log(points.params[list(rows)]).mean()))
+
+
+def _span_of_sizes(points: FitPoints, rows: list[int]) -> str:
+    first, last = (points.size[row] for row in (rows[0], rows[-1]))
+    return first if first == last else f"{first} to {last}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import textwrap
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -16,6 +17,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from scaling_law.experiment.analysis import Analysed
 from scaling_law.experiment.findings import Axis, Claim, Figure, Findings, Series
+from scaling_law.files.layout import OUT_REMEDY, check_folder
 from scaling_law.report import style
 from scaling_law.report.page import (
     Section,
@@ -115,6 +117,18 @@ def _claim(claim: Claim) -> str:
     return sentence(f"{claim.standing}: {claim.says} ({claim.because})")
 
 
+def write_figures(findings: Findings, folder: Path) -> list[Path]:
+    """Draw every figure of the findings as SVG and PNG; return the PNG files.
+
+    Raises ``ConfigError`` for a folder that cannot be written.
+    """
+    check_folder(folder, OUT_REMEDY)
+    with style.applied():
+        for figure in findings.figures:
+            style.save(draw(figure), folder, figure.name)
+    return [folder / f"{figure.name}.png" for figure in findings.figures]
+
+
 def plot(figure: Figure, name: str = "") -> Plot:
     """The figure as the page sets it; its files have its own name, or ``name``."""
     return Plot(
@@ -144,10 +158,7 @@ def draw(figure: Figure, *, narrow: bool = False) -> Drawing:
     layout = ConstrainedLayoutEngine(hspace=0.05)
     drawing = Drawing(figsize=size, layout=layout)
     drawing.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-    labels = dict.fromkeys(s.label for panel in figure.panels for s in panel.series)
-    colours = dict(zip(labels, itertools.cycle(_COLOURS), strict=False))
-    if len(labels) > len(_COLOURS):
-        colours = dict(zip(labels, style.ramp(len(labels)), strict=True))
+    colours = _colours([series for panel in figure.panels for series in panel.series])
     entries: dict[str, Line2D | Patch] = {}
     for number, panel in enumerate(figure.panels):
         axes = drawing.add_subplot(rows, columns, number + 1)
@@ -162,6 +173,17 @@ def draw(figure: Figure, *, narrow: bool = False) -> Drawing:
     most = 2 if count == 1 or narrow else 4
     style.legend_below(drawing, [*entries.values(), *_beyond_entries(figure)], most)
     return drawing
+
+
+def _colours(series: list[Series]) -> dict[str, str]:
+    """A colour for each label: an ordered ramp where there are many, red for marks among lines."""
+    labels = dict.fromkeys(one.label for one in series)
+    if len(labels) <= len(_COLOURS):
+        return dict(zip(labels, itertools.cycle(_COLOURS), strict=False))
+    lines = dict.fromkeys(one.label for one in series if one.line)
+    ordered = lines if len(lines) == len(labels) - 1 else labels
+    ramp = dict(zip(ordered, style.ramp(len(ordered)), strict=True))
+    return {label: ramp.get(label, style.RED) for label in labels}
 
 
 def _draw_series(axes: Axes, series: Series, colour: str) -> Line2D:

@@ -18,10 +18,16 @@ from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult, finite_json
 from scaling_law.report import style
-from scaling_law.report.curves import curve_line
-from scaling_law.report.evidence import Evidence, Fitted, rows_by_size
+from scaling_law.report.curves import TrainingCurves, curves_of
+from scaling_law.report.evidence import (
+    Evidence,
+    Fitted,
+    LawEvidence,
+    middle_params,
+    rows_by_size,
+)
 from scaling_law.report.figures import flops_label, law_curve, params_label, spread_out
-from scaling_law.report.groups import groups_of, sizes_of
+from scaling_law.report.groups import sizes_of
 from scaling_law.report.held_out import rollouts, sizes_left_out
 from scaling_law.report.optimum import (
     FORECAST_STEPS,
@@ -53,20 +59,30 @@ def _loss_axis(points: FitPoints) -> dict[str, Any]:
 
 
 def document(evidence: Evidence) -> dict[str, Any]:
-    """Everything the page's script knows, strict JSON.
+    """Everything the script of a sweep's page knows."""
+    unit = loss_unit(evidence.records)
+    training = training_chart(curves_of(evidence), unit)
+    return document_of(evidence, unit, sizes_of(evidence), training)
+
+
+def document_of(
+    evidence: LawEvidence, unit: str, sizes: dict[str, dict[str, int]], training: Layer
+) -> dict[str, Any]:
+    """Everything a page's script knows, strict JSON.
 
     ``points``, ``fits[convention][law]`` and ``seed_noise_log`` are those of ``slaw fit --json``
-    at full precision; curves have six digits. ``charts`` by the name of the figure.
-    ``sizes`` has each size's parameters under every convention.
+    at full precision; curves have six digits. ``charts`` by the name of the figure, ``training``
+    that of the curves. ``sizes`` has each size's parameters under every convention; ``unit`` is
+    that of the losses.
     """
-    charts = {"training_curves": [_training(evidence)]}
+    charts = {"training_curves": [training]}
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "name": evidence.name,
         "convention": evidence.counted,
         "conventions": {name: name.replace("_", "-") for name in CONVENTIONS},
-        "sizes": sizes_of(evidence),
-        "loss_unit": short_unit(loss_unit(evidence.records)),
+        "sizes": sizes,
+        "loss_unit": short_unit(unit),
         "points": [],
         "fits": {},
         "charts": charts,
@@ -90,7 +106,7 @@ def document(evidence: Evidence) -> dict[str, Any]:
         "seed_noise_log": fitted.known.seed_noise_log,
         "convention": convention["params"],
         "best_law": fitted.known.best_law,
-        "conventions": {n: n.replace("_", "-") for n in CONVENTIONS if n in fitted.counted},
+        "conventions": {n: n.replace("_", "-") for n in conventions_of(fitted)},
         "points": _points(fitted),
         "fits": {
             name: {law: _fit(fit, fitted.counted[name]) for law, fit in laws.items()}
@@ -98,6 +114,11 @@ def document(evidence: Evidence) -> dict[str, Any]:
         },
     }
     return content
+
+
+def conventions_of(fitted: Fitted) -> list[str]:
+    """The ways of counting parameters under which the runs are fitted."""
+    return sorted(fitted.counted, key=[*CONVENTIONS, *fitted.counted].index)
 
 
 def _points(fitted: Fitted) -> list[dict[str, Any]]:
@@ -138,20 +159,21 @@ def _fit(fit: FitResult, points: FitPoints) -> dict[str, Any]:
     }
 
 
-def _sizes(points: FitPoints) -> list[tuple[list[int], str, str]]:
-    """(rows, colour, marker) of each size, the smallest first."""
+def _sizes(points: FitPoints) -> list[tuple[str, list[int], str, str]]:
+    """(name, rows, colour, marker) of each size, the smallest first."""
     groups = rows_by_size(points)
     colours = [style.themed(colour) for colour in style.ramp(len(groups))]
     return [
-        (rows, colours[i], _MARKERS[i % len(_MARKERS)]) for i, rows in enumerate(groups.values())
+        (name, rows, colours[i], _MARKERS[i % len(_MARKERS)])
+        for i, (name, rows) in enumerate(groups.items())
     ]
 
 
 def _runs(points: FitPoints, x: str, y: str) -> list[Layer]:
     return [
-        {"kind": "runs", "name": points.size[rows[0]], "runs": rows, "x": x, "y": y,
+        {"kind": "runs", "name": name, "runs": rows, "x": x, "y": y,
          "colour": colour, "marker": marker}
-        for rows, colour, marker in _sizes(points)
+        for name, rows, colour, marker in _sizes(points)
     ]  # fmt: skip
 
 
@@ -172,11 +194,10 @@ def _views(fitted: Fitted, draw: Any) -> dict[str, dict[str, list[Layer]]]:
 def _loss_tokens(fitted: Fitted) -> Layer:
     def draw(fit: FitResult, points: FitPoints) -> list[Layer]:
         layers = []
-        for rows, colour, _ in _sizes(points):
+        for name, rows, colour, _ in _sizes(points):
             tokens = points.tokens[rows]
             x = _spread(tokens.min(), tokens.max())
-            size = np.full_like(x, points.params[rows[0]])
-            name = points.size[rows[0]]
+            size = np.full_like(x, middle_params(points, rows))
             layers.append(_curve(fitted, fit, name, colour, x, size, x, 6 * size * x))
         return layers
 
@@ -189,12 +210,11 @@ def _loss_tokens(fitted: Fitted) -> Layer:
 def _loss_flops(fitted: Fitted) -> Layer:
     def draw(fit: FitResult, points: FitPoints) -> list[Layer]:
         layers = []
-        for rows, colour, _ in _sizes(points):
+        for name, rows, colour, _ in _sizes(points):
             flops = points.flops[rows]
             x = _spread(flops.min(), flops.max())
             per_token = float(np.mean(flops / points.tokens[rows]))
-            size = np.full_like(x, points.params[rows[0]])
-            name = points.size[rows[0]]
+            size = np.full_like(x, middle_params(points, rows))
             layers.append(_curve(fitted, fit, name, colour, x, size, x / per_token, x))
         return layers
 
@@ -256,24 +276,17 @@ def _residuals(fitted: Fitted, x: str) -> Layer:
     return chart | {"zero": True}
 
 
-def _training(evidence: Evidence) -> Layer:
-    groups = groups_of(evidence)
-    layers, lines = [], []
-    for record in evidence.records:
-        tokens, losses = curve_line(evidence, record)
-        if len(tokens) < 2:
-            continue
-        lines.append(losses)
-        layers.append(
-            {"kind": "line", "name": record.run_id, "legend": groups.of_run[record.run_id],
-             "colour": style.themed(groups.colour(record)), "faint": record.kind == "trunk",
-             "x": tokens, "y": _digits(losses)}
-        )  # fmt: skip
-    axis = {**_TOKENS, "label": "training tokens seen"}
-    chart = _chart(
-        "Validation loss along training", axis, _loss(loss_unit(evidence.records)), layers
-    )
-    ends = [line[-1] for line in lines]
+def training_chart(curves: TrainingCurves, unit: str) -> Layer:
+    """The losses along training, a line a run."""
+    layers = [
+        {"kind": "line", "name": line.name, "legend": line.group,
+         "colour": style.themed(line.colour), "faint": line.faint,
+         "x": line.tokens, "y": _digits(line.losses)}
+        for line in curves.lines
+    ]  # fmt: skip
+    axis = {**_TOKENS, "label": curves.along}
+    chart = _chart("Validation loss along training", axis, _loss(unit), layers)
+    ends = [line.losses[-1] for line in curves.lines]
     return chart | {"headroom": 1.35 * max(ends)} if ends else chart
 
 

@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling_law.errors import one_line
+from scaling_law.errors import install_extra, one_line
+from scaling_law.files.layer_metrics import maps_of, without_maps
 from scaling_law.files.layout import atomic_file, atomic_write
 from scaling_law.files.record import CurvePoint, RunRecord, metric_label, metric_units, specs_of
+from scaling_law.fit.points.exported import STATED_COUNTS
+from scaling_law.fit.points.stated import stated_counts
 from scaling_law.fit.result import finite_json
-from scaling_law.report.evidence import Evidence
+from scaling_law.report.evidence import Evidence, Fitted
 from scaling_law.report.explore import predicted
 from scaling_law.spec.recipe import recipe_names
 
@@ -24,7 +27,7 @@ _RECORD = (
     "val_loss_sem_nats", "val_bits_per_byte", "seconds", "tokens_per_second",
     "peak_memory_bytes", "device", "corpus_fingerprint", "git_commit", "finished_at",
 )  # fmt: skip
-NO_PARQUET = "no parquet: pyarrow is not installed (pip install 'scaling-law[parquet]')"
+NO_PARQUET = f"no parquet: pyarrow is not installed ({install_extra('parquet')})"
 
 
 def has_parquet() -> bool:
@@ -33,12 +36,17 @@ def has_parquet() -> bool:
 
 
 def write_tables(evidence: Evidence, folder: Path) -> list[Path]:
-    """``runs``, ``curves``, ``fits`` and ``predictions`` below ``folder``; returns the files.
+    """The tables that ``tables_of`` names, below ``folder``; returns the files.
 
     Full precision. A table without rows, and parquet without pyarrow, leave no file behind.
     """
+    return write_each(tables_of(evidence), folder)
+
+
+def write_each(tables: Mapping[str, Sequence[Row]], folder: Path) -> list[Path]:
+    """Tables by name as files below ``folder``; returns the files."""
     made = []
-    for name, rows in tables_of(evidence).items():
+    for name, rows in tables.items():
         made += write_table(rows, folder / f"{name}.csv")
     return made
 
@@ -81,13 +89,17 @@ def tables_of(evidence: Evidence) -> dict[str, list[Row]]:
     evaluation. Both have a column for each metric, ``NAME (UNIT)``, or ``NAME`` without a unit.
     ``fits``: a parameter a row, of every law and convention, with its interval where it has one.
     ``predictions``: each joint law at each point under each convention.
+    ``maps``: a cell a row, of every map that a probe measured, such as those of attention heads.
     """
     reasons = dict(evidence.excluded)
     recipes = recipe_names(specs_of(evidence.records))
     units = metric_units(evidence.records)
     return {
         "runs": [
-            _run(record, reasons, evidence) | {"recipe": recipe} | _metrics(record.metrics, units)
+            _run(record, reasons, evidence)
+            | {"recipe": recipe}
+            | _stated(record)
+            | _metrics(record.metrics, units)
             for record, recipe in zip(evidence.records, recipes, strict=True)
         ],
         "curves": [
@@ -95,13 +107,29 @@ def tables_of(evidence: Evidence) -> dict[str, list[Row]]:
             for run_id, points in evidence.curves.items()
             for point in points
         ],
-        "fits": _fits(evidence),
-        "predictions": _predictions(evidence),
+        **law_tables(evidence.fitted),
+        "maps": _maps(evidence),
     }
 
 
+def _stated(record: RunRecord) -> Row:
+    """The counts that a user's own trainer stated; no column where none did."""
+    counts = stated_counts(record)
+    return {STATED_COUNTS: counts} if counts else {}
+
+
 def _metrics(metrics: Mapping[str, float], units: Mapping[str, str]) -> Row:
-    return {metric_label(name, units): finite_json(value) for name, value in metrics.items()}
+    numbers = without_maps(metrics)
+    return {metric_label(name, units): finite_json(value) for name, value in numbers.items()}
+
+
+def _maps(evidence: Evidence) -> list[Row]:
+    return [
+        {"run_id": record.run_id, "map": name, "row": row, "column": column, "value": value}
+        for record in evidence.records
+        for name, cells in maps_of(record.metrics).items()
+        for (row, column), value in cells.items()
+    ]
 
 
 def _point(point: CurvePoint) -> Row:
@@ -125,10 +153,14 @@ def _run(record: RunRecord, reasons: dict[str, str], evidence: Evidence) -> Row:
     }
 
 
-def _fits(evidence: Evidence) -> list[Row]:
-    fitted = evidence.fitted
+def law_tables(fitted: Fitted | None) -> dict[str, list[Row]]:
+    """The tables ``fits`` and ``predictions``, without rows where nothing is fitted."""
     if fitted is None:
-        return []
+        return {"fits": [], "predictions": []}
+    return {"fits": _fits(fitted), "predictions": _predictions(fitted)}
+
+
+def _fits(fitted: Fitted) -> list[Row]:
     own, rows = fitted.points.convention["params"], []
     laws = [(own, name, fit) for name, fit in fitted.known.laws.items()]
     laws += [
@@ -150,10 +182,7 @@ def _fits(evidence: Evidence) -> list[Row]:
     return rows
 
 
-def _predictions(evidence: Evidence) -> list[Row]:
-    fitted = evidence.fitted
-    if fitted is None:
-        return []
+def _predictions(fitted: Fitted) -> list[Row]:
     rows = []
     for convention, fits in fitted.fits.items():
         points = fitted.counted[convention]

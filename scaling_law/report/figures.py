@@ -11,34 +11,30 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scaling_law.fit.laws.law import Floats
-from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.points.points import FitPoints, counted_params
 from scaling_law.fit.result import FitResult
 from scaling_law.report import style
-from scaling_law.report.evidence import Fitted, rows_by_size
+from scaling_law.report.evidence import Fitted, middle_params, rows_by_size
 from scaling_law.report.style import FAINT, INK, MARKERS, RESIDUAL
-from scaling_law.units import format_count
+from scaling_law.units import count_of, format_count
 
 _GRID = 60
 
 
-def counted_words(points: FitPoints) -> str:
-    """Which parameters count as a size, by the name that every command uses."""
-    return points.convention["params"].replace("_", "-")
-
-
 def params_label(points: FitPoints, what: str = "model size") -> str:
     """The axis label of parameters, with what is counted."""
-    return f"{what} ({counted_words(points)} parameters)"
+    return f"{what} ({counted_params(points.convention['params'])})"
 
 
 def sizes_title(counted: str) -> str:
     """The head of a legend whose entries are ``size_label``."""
-    return f"size and its {counted.replace('_', '-')} parameters"
+    return f"size and its {counted_params(counted)}"
 
 
 def size_label(name: str, params: float) -> str:
     """A size by its name and its count, the same in every legend."""
-    return f"{name}: {format_count(params)}"
+    count = format_count(params)
+    return name if name == count else f"{name}: {count}"
 
 
 def flops_label(points: FitPoints) -> str:
@@ -96,9 +92,14 @@ def _entry(label: str, colour: str, marker: str = "", dashed: bool = False) -> L
 
 def _size_entries(groups: dict[str, list[int]], points: FitPoints) -> list[Line2D]:
     return [
-        _entry(size_label(points.size[rows[0]], points.params[rows[0]]), colour, marker)
-        for (rows, colour, marker) in _sizes(groups)
+        _entry(_group_label(name, points, rows), colour, marker)
+        for name, (rows, colour, marker) in zip(groups, _sizes(groups), strict=True)
     ]
+
+
+def _group_label(name: str, points: FitPoints, rows: list[int]) -> str:
+    one_size = len({points.size[row] for row in rows}) == 1
+    return size_label(name, points.params[rows[0]]) if one_size else name
 
 
 def _sizes(groups: dict[str, list[int]]) -> list[tuple[list[int], str, str]]:
@@ -112,7 +113,7 @@ def _order(fitted: Fitted, along: str, words: str) -> str:
     rises = sum(rise["along"] == along for rise in check["rises"])
     if not check["pairs_compared"]:
         return f"Loss against {words}"
-    return f"Loss falls with {words}" + (f" (except in {rises} comparisons)" if rises else "")
+    return f"Loss falls with {words}" + (f" ({count_of(rises, 'exception')})" if rises else "")
 
 
 def loss_against_params(fitted: Fitted) -> Figure:
@@ -169,7 +170,7 @@ def loss_against_tokens(fitted: Fitted) -> Figure:
     for rows, colour, marker in _sizes(groups):
         tokens = points.tokens[rows]
         x = spread_out(tokens.min(), tokens.max())
-        size = np.full_like(x, points.params[rows[0]])
+        size = np.full_like(x, middle_params(points, rows))
         variables = {"params": size, "tokens": x, "flops": 6 * size * x}
         _draw_law(axes, fitted, x, variables, colour)
         _draw_points(axes, fitted, "tokens", rows, colour, marker)
@@ -191,7 +192,7 @@ def loss_against_flops(fitted: Fitted) -> Figure:
         x = spread_out(flops.min(), flops.max())
         # a size's FLOPs are proportional to its tokens
         per_token = float(np.mean(flops / points.tokens[rows]))
-        size = np.full_like(x, points.params[rows[0]])
+        size = np.full_like(x, middle_params(points, rows))
         variables = {"params": size, "tokens": x / per_token, "flops": x}
         _draw_law(axes, fitted, x, variables, colour)
         _draw_points(axes, fitted, "flops", rows, colour, marker)
@@ -211,7 +212,7 @@ def loss_against_flops(fitted: Fitted) -> Figure:
 
 
 def _size_legend(figure: Figure, entries: list[Line2D], points: FitPoints) -> None:
-    style.legend_below(figure, entries, 3, title=sizes_title(counted_words(points)))
+    style.legend_below(figure, entries, 3, title=sizes_title(points.convention["params"]))
 
 
 def _loss_range(points: FitPoints) -> tuple[float, float]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from scaling_law.files.record import NATS, short_unit, unit_in_full
 from scaling_law.fit.checks.select_law import CLEARLY_BETTER
+from scaling_law.fit.points.points import counted_params
+from scaling_law.fit.points.stated import params_words
 from scaling_law.fit.prediction_text import cause_words, law_words, loss_words
 from scaling_law.fit.result import (
     FitResult,
@@ -16,9 +18,9 @@ from scaling_law.fit.result import (
     exponent_words,
     interval_words,
 )
-from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
-from scaling_law.forecast.text import comparison_cells
-from scaling_law.report.evidence import Evidence, Fitted
+from scaling_law.forecast.published import COMPARISON_CAVEAT
+from scaling_law.forecast.text import shown_comparison
+from scaling_law.report.evidence import Fitted, LawEvidence
 from scaling_law.report.page import (
     Section,
     bullets,
@@ -50,12 +52,12 @@ _COUNTED = {
 _HEADS = {"kaplan_n": "Kaplan, size", "kaplan_d": "Kaplan, tokens", "kaplan_c": "Kaplan, compute"}
 
 
-def answer(evidence: Evidence) -> Section:
+def answer(evidence: LawEvidence) -> Section:
     """The forecast, the compute-optimal shape and the verdict, before anything else."""
     fitted = evidence.fitted
     if fitted is None:
         body = note(f"No law could be fitted: {evidence.why_no_fit}")
-        body += paragraph("The runs, their cost and their surroundings are below.")
+        body += paragraph("What is known of the runs is below.")
         return Section(anchor="answer", heading="The answer", body=body)
     cards = [
         _forecast_card(fitted, evidence.target_params),
@@ -79,8 +81,8 @@ def answer(evidence: Evidence) -> Section:
 
 
 def _forecast_card(fitted: Fitted, target_params: float) -> str:
-    counted = fitted.points.convention["params"].replace("_", "-")
-    heading = f"Loss of a model of {format_count(target_params)} {counted} parameters"
+    counted = counted_params(fitted.points.convention["params"])
+    heading = f"Loss of a model of {format_count(target_params)} {counted}"
     if fitted.forecast is None:
         return card(heading, "no forecast", [sentence(fitted.why_no_forecast)])
     prediction = fitted.forecast.prediction
@@ -143,30 +145,30 @@ def _trust_card(fitted: Fitted) -> str:
 
 
 def _comparison(prediction: Prediction, rows: Sequence[dict[str, Any]], unit: str) -> str:
-    body = [
-        (words, loss, counted, *figures)
-        for words, loss, *figures, counted in comparison_cells(prediction, rows, "–")
-    ]
+    if not rows:
+        return ""
+    shown = shown_comparison(prediction, rows, "–")
     loss = f"loss ({short_unit(unit)})"
     if unit != NATS:
         loss = f"loss (ours: {short_unit(unit)}; published: {short_unit(NATS)})"
     head = (
-        "law", loss, "parameters counted", "optimal tokens for this size",
-        "best size for this compute", "best tokens for this compute", "exponent a",
+        "law", loss, "optimal tokens for this size", "best size for this compute",
+        "best tokens for this compute", "exponent a", "parameters counted",
     )  # fmt: skip
     caption = f"Beside the published laws at the same target. {sentence(COMPARISON_CAVEAT)}"
-    if any(row["outside"] for row in rows):
-        caption += f" {sentence(OUTSIDE_CAPTION)}"
-    return table(caption, head, body, (0, 2)) if body else ""
+    caption += "".join(f" {sentence(note)}" for note in shown.notes)
+    words = (0, len(shown.columns) - 1)
+    return table(caption, shown.of(head), [shown.of(row) for row in shown.rows], words)
 
 
-def law(evidence: Evidence) -> Section | None:
+def law(evidence: LawEvidence) -> Section | None:
     """The parameters of every law with their intervals, and what is counted."""
     fitted = evidence.fitted
     if fitted is None:
         return None
     best, convention = fitted.best, fitted.points.convention
-    counted = _COUNTED.get(convention["params"], convention["params"])
+    own = convention["params"]
+    counted = params_words({**convention, "params": _COUNTED.get(own, own)})
     body = (
         _used(fitted)
         if best.usable
@@ -303,7 +305,7 @@ def _exponent(value: float | None, interval: tuple[float, float] | None) -> str:
     return words + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
 
 
-def checks(evidence: Evidence) -> Section | None:
+def checks(evidence: LawEvidence) -> Section | None:
     """Held-out runs, rollouts, seed noise and order."""
     if evidence.fitted is None:
         return None

@@ -16,16 +16,16 @@ from scaling_law.errors import ConfigError, FitError
 from scaling_law.files import layout
 from scaling_law.fit.approaches.compare import Approach
 from scaling_law.fit.laws.law import Floats
-from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.points.points import FitPoints, counted_params
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.suite import FitSuite
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.target import Target
 from scaling_law.report import style
 from scaling_law.report.comparison import comparison_figure
-from scaling_law.report.figures import counted_words, params_label
+from scaling_law.report.figures import params_label
 from scaling_law.report.style import BLUE, FAINT, INK
-from scaling_law.units import format_count
+from scaling_law.units import count_of, format_count
 
 _BEYOND = 30.0
 _STEPS = 40
@@ -37,12 +37,11 @@ def write_figure(suite: FitSuite, approaches: list[Approach] | None, path: Path)
     Raises ``ConfigError`` for another suffix or a folder that cannot be written, ``FitError``
     when no joint law was fitted.
     """
-    kinds = {".svg": 0, ".png": 1}
-    if path.suffix.lower() not in kinds:
+    if path.suffix.lower() not in (".svg", ".png"):
         raise ConfigError(f"{path}: expected a .png or .svg file")
     with style.applied():
         figure = fit_figure(suite) if approaches is None else comparison_figure(approaches)
-        content = style.render(figure)[kinds[path.suffix.lower()]]
+        content = style.rendered(figure, path.suffix.lower()[1:])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         layout.atomic_write(path, content)
@@ -57,15 +56,17 @@ def fit_figure(suite: FitSuite) -> Figure:
     if best is None or not best.usable:
         raise FitError("no joint law was fitted: nothing to draw")
     points = suite.points
-    figure, axes = style.new_figure(f"{len(points)} runs and the lowest loss for a budget")
+    figure, axes = style.new_figure(
+        f"{count_of(len(points), 'run')} and the lowest loss for a budget"
+    )
     shades = ListedColormap([style.ramp_over(0, 255)(i) for i in range(256)])
     norm = LogNorm(points.params.min(), points.params.max())
     axes.scatter(_flops(points), points.loss_nats, c=points.params, cmap=shades, norm=norm, s=16)
     frontier = _frontier(suite, best)
     entries = _draw_frontier(axes, suite, frontier)
     losses_seen = [*points.loss_nats.tolist(), *(one.loss_nats for one in frontier)]
-    counted = counted_words(points)
-    style.flops_axis(axes, "x", f"training compute (FLOPs, 6 × {counted} parameters × tokens)")
+    counted = counted_params(points.convention["params"])
+    style.flops_axis(axes, "x", f"training compute (FLOPs, 6 × {counted} × tokens)")
     style.loss_axis(axes, min(losses_seen) * 0.98, max(losses_seen) * 1.02, points.loss_unit)
     if suite.settings.metric is not None:
         axes.set_ylabel(points.loss_unit)

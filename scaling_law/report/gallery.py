@@ -6,7 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from scaling_law.experiment.collection import Collection, Shown
+from scaling_law.experiment.collection import (
+    MULTIPLIER,
+    MULTIPLIER_HEAD,
+    Collection,
+    Shown,
+    multiplier_rows,
+)
 from scaling_law.files.layout import SweepDir, atomic_write
 from scaling_law.report import experiment, style
 from scaling_law.report.destination import cannot_write, destination
@@ -56,6 +62,7 @@ def _page(collection: Collection, anchors: Sequence[str], drawn: Sequence[str]) 
     figures = classed.split(_BETWEEN)
     sections = [
         _overview(collection, anchors),
+        _multipliers(collection),
         *(
             experiment.summary_section(
                 one.analysed,
@@ -105,6 +112,14 @@ def _overview(collection: Collection, anchors: Sequence[str]) -> Section:
     return Section(
         anchor="overview", heading="Overview", body=f'{body}<div class="cards">{cards}</div>\n'
     )
+
+
+def _multipliers(collection: Collection) -> Section | None:
+    rows = multiplier_rows(collection.multipliers)
+    if not rows:
+        return None
+    body = table(MULTIPLIER, MULTIPLIER_HEAD, rows, (0, 1, 2, 6))
+    return Section(anchor="multipliers", heading="Compute multipliers", body=body)
 
 
 def _share(one: Shown) -> str:

@@ -7,15 +7,13 @@ from pathlib import Path
 from scaling_law.errors import ConfigError
 from scaling_law.experiment.analysis import Analysed
 from scaling_law.files.layout import SweepDir, atomic_write
-from scaling_law.files.record import NATS
+from scaling_law.files.record import loss_unit
 from scaling_law.forecast.target import LARGEST
 from scaling_law.report import (
     curves,
     experiment,
     explore,
-    figures,
     findings,
-    optimum,
     registered,
     style,
     tables,
@@ -23,14 +21,12 @@ from scaling_law.report import (
 from scaling_law.report.arms import gather_arms, write_arms
 from scaling_law.report.charts import live_charts
 from scaling_law.report.destination import cannot_write, destination
-from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
+from scaling_law.report.evidence import Evidence, gather_evidence
 from scaling_law.report.exports import write_tables
-from scaling_law.report.held_out import held_out_figure
+from scaling_law.report.law_plots import choices_of, law_plots
 from scaling_law.report.metric_figures import metric_plots
-from scaling_law.report.page import Section, choices, embedded, page, paragraph
+from scaling_law.report.page import Section, embedded, page, paragraph
 from scaling_law.report.plot import Plot, saved
-from scaling_law.spec.counts import CONVENTIONS
-from scaling_law.units import format_count
 
 
 def write_report(
@@ -80,7 +76,7 @@ def _page(
     classed, rules = style.classed(f"{findings_drawn}{_BETWEEN}{drawn}")
     findings_drawn, _, drawn = classed.partition(_BETWEEN)
     if drawn:
-        body = f'{_choices(evidence)}<div class="figures">{drawn}</div>\n'
+        body = f'{choices_of(evidence.fitted)}<div class="figures">{drawn}</div>\n'
     # an experiment need not have a law: its findings are the answer
     without_law = analysed is not None and evidence.fitted is None
     sections = [
@@ -111,125 +107,15 @@ def _page(
     return page(title, tables.size_words(evidence), shown, footer, theme, live)
 
 
-def _choices(evidence: Evidence) -> str:
-    """Which parameters count, and which law is drawn."""
-    fitted = evidence.fitted
-    if fitted is None or not fitted.known.best_law:
-        return ""
-    used = fitted.points.convention["params"]
-    counts = [(n, n.replace("_", "-")) for n in CONVENTIONS if n in fitted.counted]
-    laws = [(name, name) for name, fit in fitted.fits[used].items() if fit.usable]
-    return choices(
-        [
-            ("convention", "Parameters counted", counts, used),
-            ("law", "Law", laws, fitted.known.best_law),
-        ]
-    )
-
-
 def _plots(evidence: Evidence) -> list[Plot]:
+    unit = loss_unit(evidence.records)
     training = Plot(
         name="training_curves",
         shows="Validation loss against training tokens for every run",
         caption=curves.caption(evidence),
-        make=lambda: curves.training_curves(evidence),
+        make=lambda: curves.training_curves(curves.curves_of(evidence), unit),
     )
     metrics = metric_plots(evidence)
-    fitted = evidence.fitted
-    if fitted is None:
+    if evidence.fitted is None:
         return [training, *metrics]
-    against, residuals = _law_plots(fitted)[:3], _law_plots(fitted)[3:]
-    optima = _optimum_plots(fitted, evidence.target_params)
-    # the answer first, then in pairs, as the page sets them
-    return [
-        optima[-1], *against, training, *metrics, *residuals, *optima[:-1], _held_out_plot(fitted)
-    ]  # fmt: skip
-
-
-def _held_out_plot(fitted: Fitted) -> Plot:
-    return Plot(
-        name="held_out",
-        shows="Errors of predictions for runs held out of the fit",
-        caption="Left: each size predicted from all others. Right: rollouts, expensive or large "
-        "runs predicted from the cheaper or smaller ones, by how far in FLOPs they lie beyond "
-        "those. The numbers are under Checks.",
-        make=lambda: held_out_figure(fitted),
-        wide=True,
-    )
-
-
-def _law_plots(fitted: Fitted) -> list[Plot]:
-    bars = "" if fitted.known.seed_noise_log is None else " Bars: one deviation between seeds."
-    usable = fitted.best.usable
-    level = f"{100 * fitted.level:g}%"
-    band = "No curve: the law could not be fitted." + bars
-    if usable:
-        band = (
-            f"Lines: the {fitted.best.law.name} law, or the one chosen; bands its {level} bootstrap"
-            f" interval.{bars}"
-        )
-    return [
-        Plot(
-            name="loss_params",
-            shows="Validation loss against model size",
-            caption=f"A curve per number of tokens; points in the colour of theirs. {band}",
-            make=lambda: figures.loss_against_params(fitted),
-        ),
-        Plot(
-            name="loss_tokens",
-            shows="Validation loss against training tokens",
-            caption=f"A curve per size. {band}",
-            make=lambda: figures.loss_against_tokens(fitted),
-        ),
-        Plot(
-            name="loss_flops",
-            shows="Validation loss against training compute",
-            caption=f"A curve per size; the lower envelope is what compute buys. {band}",
-            make=lambda: figures.loss_against_flops(fitted),
-        ),
-        Plot(
-            name="residuals",
-            shows="Residuals of the fitted law against size and against tokens",
-            caption="A trend would mean that the law has the wrong shape; scatter within the "
-            "grey band is what another seed would change.",
-            make=lambda: figures.residuals(fitted) if usable else None,
-            wide=True,
-        ),
-    ]
-
-
-def _optimum_plots(fitted: Fitted, target_params: float) -> list[Plot]:
-    return [
-        Plot(
-            name="isoflop",
-            shows="Loss against size at equal compute, one curve per budget",
-            caption="Seeds are averaged and points moved to their cell's exact compute. Hollow "
-            "points belong to refused cells. A curve interpolates its runs (three sizes: a "
-            "parabola), and its minimum follows their noise: a cross-check of the fitted law, not "
-            "an estimate.",
-            make=lambda: optimum.isoflop_cells(fitted),
-        ),
-        Plot(
-            name="allocation",
-            shows="Compute-optimal model size against compute, by three approaches",
-            caption="The forecast's split spends 6 × parameters × tokens; band: its "
-            f"{100 * fitted.level:g}% interval. Kaplan's slope is "
-            "drawn through the middle of the data, because its scale belongs to another tokenizer; "
-            "the rule of 20 tokens per parameter as published.",
-            make=lambda: optimum.allocation(fitted),
-        ),
-        Plot(
-            name="forecast",
-            shows=f"Forecast loss from the data out to {format_count(target_params)} parameters",
-            caption="Every size at its compute-optimal tokens. The line ends where the fit no "
-            "longer supports a figure; beyond it only the range may be quoted. Dots off the "
-            "line are runs on other than the optimal tokens: above it on fewer, below it on "
-            "more."
-            + (
-                " * Other text and tokenizers: their nats do not compare."
-                if fitted.points.loss_unit == NATS
-                else ""
-            ),
-            make=lambda: optimum.forecast_figure(fitted, target_params),
-        ),
-    ]
+    return law_plots(evidence.fitted, evidence.target_params, [training, *metrics])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from functools import partial
 
 from matplotlib.axes import Axes
@@ -11,19 +12,22 @@ from matplotlib.ticker import FuncFormatter
 
 from scaling_law.files.layer_metrics import without_layers, without_measures
 from scaling_law.files.record import RunRecord, measured_metrics, metric_label, metric_units
+from scaling_law.fit.points.stated import flops_words
 from scaling_law.report import style
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.groups import Groups, groups_of
 from scaling_law.report.layer_figures import layer_plots
+from scaling_law.report.map_figures import map_plots
 from scaling_law.report.plot import Plot
 from scaling_law.units import format_count
 
 _COLUMNS = 2  # panels side by side
+_LETTERS = 44  # of a line over a panel, or beside one
 # A column of panels: the field of the record, the axis, and its label.
 _ALONG = (
     ("params", style.count_axis, "model size ({counted} parameters)"),
     ("tokens", style.count_axis, "training tokens"),
-    ("flops_exact", style.flops_axis, "training compute (FLOPs, exact count)"),
+    ("flops_exact", style.flops_axis, "training compute (FLOPs, {flops})"),
 )
 
 
@@ -45,6 +49,7 @@ def metric_plots(evidence: Evidence) -> list[Plot]:
             wide=True,
         ),
         *layer_plots(evidence),
+        *map_plots(evidence),
     ]
 
 
@@ -74,7 +79,7 @@ def metric_curves(evidence: Evidence) -> Figure | None:
     figure = Figure(figsize=size, layout="constrained")
     for number, (name, runs) in enumerate(lines.items(), 1):
         axes = figure.add_subplot(rows, _COLUMNS, number)
-        axes.set_title(metric_label(name, units))
+        axes.set_title(textwrap.fill(metric_label(name, units), _LETTERS))
         axes.set_xlabel("training tokens seen")
         for record, tokens, values in runs:
             axes.plot(tokens, values, ".-", color=groups.colour(record), linewidth=1)
@@ -102,6 +107,7 @@ def metric_ends(evidence: Evidence) -> Figure | None:
     if not names or not along:
         return None
     units, groups = metric_units(ended), groups_of(evidence)
+    flops = flops_words(ended).replace("exact", "exact count")
     height = 0.8 * style.TALL * len(names)
     figure = Figure(figsize=(0.75 * style.WIDE * len(along), height), layout="constrained")
     panels = figure.subplots(len(names), len(along), squeeze=False, sharey="row")
@@ -111,8 +117,9 @@ def metric_ends(evidence: Evidence) -> Figure | None:
                 if math.isfinite(record.metrics.get(name, math.nan)):
                     value = _value(record, field, evidence.counted)
                     _mark(axes, groups, record, value, record.metrics[name])
-            set_axis(axes, "x", label.format(counted=evidence.counted.replace("_", "-")))
-        row[0].set_ylabel(metric_label(name, units))
+            words = {"counted": evidence.counted.replace("_", "-"), "flops": flops}
+            set_axis(axes, "x", label.format(**words))
+        row[0].set_ylabel(textwrap.fill(metric_label(name, units), _LETTERS))
     style.legend_below(figure, groups.entries(marks=True), groups.columns, groups.title)
     return figure
 

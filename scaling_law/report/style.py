@@ -67,6 +67,9 @@ _SETTINGS = {
     "path.simplify": True,
 }
 
+# What matplotlib would write of the day and of itself, by kind of file.
+_NO_DATE_OR_VERSION = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+
 
 def applied() -> AbstractContextManager[Any]:
     """Apply the settings within a ``with`` block, independent of the user's matplotlibrc."""
@@ -84,21 +87,21 @@ def new_figure(title: str, *, width: float = WIDE, height: float = TALL) -> tupl
 
 def render(figure: Figure) -> tuple[bytes, bytes]:
     """The figure as (SVG, PNG), equal byte for byte for equal figures."""
-    svg = rendered_svg(figure)
-    return svg, _file(figure, "png", {"Software": None})
+    return rendered_svg(figure), rendered(figure, "png")
 
 
 def rendered_svg(figure: Figure) -> bytes:
     """The figure as SVG, equal byte for byte for equal figures."""
+    return rendered(figure, "svg")
+
+
+def rendered(figure: Figure, kind: str) -> bytes:
+    """The figure as a file of a ``kind``: svg or png."""
     if (layout := figure.get_layout_engine()) is not None:
         layout.execute(figure)
         figure.set_layout_engine(None)  # laid out now: each file would do it twice more
-    return _file(figure, "svg", {"Date": None, "Creator": None})
-
-
-def _file(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+    figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=_NO_DATE_OR_VERSION[kind])
     return buffer.getvalue()
 
 

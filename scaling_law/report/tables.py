@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 
-from scaling_law.files.layer_metrics import without_layers
+from scaling_law.errors import by_reason
+from scaling_law.files.layer_metrics import without_layers, without_maps
 from scaling_law.files.record import (
     RunRecord,
     loss_unit,
@@ -15,6 +16,7 @@ from scaling_law.files.record import (
     metric_units,
     short_unit,
 )
+from scaling_law.fit.points.stated import flops_words
 from scaling_law.fit.suite import FitSettings
 from scaling_law.plan.plan import Plan, points_words
 from scaling_law.report.evidence import Evidence
@@ -49,13 +51,16 @@ def runs(evidence: Evidence) -> Section:
     expected = _expected(evidence)
     rows = [_run(record, expected.get(record.run_id)) for record in evidence.records]
     caption = (
-        f"All finished runs, {len(rows)}, a trunk above its branches. Tokens, steps, FLOPs exact "
+        f"All finished runs, {len(rows)}, a trunk above its branches; the h of a name is the run's "
+        "horizon in tokens. Tokens, steps, FLOPs exact "
         "and 6ND (with all parameters) are as if trained alone; FLOPs spent, time and speed are "
         "the run's own. s.e.: of the mean over held-out sequences. Law: what the forecasting law "
         "says of a run it was fitted to; residual: the measured loss over that − 1."
     )
     unit = short_unit(loss_unit(evidence.records))
-    head = [name.replace("UNIT", unit) for name in _RUNS_HEAD]
+    flops = f"FLOPs {flops_words(evidence.records)}"
+    caption = caption.replace("FLOPs exact", flops)
+    head = [name.replace("UNIT", unit).replace("FLOPs exact", flops) for name in _RUNS_HEAD]
     return Section(anchor="runs", heading="All runs", body=table(caption, head, rows, (0, 4, 5)))
 
 
@@ -65,7 +70,7 @@ def metrics(evidence: Evidence) -> Section | None:
     if not records:
         return None
     units = metric_units(records)
-    every = dict.fromkeys(name for record in records for name in record.metrics)
+    every = dict.fromkeys(name for record in records for name in without_maps(record.metrics))
     names = without_layers(every)
     rows = [
         (record.run_id, *(_number(record.metrics.get(name), ".6g") for name in names))
@@ -186,15 +191,11 @@ def report_commands(evidence: Evidence) -> list[str]:
 def exclusions(evidence: Evidence, of_arms: Mapping[str, Sequence[str]] | None = None) -> Section:
     """The finished runs that are not points of the fit, and why; ``of_arms``: the same for fits to
     arms."""
-    reasons: dict[str, list[str]] = {}
-    for run_id, reason in evidence.excluded:
-        reasons.setdefault(reason, []).append(run_id)
+    excluded = evidence.excluded
     if of_arms is not None:
-        reasons = {reason: list(runs) for reason, runs in of_arms.items()}
-    body = paragraph("Finished runs that are not points of the fit:") if reasons else ""
-    for reason, names in reasons.items():
-        body += f"<h3>{text(reason)} ({len(names)})</h3>\n" + bullets(names)
-    if not reasons:
+        excluded = tuple((run, reason) for reason, runs in of_arms.items() for run in runs)
+    body = listed_by_reason("Finished runs that are not points of the fit:", excluded)
+    if not body:
         body = paragraph(
             "Every finished run is a point of the fit."
             if evidence.fitted or of_arms is not None
@@ -207,6 +208,15 @@ def exclusions(evidence: Evidence, of_arms: Mapping[str, Sequence[str]] | None =
         body += "<h3>Points of the grid that were not planned</h3>\n"
         body += bullets([f"{item.label}: {item.reason}" for item in evidence.plan.left_out])
     return Section(anchor="excluded", heading="What was left out, and why", body=body)
+
+
+def listed_by_reason(lead: str, excluded: Sequence[tuple[str, str]]) -> str:
+    """What was left out, (name, reason) each, under its reason; nothing where nothing was."""
+    reasons = by_reason(excluded)
+    body = paragraph(lead) if reasons else ""
+    for reason, names in reasons.items():
+        body += f"<h3>{text(reason)} ({len(names)})</h3>\n" + bullets(names)
+    return body
 
 
 def cost(evidence: Evidence) -> Section:
@@ -247,8 +257,9 @@ def cost(evidence: Evidence) -> Section:
         )
     if plan is not None:
         body += paragraph(
-            f"Planned for {plan.device_name} ({plan.device_kind}), {plan.slots} runs at once: "
-            f"about {format_seconds(plan.seconds_estimate)} in all."
+            f"Planned for {plan.device_name} ({plan.device_kind}), "
+            f"{count_of(plan.slots, 'run')} at once:"
+            f" about {format_seconds(plan.seconds_estimate)} in all."
         )
     return Section(anchor="cost", heading="Plan and cost", body=body)
 
@@ -343,8 +354,8 @@ def reproduce(evidence: Evidence, commands: Sequence[str] | None = None) -> Sect
     ] or [f"slaw run sweep.yaml --out {folder}    # sweep.yaml as below"]
     lines += commands or [
         f"slaw fit {folder}{_fit_options(evidence)}",
-        f"slaw extrapolate --params {_plain(evidence.target_params)} --results {folder}",
-        f"slaw report {folder} --params {_plain(evidence.target_params)}",
+        f"slaw extrapolate --params {plain_count(evidence.target_params)} --results {folder}",
+        f"slaw report {folder} --params {plain_count(evidence.target_params)}",
     ]
     body = listing("\n".join(lines) + "\n")
     numbers = "CSV and parquet" if has_parquet() else f"CSV ({NO_PARQUET})"
@@ -382,7 +393,7 @@ def size_words(evidence: Evidence) -> str:
     planned = len(records) + len(evidence.unfinished)
     runs = f"{len(records)} finished run{'s' if len(records) > 1 else ''}"
     if evidence.unfinished:
-        runs = f"unfinished: {len(records)} of {planned} runs so far"
+        runs = f"unfinished: {len(records)} of {count_of(planned, 'run')} so far"
     if diverged := sum(r.status == "diverged" for r in records):
         runs += f", {diverged} diverged"
     number = "1 size" if len(sizes) == 1 else f"{len(sizes)} sizes"
@@ -398,7 +409,7 @@ def _span(counts: Sequence[int]) -> str:
     return " to ".join(ends)
 
 
-def _plain(count: float) -> str:
+def plain_count(count: float) -> str:
     """A count as it would be typed: 175e9 rather than 1.75e+11."""
     text = format_count(count)
     return text if parse_count(text) == count else f"{count:.17g}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scaling_law.config.load import load_config
 from scaling_law.config.written import written
-from scaling_law.errors import SlawError
+from scaling_law.errors import ConfigError, SlawError, did_you_mean, quoted
 from scaling_law.files.layout import SweepDir
 from scaling_law.parts import shipped_files
 from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed, shared_by
@@ -17,6 +17,10 @@ from scaling_law.plan.packing import makespan_seconds
 from scaling_law.plan.plan import Plan, tasks_of
 from scaling_law.plan.time_limit import WORKER_START_SECONDS
 from scaling_law.run.planning import planned
+from scaling_law.units import count_of, format_seconds
+
+if TYPE_CHECKING:
+    from scaling_law.experiment.analysis import Analysed
 
 _NOT_MEASURED = (
     "cost unknown: this machine is not measured yet; `slaw plan {}` measures it and prints the cost"
@@ -47,6 +51,15 @@ class Listed:
     why_no_cost: str = ""
 
     @property
+    def cost(self) -> str:
+        """Its runs and their time here: ``139 runs, about 2m54s, then further stages``."""
+        if self.runs is None or self.seconds is None:
+            return self.why_no_cost
+        time = f"about {format_seconds(self.seconds)}" if self.seconds else "all finished"
+        stages = ", then further stages" if self.further else ""
+        return f"{count_of(self.runs, 'run')}, {time}{stages}"
+
+    @property
     def document(self) -> dict[str, Any]:
         """All but the file as JSON values."""
         values = dataclasses.asdict(self)
@@ -60,8 +73,46 @@ def listed(folder: Path | None = None) -> list[Listed]:
     With a ``folder`` of results, runs that have finished there cost nothing.
     """
     profile = load_profile("auto")
-    files = sorted(shipped_files("experiments", "*.yaml"), key=lambda path: path.stem)
-    return [_listed(path, profile, folder) for path in files]
+    return [_listed(path, profile, folder) for path in _files().values()]
+
+
+def listed_one(name: str, folder: Path) -> Listed:
+    """The shipped config of that name; runs that have finished in ``folder``/``name`` cost nothing.
+
+    Raises ``ConfigError`` for a name that is not there.
+    """
+    files = _files()
+    if name not in files:
+        raise ConfigError(
+            f"no experiment is called {quoted(name)}{did_you_mean(name, files)}; slaw experiments"
+            f" lists all {len(files)}"
+        )
+    return _listed(files[name], load_profile("auto"), folder)
+
+
+def findings_in(folder: Path) -> Analysed | None:
+    """What the finished runs of an experiment show; None where none has finished.
+
+    Raises ``ConfigError`` for a damaged sweep.
+    """
+    from scaling_law.experiment.analysis import analysed
+    from scaling_law.files.record import only_sweep
+
+    sweep = SweepDir(folder)
+    if not sweep.runs.is_dir() or not any(one.record.is_file() for one in sweep.run_dirs()):
+        return None
+    return analysed(only_sweep(folder))
+
+
+def listed_like(name: str) -> list[Listed]:
+    """The shipped configs whose names begin so, such as an experiment's own and a longer one."""
+    profile = load_profile("auto")
+    files = _files().items()
+    return [_listed(path, profile, None) for stem, path in files if stem.startswith(name)]
+
+
+def _files() -> dict[str, Path]:
+    return {path.stem: path for path in shipped_files("experiments", "*.yaml")}
 
 
 def _listed(path: Path, profile: DeviceProfile | None, folder: Path | None) -> Listed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, install_extra
 from scaling_law.files.record import read_record, short_unit
 from scaling_law.run.saved_runs import run_called
 from scaling_law.run.torch_process import run_module
@@ -21,7 +21,7 @@ def export_run(source: Path, wanted: str | None, to: Path, form: str) -> str:
     run_dir = run_called(source, wanted)
     record = read_record(run_dir.record)
     if importlib.util.find_spec("safetensors") is None:
-        raise ConfigError("export needs safetensors: pip install 'scaling-law[export]'")
+        raise ConfigError(f"export needs safetensors: {install_extra('export')}")
     run_module(
         "scaling_law.train.export",
         str(run_dir.path),

@@ -24,6 +24,7 @@ from scaling_law.run.starts import keep_starts
 from scaling_law.spec.arms import arm_of, arms_of
 from scaling_law.spec.recipe import keys_that_differ, recipe_differences
 from scaling_law.spec.run import RunSpec
+from scaling_law.units import count_of
 
 # Parts that a config chooses and that change no run of it.
 NOT_TRAINED = ("engine", "tracker", "experiment")
@@ -117,7 +118,7 @@ def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
     phrases = _differences([run.spec for run in plan.runs], specs)
     if phrases:
         raise ConfigError(
-            f"{sweep.path}: {len(specs)} finished runs of another recipe are there:"
+            f"{sweep.path}: {count_of(len(specs), 'finished run')} of another recipe:"
             f" {'; '.join(phrases)}; a law is fitted to one recipe: choose another folder with"
             " --out, or change the config to theirs"
         )

@@ -16,7 +16,13 @@ from scaling_law.errors import ConfigError, quoted
 from scaling_law.files.layout import SweepDir
 from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.make import ComponentTokens, TrainTokens, make_plan, step_shapes
+from scaling_law.plan.make import (
+    ComponentTokens,
+    TrainTokens,
+    joint_shapes,
+    make_plan,
+    step_shapes,
+)
 from scaling_law.plan.plan import Plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.weights import with_saved_weights
@@ -102,7 +108,8 @@ class Inputs:
 
     ``config``: what the runs share;
     ``profile``: the device;
-    ``train_tokens``: tokens of the training text, None while unknown;
+    ``train_tokens``: tokens of the training text, None while unknown and where each arm has a text
+    of its own;
     ``component_tokens``: those of each of its components, None while unknown and where the text is
     not read in a mixture.
     """
@@ -124,7 +131,7 @@ def inputs(request: Request, say: Say, *, prepare: bool = False) -> Inputs:
     return Inputs(
         config=config,
         profile=profile,
-        train_tokens=train_tokens_of(datasets)[config.data_spec],
+        train_tokens=train_tokens_of(datasets).get(config.data_spec),
         component_tokens=component_tokens_of(config, datasets).get(config.data_spec),
     )
 
@@ -156,11 +163,16 @@ def with_steps(
         return dataclasses.replace(profile, steps=())
     known: dict[str, Any] = {"train_tokens": tokens, "component_tokens": components}
     shapes = step_shapes(config, profile, **known)
-    if all(shape in profile.step_of for shape in shapes):
+    joint = joint_shapes(config, profile, **known) if config.devices.devices > 1 else ()
+    missing = [shape for shape in shapes if shape not in profile.step_of]
+    if not missing and all(shape in profile.speedup_of for shape in joint):
         return profile
     if make_plan(config, profile, **known).seconds_estimate < _LEAST_SECONDS:
         return profile
-    return engines.with_steps(config.choice("engine"), device, profile, shapes, say)
+    engine = config.choice("engine")
+    if missing:
+        profile = engines.with_steps(engine, device, profile, shapes, say)
+    return engines.with_joint_steps(engine, device, profile, joint, say)
 
 
 def planned(
@@ -181,4 +193,5 @@ def planned(
     plan = make_plan(config, profile, train_tokens=train_tokens, component_tokens=component_tokens)
     plan = with_stacks(plan, profile.step_of) if config.stacking == "auto" else plan
     plan = with_compiled(plan, config.compile)
-    return with_saved_weights(plan, config.keep_weights)
+    # a command of the user's own keeps its weights itself
+    return with_saved_weights(plan, "none" if config.trainer else config.keep_weights)

@@ -33,6 +33,8 @@ class Request:
     overrides: tuple[str, ...] = field(default=())  # the texts of --set
     out: str | None = None  # the sweep's folder; None for results/<name>
     engine: str | None = None  # its name or its file's path; None for the config's
+    # whether this runs in a job that `--detach` submitted: its workers go on when it is stopped
+    detached: bool = False
     # where corpora that are files were found before, by how the config spells them
     places: Mapping[str, str] = field(default_factory=dict)
 
@@ -40,10 +42,24 @@ class Request:
 def config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:
     """Both; errors in the config are reported before a calibration that takes a while."""
     config = config_of(request, "cpu" if request.device == "auto" else request.device)
-    profile = engines.profile(config.choice("engine"), request.device, say)
+    engine = config.choice("engine")
+    with config.placing():
+        profile = engines.profile(engine, request.device, say)
     if profile.kind != config.device_kind:
         config = config_of(request, profile.kind)
-    return config, shared_by(profile, config.limits.slots, config.where("limits", "slots"))
+    slots = config.limits.slots
+    is_shared = engine.part.shares_gpus and profile.kind != "cpu"
+    if engine.part.own_devices and not (is_shared and (slots or 0) > profile.slots):
+        return config, _fewer(profile, slots)
+    return config, shared_by(profile, slots, config.where("limits", "slots"))
+
+
+def _fewer(profile: DeviceProfile, slots: int | None) -> DeviceProfile:
+    """``profile`` with at most ``slots`` runs at once, each on a device of its own."""
+    if slots is None or slots >= profile.slots:
+        return profile
+    memory = profile.memory_bytes * slots // profile.slots
+    return dataclasses.replace(profile, slots=slots, memory_bytes=memory)
 
 
 def config_of(request: Request, kind: str) -> SweepConfig:

@@ -6,6 +6,7 @@ A runner that was stopped is resumed by running the same command again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import signal
 import time
@@ -29,28 +30,39 @@ from scaling_law.files.lease import LeasedElsewhere, Leases, wait_for
 from scaling_law.files.record import RunRecord, read_failure, read_record, record_if_there
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.run.cleanup import clean_up_run
-from scaling_law.run.engines import Executor, Handle, SubmissionState, last_words
+from scaling_law.run.engines import (
+    Executor,
+    Handle,
+    SubmissionState,
+    has,
+    last_words,
+    leave,
+    logs_of,
+    news,
+    resubmissions,
+    slots_of,
+)
 from scaling_law.run.peers import Peers
 from scaling_law.run.signals import stop_caught
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.progress import SweepProgress, describe_end
 from scaling_law.run.sweep_state.text import news_line
 from scaling_law.spec.to_json import to_json
+from scaling_law.units import count_of
 from scaling_law.versions import RESOURCES, SPEC
 
 _POLL_SECONDS = 0.1
+_CANCEL_LOOK_SECONDS = 1.0
+# At most this fraction of the time goes into looking for runs that can start, while none ends.
+_SUBMIT_FRAC = 0.05
 # How long workers may take to finish a step and write a checkpoint once asked to stop.
 _STOP_SECONDS = 300.0
-# A run whose worker died without a reason (killed for memory, say) or hung gets one more try.
-_MAX_DEATHS = 2
+# A run whose jobs end this often without a further checkpoint (at a time limit, say) has failed.
+_MOST_STOPS = 3
 _LEAST_FREE_BYTES = 2**16  # failure.json and its folder need more than this
 
 
-# Why a run failed whose worker died, or hung, every time.
-_DEATHS = {
-    "ended": "its worker died twice without giving a reason",
-    "hung": "its worker hung twice; if one step may take so long, raise SLAW_HUNG_SECONDS",
-}
+_TIMES = {1: "once", 2: "twice", 3: "three times"}
 
 
 @dataclass(kw_only=True)
@@ -67,6 +79,12 @@ class SweepOutcome:
     done_before: int = 0  # runs that were done or diverged when this ``slaw run`` began
     stopped_by: int | None = None  # the number of the signal
     seconds: float = 0.0  # of this ``slaw run``
+
+    def is_without_a_loss(self, plan: Plan) -> bool:
+        """Whether runs diverged, and no point of the plan ended with a loss."""
+        done = set(self.done)
+        points = (run.run_id for run in plan.runs if run.spec.kind != "trunk")
+        return bool(self.diverged) and done.isdisjoint(points)
 
     @property
     def exit_code(self) -> int:
@@ -91,18 +109,29 @@ def _signals() -> Iterator[dict[str, int]]:
 class Runner:
     """Trains one plan on one engine to its end."""
 
-    def __init__(self, plan: Plan, sweep: SweepDir, executor: Executor) -> None:
+    def __init__(
+        self, plan: Plan, sweep: SweepDir, executor: Executor, *, hands_over: bool = False
+    ) -> None:
+        """``hands_over``: workers go on when this process is asked to stop; another will watch."""
+        self.hands_over = hands_over
         self.plan = plan
         self.sweep = sweep
         self.executor = executor
         self.outcome = SweepOutcome()
         self.dashboard = Dashboard(sweep)
         self._busy: dict[str, Handle] = {}  # by run id; the runs of a stack share one
+        self._slots: dict[int, int] = {}  # how many a submission takes, by its handle's id
         self._deaths: dict[str, int] = {}  # how often a run's worker died or hung
+        self._stops: dict[str, list[int]] = {}  # the newest checkpoint whenever a run's job ended
         self._words: dict[str, str] = {}  # what a run's worker wrote last if it died
         self._together: dict[str, int] = {}  # how many runs a run was last submitted with
+        self._has_stacks = any(run.resources.stack for run in plan.runs)
         self._alone: set[str] = set()  # runs whose stack failed: each is tried on its own
         self._peers = Peers(sweep)
+        self._cancelled, self._looked = False, -1e9
+        self._next_submit = 0.0
+        self._saved: dict[str, set[int]] = {}  # by trunk: the states for branches on the disk
+        self._states: dict[str, list[tuple[int, Path]]] = {}  # by trunk: those, and their files
         self._branches: dict[str, list[PlannedRun]] = {}  # by trunk: its branches, grown runs
         self._reopened: dict[str, int] = {}  # how often a trunk was, for a damaged state
         for run in plan.runs:
@@ -120,20 +149,23 @@ class Runner:
         progress = SweepProgress(
             flops,
             finished,
-            self.executor.slots,
+            min(self.executor.slots, self.plan.slots),
             news=self._news,
             seconds_left=self.dashboard.seconds_left,
             loss=self.dashboard.loss,
         )
         self.outcome.done_before = len(finished)
         if finished:
-            progress.say(f"{len(finished)} of {len(flops)} runs had already finished")
+            progress.say(f"{len(finished)} of {count_of(len(flops), 'run')} had already finished")
         try:
             with _signals() as caught:
                 self._loop(progress, caught)
         finally:
             progress.close()
-            self.executor.close()
+            if self.hands_over and self.outcome.stopped_by is not None:
+                leave(self.executor)
+            else:
+                self.executor.close()
         self._block_the_rest()
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
@@ -187,10 +219,29 @@ class Runner:
         )
 
     def _saved_steps(self, trunk_id: str) -> set[int]:
-        trunk = self.sweep.run(trunk_id)
-        branches = self._branches.get(trunk_id, [])
-        steps = {run.spec.parent.at_step for run in branches if run.spec.parent}
-        return {step for step in steps if trunk.checkpoint(step).is_file()}
+        return {step for step, path in self._states_of(trunk_id) if path.is_file()}
+
+    def _states_of(self, trunk_id: str) -> list[tuple[int, Path]]:
+        """The steps that branches of a trunk start from, in order, with the states' files."""
+        if trunk_id not in self._states:
+            trunk = self.sweep.run(trunk_id)
+            parents = [run.spec.parent for run in self._branches.get(trunk_id, [])]
+            steps = sorted({parent.at_step for parent in parents if parent})
+            self._states[trunk_id] = [(step, trunk.checkpoint(step)) for step in steps]
+        return self._states[trunk_id]
+
+    def _saved_for_branches(self, trunk_id: str) -> set[int]:
+        """``_saved_steps``; of a trunk that trains, only the next is looked for again."""
+        if trunk_id not in self._saved:
+            self._saved[trunk_id] = self._saved_steps(trunk_id)
+        elif trunk_id in self._busy:
+            saved = self._saved[trunk_id]
+            for step, path in self._states_of(trunk_id):
+                if step not in saved:
+                    if not path.is_file():
+                        break
+                    saved.add(step)
+        return self._saved[trunk_id]
 
     def _note_record(self, record: RunRecord) -> None:
         if record.status == "diverged":
@@ -202,13 +253,15 @@ class Runner:
 
     def _loop(self, progress: SweepProgress, caught: dict[str, int]) -> None:
         place = _place(self.sweep)
-        while "signal" not in caught:
+        while "signal" not in caught and not self._is_cancelled():
             if place is None or _place(self.sweep) != place:
                 raise RunFailed(
                     f"{self.sweep.path}: moved or removed while its runs trained; resume from the"
                     " checkpoints where it is now: slaw run FOLDER"
                 )
             self._collect(progress)
+            for line in news(self.executor):
+                progress.say(line)
             self._look_around(progress)
             ended = len(self._ended())
             self._submit(progress)
@@ -220,14 +273,27 @@ class Runner:
             progress.refresh()
             self.dashboard.refresh()
             time.sleep(_POLL_SECONDS)
-        self.outcome.stopped_by = caught["signal"]
-        progress.say("stopping: each worker finishes its step and writes a checkpoint")
-        for handle in _distinct(self._busy.values()):
+        cancelled = self.sweep.cancelled.is_file()
+        self.outcome.stopped_by = caught.get("signal", signal.SIGTERM)
+        if self.hands_over and not cancelled:
+            progress.say("asked to stop: the runs go on, and the next `slaw run` here watches them")
+            return
+        self.hands_over = False
+        why = "cancelled by `slaw cancel`" if cancelled else "stopping"
+        progress.say(f"{why}: each worker finishes its step and writes a checkpoint")
+        for handle in self._handles():
             self.executor.cancel(handle)
         deadline = time.monotonic() + _STOP_SECONDS
         while self._busy and time.monotonic() < deadline:
             self._collect(progress)
             time.sleep(_POLL_SECONDS)
+
+    def _is_cancelled(self) -> bool:
+        """Whether ``slaw cancel`` asks to stop; looked at once a second."""
+        if time.monotonic() - self._looked >= _CANCEL_LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._cancelled = self.sweep.cancelled.is_file()
+        return self._cancelled
 
     def _look_around(self, progress: SweepProgress) -> None:
         """Note which runs other ``slaw run``s have finished, or failed, in the meantime."""
@@ -246,6 +312,7 @@ class Runner:
 
         They finish runs, whose states may be gone before the record is seen, and reopen trunks.
         """
+        self._saved.clear()
         finished = self._peers.finished(self._waiting())
         for run_id in finished:
             self._note_finished(run_id, progress)
@@ -262,6 +329,7 @@ class Runner:
 
     def _note_finished(self, run_id: str, progress: SweepProgress) -> None:
         """Note a run's record, and remove the files that no run needs any more."""
+        self._saved.pop(run_id, None)
         record = read_record(self.sweep.run(run_id).record)
         self._note_record(record)
         self._clean_up(run_id)
@@ -272,26 +340,51 @@ class Runner:
         return {*outcome.done, *outcome.diverged, *outcome.failed}
 
     def _submit(self, progress: SweepProgress) -> None:
-        free = self.executor.slots - len(_distinct(self._busy.values()))
-        if free <= 0:
+        free = self.executor.slots - sum(self._slots.get(id(h), 1) for h in self._handles())
+        # with no run under way this look decides whether the sweep has ended
+        if free <= 0 or (self._busy and time.monotonic() < self._next_submit):
             return
+        began = time.monotonic()
+        try:
+            self._submit_ready(free, progress)
+        finally:
+            now = time.monotonic()
+            self._next_submit = now + (now - began) / _SUBMIT_FRAC
+
+    def _submit_ready(self, free: int, progress: SweepProgress) -> None:
+        """Submit runs that can start now, at most ``free`` runs or stacks."""
         self._peers.held.clear()
-        saved = {trunk_id: self._saved_steps(trunk_id) for trunk_id in self._branches}
+        saved = functools.cache(self._saved_for_branches)
         for group in self._groups(self.plan.ready(self._ended(), saved, self._busy)):
             runs = [run for run in group if self._is_free(run.run_id, progress)]
+            if len(runs) < len(group) and self._takes_over(group):
+                runs = group
             if not runs:
                 continue
+            slots = slots_of(self.executor, runs)
+            if slots > free:  # it waits for its turn, and no shorter run goes before it
+                return
             run_dirs = [self.sweep.run(run.run_id) for run in runs]
             for run_dir in run_dirs:
                 run_dir.failure.unlink(missing_ok=True)
             handle = self.executor.submit(runs)
+            self._slots[id(handle)] = slots
             for run, run_dir in zip(runs, run_dirs, strict=True):
                 self._busy[run.run_id] = handle
                 self._together[run.run_id] = len(runs)
                 progress.started(run.spec, run_dir)
-            free -= 1
-            if not free:
+            free -= slots
+            if free <= 0:
                 return
+
+    def _takes_over(self, group: Sequence[PlannedRun]) -> bool:
+        """Whether the engine takes over the worker that holds a group of runs."""
+        ids = [run.run_id for run in group]
+        if self._ended().intersection(ids) or not has(self.executor, ids):
+            return False
+        for run_id in ids:
+            self._peers.held.pop(run_id, None)
+        return True
 
     def _is_free(self, run_id: str, progress: SweepProgress) -> bool:
         """Whether no other process trains a run, or has finished it."""
@@ -304,20 +397,29 @@ class Runner:
         self._note_finished(run_id, progress)
         return False
 
-    def _groups(self, ready: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
+    def _handles(self) -> list[Handle]:
+        """Each submission that has not ended, once; the runs of a stack share one."""
+        return list({id(handle): handle for handle in self._busy.values()}.values())
+
+    def _groups(self, startable: Iterator[PlannedRun]) -> Iterable[list[PlannedRun]]:
         """What to submit together: single runs, and stacks whose members are all ready."""
+        if not self._has_stacks:
+            return ([run] for run in startable)
+        ready = list(startable)
         groups: dict[str, list[PlannedRun]] = {}
         for run in ready:
             alone = run.run_id in self._alone
             name = run.run_id if alone else run.resources.stack or run.run_id
             groups.setdefault(name, []).append(run)
-        ended, able = self._ended(), {run.run_id for run in ready}
+        ended = self._ended()
+        settled = {*ended, *self._busy, *(run.run_id for run in ready)}
         lost: set[str] = set()  # runs whose trunk ended before their branch point
         late: set[str | None] = set()  # stacks with a member whose trunk is still under way
         for run in self.plan.runs:
-            if run.run_id in {*ended, *able, *self._busy}:
+            if run.run_id in settled:
                 continue
-            if run.spec.parent and run.spec.parent.trunk_id in {*ended, *lost}:
+            parent = run.spec.parent
+            if parent and (parent.trunk_id in ended or parent.trunk_id in lost):
                 lost.add(run.run_id)
             elif run.resources.stack in groups:
                 late.add(run.resources.stack)
@@ -330,6 +432,10 @@ class Runner:
                 states[id(handle)] = self.executor.state(handle)
             if states[id(handle)] != "running":
                 del self._busy[run_id]
+                self._next_submit = 0.0
+                parent = self.plan.by_id[run_id].spec.parent
+                for family in (run_id, parent.trunk_id if parent else run_id):
+                    self._saved.pop(family, None)  # a worker removes a damaged state
                 self._words[run_id] = last_words(self.executor, handle)
                 self._settle(run_id, states[id(handle)], progress)
 
@@ -347,6 +453,12 @@ class Runner:
             progress.ended(run_id, f"{label}: FAILED: {reason}")
         elif state == "elsewhere" and not run_dir.failure.is_file():
             pass  # the process that holds it finishes it, or leaves it to this one
+        elif state == "stopped" and not run_dir.failure.is_file():
+            self._note_stop(run_id, progress)
+        elif state == "cancelled" and not run_dir.failure.is_file():
+            reason = f"{self._words[run_id] or 'cancelled'}; run the same command again to resume"
+            self.outcome.failed[run_id] = reason
+            progress.ended(run_id, f"{label}: CANCELLED: {reason}")
         elif self._together.get(run_id, 1) > 1 and self.outcome.stopped_by is None:
             # trained alone, each shows whether it was the cause; its bits stay the same
             self._alone.add(run_id)
@@ -356,7 +468,7 @@ class Runner:
             progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
         elif self.outcome.stopped_by is None:
             self._deaths[run_id] = self._deaths.get(run_id, 0) + 1
-            if self._deaths[run_id] >= _MAX_DEATHS:
+            if self._deaths[run_id] > resubmissions(self.executor):
                 reason = _no_space(run_dir) or self._why_dead(run_id, state)
                 self.outcome.failed[run_id] = reason
                 progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
@@ -364,13 +476,34 @@ class Runner:
                 how = "hung and was killed" if state == "hung" else "died"
                 progress.say(f"{label}: its worker {how}; trying once more")
 
-    def _why_dead(self, run_id: str, state: SubmissionState) -> str:
-        words = self._words.get(run_id)
-        if state == "hung" or not words:
-            return _DEATHS[state]
-        return (
-            f"its worker died twice; it wrote last: {words} (all of it: {self.sweep.workers_log})"
+    def _note_stop(self, run_id: str, progress: SweepProgress) -> None:
+        """Let a run be submitted again that its scheduler stopped, unless it gets no further."""
+        if self.outcome.stopped_by is not None:
+            return
+        label, words = self.plan.by_id[run_id].spec.label, self._words[run_id]
+        saved = next(iter(self.sweep.run(run_id).checkpoint_steps()), 0)
+        stops = self._stops.setdefault(run_id, [])
+        stops.append(saved)
+        if stops[-_MOST_STOPS:] != [saved] * _MOST_STOPS:
+            progress.say(f"{label}: {words or 'stopped'}; submitting it again from step {saved}")
+            return
+        reason = (
+            f"its last {_MOST_STOPS} jobs all ended with a checkpoint of step {saved}: {words};"
+            " give them more time, or write checkpoints more often (checkpoints.every)"
         )
+        self.outcome.failed[run_id] = reason
+        progress.ended(run_id, f"{label}: FAILED: {reason}")
+
+    def _why_dead(self, run_id: str, state: SubmissionState) -> str:
+        """Why a run failed whose worker died, or hung, every time."""
+        deaths = self._deaths[run_id]
+        words, times = self._words.get(run_id), _TIMES.get(deaths, f"{deaths} times")
+        if state == "hung":
+            return f"its worker hung {times}; if one step may take so long, raise SLAW_HUNG_SECONDS"
+        if not words:
+            return f"its worker died {times} without giving a reason"
+        logs = logs_of(self.executor) or self.sweep.workers_log
+        return f"its worker died {times}; it wrote last: {words} (all of it: {logs})"
 
     def _trains_trunk_again(self, run_id: str, progress: SweepProgress) -> bool:
         """Whether a branch-point checkpoint is missing and its trunk trains again to write it.
@@ -431,11 +564,6 @@ class Runner:
                 self.outcome.blocked[run.run_id] = (
                     f"its trunk did not reach the branch point: {reason}"
                 )
-
-
-def _distinct(handles: Iterable[Handle]) -> list[Handle]:
-    """Each submission once; the runs of a stack share one."""
-    return list({id(handle): handle for handle in handles}.values())
 
 
 def _place(sweep: SweepDir) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ from scaling_law.files.record import (
     read_record,
     short_unit,
 )
+from scaling_law.units import count_of
 
 
 def _to_train_again(sweep: SweepDir) -> str:
@@ -48,7 +49,7 @@ def run_called(source: Path, wanted: str | None) -> RunDir:
                 f" ({listed([d.run_id for d in saved])}); choose one with --run"
             )
         raise ConfigError(
-            f"{source}: none of its {len(finished)} finished runs has saved weights;"
+            f"{source}: none of its finished runs ({len(finished)}) has saved weights;"
             f" {_to_train_again(only_sweep(source))}"
         )
     labels = {d.run_id: read_record(d.record).spec.label for d in finished}
@@ -84,7 +85,7 @@ def best_run(source: Path) -> tuple[RunDir, str]:
     saved = [r for r in records if sweep.run(r.run_id).weights.is_file()]
     if not saved:
         raise ConfigError(
-            f"{sweep.path}: none of its {len(records)} finished runs has saved weights;"
+            f"{sweep.path}: none of its finished runs ({len(records)}) has saved weights;"
             f" {_to_train_again(sweep)}"
         )
     annealed = [
@@ -94,8 +95,8 @@ def best_run(source: Path) -> tuple[RunDir, str]:
     ]
     if not annealed:
         raise ConfigError(
-            f"{sweep.path}: none of its {len(saved)} runs with saved weights is annealed"
-            f" ({listed([r.run_id for r in saved])}); {_to_choose(sweep, saved[0].run_id)}"
+            f"{sweep.path}: none of its runs with saved weights ({len(saved)}) is"
+            f" annealed ({listed([r.run_id for r in saved])}); {_to_choose(sweep, saved[0].run_id)}"
         )
     kinds: dict[tuple[str, str], list[str]] = {}
     for _, record in annealed:
@@ -108,5 +109,5 @@ def best_run(source: Path) -> tuple[RunDir, str]:
             f" compare ({listed(firsts)}); {_to_choose(sweep, firsts[0])}"
         )
     loss, best = min(annealed, key=lambda one: (one[0], one[1].run_id))
-    among = f"the lowest loss of {len(annealed)} annealed runs with saved weights"
+    among = f"the lowest loss of {count_of(len(annealed), 'annealed run')} with saved weights"
     return sweep.run(best.run_id), f"{loss:.4f} {short_unit(best.loss_unit)}, {among}"

@@ -7,6 +7,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -48,37 +49,64 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
     from scaling_law.run.tracking import HURRY_SECONDS, chosen_trackers, tracked
 
     with _stoppable(), Leases() as leases:
-        config, profile = config_and_profile(request, say)
-        sweep = sweep_of(request, config)
-        if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
-            with config.placing():
-                known = data_begun_with(config, sweep)
-            check_data(config, known)
-            make_plan(
-                config,
-                profile,
-                train_tokens=train_tokens_of(known),
-                component_tokens=component_tokens_of(config, known),
-            )
-        made = [folder for folder in (sweep.path, *sweep.path.parents) if not folder.exists()]
-        _check_writable(sweep.path)
-        try:
-            datasets, plan = _agreed(config, profile, sweep, leases, say, request.device)
-        except SlawError:
-            if made:
-                _remove_empty(sweep, made)
-            raise
-        say(opening(config, plan, datasets, sweep))
-        executor = engines.start(config.choice("engine"), sweep, plan.slots)
-        runner = Runner(plan, sweep, executor)
-        trackers = chosen_trackers(config.choices["tracker"])
+        begun = _begun(request, leases, say)
+        sweep, plan = begun.sweep, begun.plan
+        executor = engines.start(begun.config.choice("engine"), sweep, plan.slots)
+        runner = Runner(plan, sweep, executor, hands_over=request.detached)
+        trackers = chosen_trackers(begun.config.choices["tracker"])
         with tracked(sweep, plan.name, trackers, say) as patience:
             outcome = runner.run()
             if outcome.stopped_by is not None:
                 patience.seconds = HURRY_SECONDS
     runner.dashboard.write()  # again, because this process no longer works on the sweep
-    _remove_empty(sweep, made)
+    _remove_empty(sweep, begun.made)
     return sweep, plan, outcome
+
+
+def begin_sweep(request: Request, say: Say) -> tuple[SweepConfig, SweepDir, Plan]:
+    """Prepare data and plan of a sweep and train nothing. Raises as ``run_sweep``."""
+    with _stoppable(), Leases() as leases:
+        begun = _begun(request, leases, say)
+    return begun.config, begun.sweep, begun.plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """A sweep before its first run; ``made`` are the folders that were made for it."""
+
+    config: SweepConfig
+    sweep: SweepDir
+    plan: Plan
+    made: Sequence[Path]
+
+
+def _begun(request: Request, leases: Leases, say: Say) -> _Begun:
+    config, profile = config_and_profile(request, say)
+    sweep = sweep_of(request, config)
+    if request.detached and sweep.cancelled.is_file():
+        raise Preempted(f"{sweep.path}: cancelled by `slaw cancel`")
+    with contextlib.suppress(NotADirectoryError):  # said with what to do, where it is written
+        sweep.cancelled.unlink(missing_ok=True)
+    if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
+        with config.placing():
+            known = data_begun_with(config, sweep)
+        check_data(config, known)
+        make_plan(
+            config,
+            profile,
+            train_tokens=train_tokens_of(known),
+            component_tokens=component_tokens_of(config, known),
+        )
+    made = [folder for folder in (sweep.path, *sweep.path.parents) if not folder.exists()]
+    _check_writable(sweep.path)
+    try:
+        datasets, plan = _agreed(config, profile, sweep, leases, say, request.device)
+    except SlawError:
+        if made:
+            _remove_empty(sweep, made)
+        raise
+    say(opening(config, plan, datasets, sweep))
+    return _Begun(config=config, sweep=sweep, plan=plan, made=made)
 
 
 def _agreed(

@@ -18,7 +18,6 @@ from scaling_law.config.slots import Choice, own_files
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.config.written import config_yaml
 from scaling_law.console import Say, show
-from scaling_law.decode import build
 from scaling_law.errors import EXIT_OK, ConfigError, quoted
 from scaling_law.experiment import Experiment
 from scaling_law.experiment.analysis import analyse, report_command
@@ -31,14 +30,11 @@ from scaling_law.run.planning import inputs
 from scaling_law.run.request import Request, sweep_of
 from scaling_law.run.rounds import Rounds
 from scaling_law.run.runner import SweepOutcome
-from scaling_law.run.samples import draw_samples
+from scaling_law.run.samples import with_samples
 from scaling_law.run.session import run_sweep
 from scaling_law.run.text import closing
-from scaling_law.spec.sampling import Draw
 
 Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
-# The key of a proposal that asks for texts drawn from a run.
-SAMPLES = "samples"
 # An experiment that still proposes after this many stages never ends.
 MOST_STAGES = 100
 
@@ -104,10 +100,29 @@ def train_stages(
                 " propose must return None at some point"
             )
         number += 1
-        changes = _with_samples(sweep, number, changes)
+        changes = with_samples(sweep, number, changes)
         decided = {"stage": number, "changes": changes}
         rounds.decide(number, _stage_yaml(sweep, config, number, changes), decided)
-        say(f"stage {number}: {json.dumps(changes)}")
+        say("\n".join((f"stage {number}:", *changes_text(changes))))
+
+
+def changes_text(changes: Mapping[str, Any]) -> list[str]:
+    """The changes of a stage in lines: one for each key, and one for each entry of the grid."""
+    lines = []
+    for key, value in changes.items():
+        entries = value if key == "grid" and isinstance(value, list) else [{key: value}]
+        for entry in entries:
+            flat = {**{k: v for k, v in entry.items() if k != "axes"}, **(entry.get("axes") or {})}
+            if flat:
+                lines.append(f"  {'; '.join(f'{k} {_value_text(v)}' for k, v in flat.items())}")
+    return lines
+
+
+def _value_text(value: Any) -> str:
+    """A value of a config as a line has it: ``nano14k, nano25k``."""
+    if isinstance(value, list):
+        return ", ".join(map(_value_text, value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _proposed(sweep: SweepDir, choice: Choice, experiment: Experiment) -> Mapping[str, Any] | None:
@@ -127,23 +142,6 @@ def _proposed(sweep: SweepDir, choice: Choice, experiment: Experiment) -> Mappin
             " config keys with plain values, or None"
         ) from None
     return plain
-
-
-def _with_samples(sweep: SweepDir, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The changes with texts drawn where they ask for ``samples``: these are the stage's corpus."""
-    rest = {key: value for key, value in changes.items() if key != SAMPLES}
-    if SAMPLES not in changes:
-        return rest
-    folder = sweep.samples(number)
-    try:
-        draw = build(Draw, changes[SAMPLES])
-    except (TypeError, ValueError, KeyError) as problem:
-        raise ConfigError(
-            f"stage {number} of {sweep.path}: samples: {problem}; expected run, count, tokens,"
-            " and temperature, top_k, top_p and seed where they are not 1, off, off and 0"
-        ) from None
-    draw_samples(draw, sweep, folder)
-    return {**rest, "data.corpus": str(folder)}
 
 
 def _stage_yaml(

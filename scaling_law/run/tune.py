@@ -42,6 +42,8 @@ SECONDS = 15 * 60.0  # of all stages, where no --time is given
 MULTIPLES = (0.5, 1.0, 2.0)  # of the rule's learning rate, in the first stage
 _BATCHES = (0.5, 1, 2)  # multiples of the config's batch
 _ALL_STAGES = 2.0  # what all stages take, over the first one (measured: 1.8 to 2.3)
+_SETTINGS = "experiment."  # begins the keys of the experiment's settings
+_TUNED = ("optim.lr", "optim.lr_mult", "optim.batch_tokens")  # keys that tuning varies itself
 _SIZES, _LEAST_HORIZONS, _MOST_HORIZONS = 3, 2, 3
 
 
@@ -164,7 +166,12 @@ def _check_place(path: Path) -> None:
 
 def _written(result: Analysed, place: Path) -> str:
     """Write the rule that the findings give; say where it is and how far it may be used."""
-    from scaling_law.experiment.lr_rule import largest_free_batch, rule_source, why_no_rule
+    from scaling_law.experiment.lr_rule import (
+        largest_free_batch,
+        rule_source,
+        trained_by,
+        why_no_rule,
+    )
 
     seen = parts.module_of("experiment", EXPERIMENT).read(result.evidence)
     law_claim = result.findings.claims[0]
@@ -175,7 +182,9 @@ def _written(result: Analysed, place: Path) -> str:
     batch = largest_free_batch(seen.tuning.optima, seen.batches, seen.noise)
     sweep = result.evidence.sweep
     measured_by = f"The runs of {sweep.path.name if sweep else 'a sweep'}"
-    layout.atomic_write(place, rule_source(seen.law, batch, measured_by).encode())
+    spec = result.evidence.runs[0].spec
+    source = rule_source(seen.law, batch, measured_by, trained_by(spec))
+    layout.atomic_write(place, source.encode())
     params, tokens = seen.law.trusted("params"), seen.law.trusted("tokens")
     return (
         f"rule: {place}, for {format_count(params[0])} to {format_count(params[1])} non-embedding"
@@ -192,9 +201,12 @@ def tuned_request(request: Request, seconds: float, say: Say) -> Request:
     ``ConfigError`` for a config with too few sizes or horizons, or whose least tuning takes longer.
     """
     known = resumed(request)
+    own = tuple(text for text in known.overrides if text.startswith(_SETTINGS))
+    plain = tuple(text for text in known.overrides if text not in own)
+    known = dataclasses.replace(known, overrides=plain)
     named = config_of(known, "cpu" if known.device == "auto" else known.device)
     if [choice.reference.name for choice in named.choices.get("experiment", ())] == [EXPERIMENT]:
-        return known
+        return dataclasses.replace(known, overrides=(*known.overrides, *own))
     request = dataclasses.replace(known, out=request.out)  # not into the folder of another sweep
     config, profile = config_and_profile(request, say)
     if config.solves:
@@ -202,10 +214,11 @@ def tuned_request(request: Request, seconds: float, say: Say) -> Request:
             f"{config.where('model', 'architecture')}: {config.choice('architecture').spelled} is"
             " solved in closed form and has no learning rate to tune"
         )
+    _check_axes(config)
     choices = sorted(_choices(config), key=lambda one: one.flops, reverse=True)
     least = 0.0
     for choice in choices:
-        changed = _changed(request, config, choice)
+        changed = _changed(request, config, choice, own)
         try:
             plan = planned(config_of(changed, config.device_kind), profile, None)
         except SlawError:
@@ -224,11 +237,31 @@ def tuned_request(request: Request, seconds: float, say: Say) -> Request:
     )
 
 
-def _changed(request: Request, config: SweepConfig, choice: _Choice) -> Request:
-    """The request with the experiment and its grid in place of the config's own."""
+def _check_axes(config: SweepConfig) -> None:
+    """Raise ``ConfigError`` for a config whose axes vary more than what is tuned."""
+    others: dict[str, set[str]] = {}
+    for arm in config.arms:
+        for key, value in arm.values:
+            if key not in _TUNED:
+                others.setdefault(key, set()).add(value)
+    if others:
+        listed = "; ".join(f"{key}: {', '.join(sorted(of))}" for key, of in others.items())
+        raise ConfigError(
+            f"{config.where('grid')}: axes vary {listed}, and one recipe is tuned at a time; give"
+            " a config without these axes, with one of their values as its own key"
+        )
+
+
+def _changed(
+    request: Request, config: SweepConfig, choice: _Choice, own: tuple[str, ...]
+) -> Request:
+    """The request with the experiment and its grid in place of the config's own.
+
+    ``own`` are the user's settings of the experiment.
+    """
     changes = {
         "name": f"{config.name}-tune",
-        "experiment": EXPERIMENT,
+        "experiment": {"name": EXPERIMENT},
         "axes": {},
         "grid": choice.grid,
         "probes": [],
@@ -237,7 +270,7 @@ def _changed(request: Request, config: SweepConfig, choice: _Choice) -> Request:
         "limits.time": None,
     }
     texts = tuple(f"{key}={json.dumps(value)}" for key, value in changes.items())
-    return dataclasses.replace(request, overrides=(*request.overrides, *texts))
+    return dataclasses.replace(request, overrides=(*request.overrides, *texts, *own))
 
 
 def _choices(config: SweepConfig) -> Iterator[_Choice]:

@@ -33,10 +33,11 @@ from scaling_law.run.compare_runs import RunComparison, compare
 from scaling_law.run.engines import Executor, SubmissionState
 from scaling_law.run.pins import Pin, pin_of, read_pins, write_pins
 from scaling_law.run.runner import Runner
-from scaling_law.run.starts import copy_start
+from scaling_law.run.starts import copy_starts
 from scaling_law.run.sweep_state.progress import SweepProgress
 from scaling_law.spec.resources import Resources, resources_from_json
 from scaling_law.spec.to_json import to_json
+from scaling_law.units import count_of
 
 EVERY = "all"
 
@@ -74,7 +75,7 @@ def verify(
         again = SweepDir(Path(name) / "sweep")
         runs, given = _family(sweep, again, records, asked, device)
         for run in runs:
-            copy_start(run.spec, sweep, again)
+            copy_starts(run.spec, sweep, again)
         write_pins(again, pins)
         if (sweep.path / "parts").is_dir():
             shutil.copytree(sweep.path / "parts", again.path / "parts")
@@ -143,9 +144,7 @@ def _records(sweep: SweepDir) -> dict[str, RunRecord]:
 
 
 def _chosen(sweep: SweepDir, records: dict[str, RunRecord], wanted: str) -> list[RunRecord]:
-    if wanted == EVERY and records:
-        return list(records.values())
-    asked = [r for r in records.values() if wanted in (r.run_id, r.spec.label)]
+    asked = [r for r in records.values() if wanted in (EVERY, r.run_id, r.spec.label)]
     if not records:
         raise ConfigError(f"{sweep.path}: no finished run to verify; `slaw run` trains them")
     if not asked:
@@ -155,6 +154,12 @@ def _chosen(sweep: SweepDir, records: dict[str, RunRecord], wanted: str) -> list
         raise ConfigError(
             f"{sweep.path}: no finished run {quoted(wanted)} among its {len(records)}{hint};"
             " expected a run id, a label, or all"
+        )
+    if by_command := [record.run_id for record in asked if record.spec.trainer is not None]:
+        raise ConfigError(
+            f"{sweep.path}: {count_of(len(by_command), 'run')} trained by a command of your own, of"
+            " which no one promises the same bits; train them in another folder and compare the two"
+            " with `slaw report`"
         )
     return asked
 
@@ -354,5 +359,5 @@ def _compared(
 def _summary(comparisons: Sequence[RunComparison]) -> str:
     equal, all_of_them = sum(one.equal for one in comparisons), len(comparisons)
     if equal == all_of_them:
-        return f"{equal} of {all_of_them} runs equal to the last bit"
+        return f"{equal} of {count_of(all_of_them, 'run')} equal to the last bit"
     return f"{all_of_them - equal} of {all_of_them} runs are NOT what their records say"

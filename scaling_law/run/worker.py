@@ -16,13 +16,12 @@ import datetime
 import functools
 import json
 import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 from scaling_law import parts
 from scaling_law.data.access import DataOf, open_data
@@ -30,9 +29,7 @@ from scaling_law.data.dataset import Dataset
 from scaling_law.data.mixture import dataset_of
 from scaling_law.errors import (
     EXIT_ELSEWHERE,
-    EXIT_INTERRUPTED,
     EXIT_OK,
-    EXIT_PREEMPTED,
     EXIT_RUN_FAILED,
     ConfigError,
     RunFailed,
@@ -50,40 +47,25 @@ from scaling_law.files.lease import (
     hung_seconds,
 )
 from scaling_law.files.record import RunRecord
+from scaling_law.run import launch
 from scaling_law.run.cleanup import clean_up_run, temporary_files
+from scaling_law.run.command import CommandJob, run_command
 from scaling_law.run.early_stop import known_enough
 from scaling_law.run.engines import own_environment
+from scaling_law.run.launch import Failure
 from scaling_law.run.pins import pinned_data_of
-from scaling_law.run.signals import catch_stop
+from scaling_law.run.signals import Stop
 from scaling_law.run.starts import start_file
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.resources import Resources, resources_from_json
 from scaling_law.spec.run import RunSpec
 from scaling_law.train.begin import Job
+from scaling_law.train.group import ALONE, Group
 from scaling_law.train.loop import train_run
 from scaling_law.train.stack_loop import train_stack
 
 _PROGRESS_EVERY_SECONDS = 0.5
 WRITTEN_AGAIN = "the next `slaw run` writes it again"
-
-
-class _Stop:
-    """Whether to stop: after a signal, or once the process that this worker serves has died."""
-
-    def __init__(self, parent: int | None = None) -> None:
-        self.signal: int | None = None
-        self._parent = os.getppid() if parent is None else parent
-        catch_stop(self._on_signal, signal.SIGINT)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-
-    def __call__(self) -> bool:
-        return self.signal is not None or os.getppid() != self._parent
-
-    @property
-    def exit_code(self) -> int:
-        return EXIT_INTERRUPTED if self.signal == signal.SIGINT else EXIT_PREEMPTED
 
 
 @functools.lru_cache(maxsize=8)  # runs of one sweep may have several in turn
@@ -118,9 +100,13 @@ def _reporter(run_dir: RunDir, spec: RunSpec) -> Callable[[int, float], None]:
 def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> list[RunDir]:
     """Train the run folders of one stack, or a single one; when stopped, write checkpoints.
 
-    Returns those that another process holds or took meanwhile. Raises ``SlawError``, and writes
-    ``failure.json`` to each unfinished one, when training fails.
+    A run of several devices is trained by processes of its own, one a device. Returns those that
+    another process holds or took meanwhile. Raises ``SlawError``, and writes ``failure.json`` to
+    each unfinished one, when training fails.
     """
+    devices = _devices(run_dirs)
+    if devices > 1:
+        return _train_together(run_dirs[0], devices, stop)
     elsewhere: list[RunDir] = []
     with Leases(hung_seconds()) as leases:
 
@@ -137,13 +123,68 @@ def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> list[RunDir
         except Exception as problem:
             for run_dir in waiting:
                 if not run_dir.record.is_file():
-                    _write_failure(run_dir, problem)
-                    _logger(run_dir)(f"failed: {problem}")
+                    _note_failure(run_dir, described(problem))
             if isinstance(problem, SlawError):
                 raise
             name = run_dirs[0].path.name
             raise RunFailed(f"{name}: {type(problem).__name__}: {problem}") from None
     return elsewhere
+
+
+def _devices(run_dirs: Sequence[RunDir]) -> int:
+    """How many devices train a run; 1 for a stack, and for a run whose files are damaged."""
+    if len(run_dirs) != 1:
+        return 1
+    try:
+        return _resources_of(run_dirs[0]).devices_of(_spec_of(run_dirs[0])).devices
+    except (SlawError, OSError):
+        return 1  # its job finds the damage again, and says so in the run's folder
+
+
+def _train_together(run_dir: RunDir, devices: int, stop: Callable[[], bool]) -> list[RunDir]:
+    """Train a run in one process a device, as ``work_on`` does.
+
+    Raises ``EngineError``, and writes no failure, where a process of the group died.
+    """
+    ended = launch.train_together(run_dir, devices, stop)
+    if ended.failure is not None:
+        with Leases() as leases:
+            for mine in _leased(leases, [run_dir], []):
+                if not mine.record.is_file():
+                    _note_failure(mine, ended.failure)
+        raise RunFailed(f"{run_dir.path.name}: {ended.failure.error}")
+    return [run_dir] if ended.is_elsewhere else []
+
+
+def work_as_one_of(group: Group, run_dir: RunDir, stop: Callable[[], bool]) -> bool:
+    """Train ``run_dir`` as one process of its group, of which the first one writes.
+
+    Returns false where another process holds the run, or took it meanwhile.
+    """
+    with Leases(hung_seconds()) as leases:
+
+        def should_stop() -> bool:
+            leases.alive()
+            return group.any(stop())
+
+        mine = _leased(leases, [run_dir], []) if group.is_first else []
+        if not group.any(bool(mine)):
+            return False
+        (own,) = mine or [RunDir(run_dir.path, writes=False)]
+        if group.any(own.record.is_file()):
+            return True
+        if own.writes:
+            own.failure.unlink(missing_ok=True)
+        job = _job(own, should_stop, group)
+        try:
+            record = train_run(job)
+        except LeaseLost as lost:
+            job.log(f"stopped without writing: {lost}")
+            return False
+        if own.writes:
+            _settle(job, record)
+        group.any(False)  # the others wait until everything is on the disk
+    return True
 
 
 def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir]) -> list[RunDir]:
@@ -163,12 +204,12 @@ def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir])
     return mine
 
 
-def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
+def _job(run_dir: RunDir, stop: Callable[[], bool], group: Group = ALONE) -> Job:
     sweep = SweepDir(run_dir.path.parent.parent)
     parts.read_copies(sweep.path)
     _environment()  # cached: an engine that cannot say it fails before training, not after
     spec = _spec_of(run_dir)
-    log = _logger(run_dir)
+    log = _logger(run_dir) if run_dir.writes else _nothing
     log(f"started by pid {os.getpid()}")
     return Job(
         spec=spec,
@@ -176,12 +217,23 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
         run_dir=run_dir,
         dataset=dataset_of(spec, pinned_data_of(spec.data, sweep, WRITTEN_AGAIN, _open_data)),
         trunk=sweep.run(spec.parent.trunk_id) if spec.parent else None,
-        first_weights=start_file(spec, sweep),
+        first_weights=start_file(spec.start_from, sweep),
+        reference_weights=start_file(spec.reference, sweep),
         should_stop=stop,
-        progress=_reporter(run_dir, spec),
+        progress=_reporter(run_dir, spec) if run_dir.writes else _nothing,
         log=log,
         known_enough=functools.partial(known_enough, sweep, run_dir, spec),
+        group=group,
     )
+
+
+def _nothing(*said: Any) -> None:
+    """What a process reports of which another one writes the run's files."""
+
+
+def device_kind(run_dir: RunDir) -> str:
+    """The kind of device that a run trains on."""
+    return _resources_of(run_dir).device
 
 
 def _spec_of(run_dir: RunDir) -> RunSpec:
@@ -223,10 +275,25 @@ def _train(jobs: Sequence[Job]) -> list[RunDir]:
     else:
         for job in jobs:
             try:
-                settle(job, train_run(job))
+                settle(job, train_run(job) if job.spec.trainer is None else _by_command(job))
             except LeaseLost as lost:
                 job.log(f"stopped without writing: {lost}")
     return [job.run_dir for job in jobs if job.spec.run_id not in settled]
+
+
+def _by_command(job: Job) -> RunRecord | None:
+    """Train a run by the user's own command, in a process of its own."""
+    return run_command(
+        CommandJob(
+            spec=job.spec,
+            resources=job.resources,
+            run_dir=job.run_dir,
+            dataset=job.dataset,
+            should_stop=job.should_stop,
+            progress=job.progress,
+            log=job.log,
+        )
+    )
 
 
 def _settle(job: Job, record: RunRecord | None) -> None:
@@ -245,21 +312,25 @@ def _environment() -> dict[str, str] | None:
     return own_environment() or None
 
 
-def _write_failure(run_dir: RunDir, problem: Exception) -> None:
-    lines = traceback.format_exception(problem)
+def described(problem: Exception) -> Failure:
+    return Failure(
+        error=f"{type(problem).__name__}: {problem}",
+        traceback="".join(traceback.format_exception(problem))[-4000:],
+    )
+
+
+def _note_failure(run_dir: RunDir, failure: Failure) -> None:
+    """Write ``failure.json`` and a line of the log."""
+    _logger(run_dir)(f"failed: {failure.error.partition(': ')[2]}")
     try:
-        checksum.write(
-            run_dir.failure,
-            {"error": f"{type(problem).__name__}: {problem}", "traceback": "".join(lines)[-4000:]},
-            run_dir.guard,
-        )
+        checksum.write(run_dir.failure, dataclasses.asdict(failure), run_dir.guard)
     except LeaseLost:
         pass  # the process that holds it now will see for itself
     except OSError as full:  # the disk may be too full to write failure.json
         print(f"{run_dir.failure}: cannot be written ({full})", file=sys.stderr)
 
 
-def _serve(stop: _Stop) -> int:
+def _serve(stop: Stop) -> int:
     """Answer each list of run folders from standard input with one line once they have ended."""
     while not stop():
         line = sys.stdin.readline()
@@ -280,8 +351,8 @@ def main(arguments: list[str]) -> int:
     process holds a run, 130 interrupted.
     """
     if arguments[:1] == ["--serve"]:
-        return _serve(_Stop(int(arguments[1])))
-    stop = _Stop()
+        return _serve(Stop(int(arguments[1])))
+    stop = Stop()
     if not arguments or arguments[0].startswith("-"):
         print("usage: python -m scaling_law.run.worker RUN_DIR...", file=sys.stderr)
         return ConfigError.exit_code

@@ -56,11 +56,15 @@ def by_options(keys: Sequence[str]) -> str:
 
 
 def short_names(arms: Sequence[Values]) -> list[str]:
-    """Return short names without what the arms share, such as ``position alibi, lr 0.3``."""
+    """Return short names without what the arms share, such as ``position alibi, lr 0.3``.
+
+    Runs of one sweep may have no arm, where a stage or an entry of the grid varies nothing.
+    """
     varying = varying_keys(arms)
     return [
         ", ".join(f"{_word(key)} {value}" for key, value in values if key in varying)
         or arm_name(values)
+        or "without axes"
         for values in arms
     ]
 

@@ -10,7 +10,7 @@ from scaling_law.spec.component import Component
 from scaling_law.spec.data import DataSpec, SourceSpec, TaskSpec
 from scaling_law.spec.model import DEFAULT_ARCHITECTURE, DEFAULT_PARAMETRISATION
 from scaling_law.spec.optim import DEFAULT_OPTIMIZER
-from scaling_law.spec.run import DEFAULT_OBJECTIVE, RunSpec
+from scaling_law.spec.run import DEFAULT_NUMBER_FORMAT, DEFAULT_OBJECTIVE, RunSpec
 
 # The part of each kind that a config has unless it chooses another.
 DEFAULTS: Mapping[str, str] = {
@@ -18,6 +18,7 @@ DEFAULTS: Mapping[str, str] = {
     "architecture": DEFAULT_ARCHITECTURE,
     "parametrisation": DEFAULT_PARAMETRISATION,
     "objective": DEFAULT_OBJECTIVE,
+    "number_format": DEFAULT_NUMBER_FORMAT,
     "optimizer": DEFAULT_OPTIMIZER,
     "schedule": "wsd",
     "cooldown": "1-sqrt",
@@ -26,7 +27,7 @@ DEFAULTS: Mapping[str, str] = {
 
 
 # The parts that a run solved in closed form does not have.
-_NOT_SOLVED = ("optimizer", "schedule", "cooldown", "rule")
+_NOT_SOLVED = ("number_format", "optimizer", "schedule", "cooldown", "rule")
 
 
 def parts_of(spec: RunSpec) -> dict[str, tuple[Component, ...]]:
@@ -36,6 +37,7 @@ def parts_of(spec: RunSpec) -> dict[str, tuple[Component, ...]]:
         "architecture": model.architecture,
         "parametrisation": model.parametrisation or Component(name=DEFAULT_PARAMETRISATION),
         "objective": spec.objective_component,
+        "number_format": spec.number_format or Component(name=DEFAULT_NUMBER_FORMAT),
         "optimizer": optim.component,
         "schedule": schedule.shape_part or Component(name=schedule.shape),
         "cooldown": schedule.cooldown_part or Component(name=schedule.cooldown),
@@ -51,11 +53,14 @@ def parts_of(spec: RunSpec) -> dict[str, tuple[Component, ...]]:
 
 
 def _data_parts(data: DataSpec | TaskSpec) -> dict[str, tuple[Component, ...]]:
-    """The task, or the corpus of each source."""
+    """The task, or the corpus of each source and what cleans the text."""
     if isinstance(data, TaskSpec):
         return {"source": (data.source,)}
     sources: Iterable[DataSpec | SourceSpec] = (data,) if data.sources is None else data.sources
-    return {"corpus": tuple(one.corpus_part or Component(name=one.corpus) for one in sources)}
+    return {
+        "corpus": tuple(one.corpus_part or Component(name=one.corpus) for one in sources),
+        "cleaner": data.clean or (),
+    }
 
 
 def chosen_parts(specs: Iterable[RunSpec]) -> dict[str, list[str]]:

@@ -38,6 +38,12 @@ class Component:
         """
         return build(kind, dict(self.settings))
 
+    def __str__(self) -> str:
+        """The part in a recipe that lists several: ``length(max_words=900)``."""
+        said = [f"{key}={value}" for key, value in self.settings]
+        said += [] if self.source_sha256 is None else [self.source_sha256[:12]]
+        return f"{self.name}({', '.join(said)})" if said else self.name
+
     def plain(self) -> dict[str, Any]:
         """Return plain JSON values; an absent setting is at its default."""
         plain: dict[str, Any] = {"name": self.name}

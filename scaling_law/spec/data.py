@@ -11,6 +11,10 @@ from scaling_law.spec.fields import OMIT_EMPTY, UNWRITTEN, at_least, chosen_by, 
 from scaling_law.spec.to_json import SpecPart
 
 TOKENIZERS = ("bytes", "bpe")
+# Where the unique tokens of a text are, if not at its beginning.
+UNIQUE_FROM = ("whole",)
+# Where the sequences of an epoch begin, if not always at the same places.
+WINDOWS = ("shifted",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +68,21 @@ class DataSpec(SpecPart):
     ``domains``: the only domains that are read; all when empty.
     ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
     ``val_fraction``: share of documents held out by hash.
-    ``unique_tokens``: tokens at the beginning of the training text that are trained on, None for
-    all; validation text and tokenizer do not depend on it.
+    ``unique_tokens``: tokens of the training text that are trained on, None for all; validation
+    text and tokenizer do not depend on it.
+    ``unique_share``: the same as a share of that text, None without.
+    ``unique_from``: where these tokens are: None at the beginning of the text, ``whole`` in
+    sequences drawn from all of it by the run's seed.
+    ``windows``: where the training text is cut into sequences: None at the same places in every
+    epoch, ``shifted`` at other places in each.
     ``text_key``: the key of a row of JSON, or the column of parquet, that holds the text; None for
     the corpus's own.
     ``corpus_part``: the corpus, where it has settings that are not at their default or is a user's
     own file; else None.
     ``sources``: the sources of a text from several; None for one corpus.
-    ``places``: where this machine has the corpora, (corpus as a config spells it, path) pairs; no
-    part of the identity, and not written.
+    ``clean``: the rules by which documents are dropped or changed, in their order; None for none.
+    ``places``: where this machine has the corpora and other files, (name as a config spells it,
+    path) pairs; no part of the identity, and not written.
     """
 
     corpus: str
@@ -82,9 +92,13 @@ class DataSpec(SpecPart):
     max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
     val_fraction: float = 0.02
     unique_tokens: int | None = field(default=None, metadata=OMIT_EMPTY | of_axis("horizon"))
+    unique_share: float | None = field(default=None, metadata=OMIT_EMPTY | of_axis("horizon"))
+    unique_from: str | None = field(default=None, metadata=OMIT_EMPTY)
+    windows: str | None = field(default=None, metadata=OMIT_EMPTY)
     text_key: str | None = field(default=None, metadata=OMIT_EMPTY)
     corpus_part: Component | None = field(default=None, metadata=chosen_by("data.corpus", None))
     sources: tuple[SourceSpec, ...] | None = field(default=None, metadata=OMIT_EMPTY)
+    clean: tuple[Component, ...] | None = field(default=None, metadata=OMIT_EMPTY)
     places: tuple[tuple[str, str], ...] = field(
         default=(), compare=False, repr=False, metadata=UNWRITTEN | of_axis("label")
     )
@@ -97,15 +111,30 @@ class DataSpec(SpecPart):
             raise ValueError(f"vocab_size is {self.vocab_size}, expected 257 with bytes")
         at_least(1, max_bytes=self.max_bytes)
         at_least(2, unique_tokens=self.unique_tokens)
+        if self.unique_share is not None and not 0 < self.unique_share <= 1:
+            raise ValueError(f"unique_share is {self.unique_share}, expected above 0, at most 1")
+        if self.unique_share is not None and self.unique_tokens is not None:
+            raise ValueError("found both unique_tokens and unique_share; leave one of them out")
+        if self.unique_from is not None:
+            one_of("unique_from", self.unique_from, UNIQUE_FROM)
+        if self.windows is not None:
+            one_of("windows", self.windows, WINDOWS)
+            if self.unique_from is not None:
+                raise ValueError(
+                    f"windows {self.windows} reads on across the ends of sequences, and unique_from"
+                    f" {self.unique_from} takes sequences apart; leave one of them out"
+                )
         _check_key(self.text_key)
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
         if self.sources is not None and self.corpus != joined(self.sources):
             raise ValueError(f"corpus is {quoted(self.corpus)}, expected {joined(self.sources)!r}")
+        if self.clean == ():
+            raise ValueError("clean is empty, expected rules; leave it out for none")
 
-    def place(self, corpus: str) -> str:
-        """Where this machine has a corpus: its path, or its name."""
-        return dict(self.places).get(corpus, corpus)
+    def place(self, name: str) -> str:
+        """Where this machine has a corpus, or another file: its path, or its name."""
+        return dict(self.places).get(name, name)
 
     @property
     def name(self) -> str:

@@ -26,8 +26,8 @@ def of_axis(axis: Axis) -> dict[str, str]:
     """Return the metadata of a field that is not part of the recipe.
 
     ``size`` and ``horizon`` hold what a law varies, and what a rule sets by it; ``seed``
-    distinguishes repeats; ``label`` holds names and how a run is measured, which change no training
-    bit.
+    distinguishes repeats; ``label`` holds names, how a run is measured, and on how many devices it
+    trains, which change a loss by rounding at most.
     """
     return {"axis": axis}
 

@@ -12,9 +12,11 @@ from scaling_law.spec.data import DataSpec, SourceSpec, TaskSpec
 from scaling_law.spec.mix import mix_from_json
 from scaling_law.spec.model import Model, ModelSpec, OtherModel
 from scaling_law.spec.optim import OptimSpec, RuleOverrides
+from scaling_law.spec.parallel import Parallel
 from scaling_law.spec.run import EarlyStop, EvalSpec, RunSpec, SpikeSpec
 from scaling_law.spec.schedule import ScheduleSpec
 from scaling_law.spec.start import Branch, Growth, StartFrom
+from scaling_law.spec.trainer import TrainerSpec
 from scaling_law.versions import SPEC
 
 
@@ -41,14 +43,21 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["growth"] = build(Growth, {**growth, "model": model})
     if spikes := fields.get("spikes"):
         fields["spikes"] = build(SpikeSpec, spikes)
-    if start := fields.get("start_from"):
-        fields["start_from"] = build(StartFrom, start)
+    for key in ("start_from", "reference"):
+        if start := fields.get(key):
+            fields[key] = build(StartFrom, start)
     if "objective" in fields:
         fields["objective"] = component_from_json(fields["objective"])
+    if "number_format" in fields:
+        fields["number_format"] = component_from_json(fields["number_format"])
     if "probes" in fields:
         fields["probes"] = tuple(component_from_json(probe) for probe in fields["probes"])
+    if trainer := fields.get("trainer"):
+        fields["trainer"] = build(TrainerSpec, trainer)
     if "mix" in fields:
         fields["mix"] = mix_from_json(fields["mix"])
+    if "parallel" in fields:
+        fields["parallel"] = build(Parallel, fields["parallel"])
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
 
@@ -61,6 +70,8 @@ def _data_from_json(data: dict[str, Any]) -> DataSpec | TaskSpec:
 
 def _text_from_json(data: Any) -> DataSpec:
     fields = {**_with_components(data, "corpus_part"), "domains": tuple(data["domains"])}
+    if "clean" in fields:
+        fields["clean"] = tuple(map(component_from_json, fields["clean"]))
     if "sources" in fields:
         fields["sources"] = tuple(map(_source_from_json, fields["sources"]))
     return build(DataSpec, fields)

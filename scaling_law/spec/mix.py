@@ -7,6 +7,7 @@ temperature T (arXiv 1907.05019, section 4.1): 1 keeps the text's own shares, mo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -198,6 +199,8 @@ def _is_number(value: Any) -> bool:
 def shares_problem(weights: Mapping[str, float]) -> str:
     """Say what is wrong with weights; "" for nothing."""
     for name, weight in weights.items():
+        if not math.isfinite(weight):
+            return f"{quoted(name)} has the weight {weight:g}, expected a finite number"
         if weight < 0:
             return f"{quoted(name)} has the weight {weight:g}, expected at least 0"
         if 0 < weight < LEAST_SHARE:

@@ -8,11 +8,12 @@ from typing import Any, TypeAlias, TypeVar
 
 from scaling_law.decode import build
 from scaling_law.spec.component import Component
-from scaling_law.spec.fields import at_least, chosen_by, of_axis, one_of
+from scaling_law.spec.fields import OMIT_EMPTY, at_least, chosen_by, of_axis, one_of
 from scaling_law.spec.to_json import SpecPart, to_json
 
 NORMS = ("rmsnorm", "layernorm")
 POSITIONS = ("rotary", "learned", "alibi", "none")
+DOCUMENTS = ("masked",)
 ACTIVATIONS = ("gelu", "swiglu", "relu2")
 # The parts of runs whose JSON has none.
 DEFAULT_ARCHITECTURE = "gpt"
@@ -35,6 +36,8 @@ class ModelSpec(SpecPart):
     ``norm``, ``position``, ``activation``: names of the kinds used.
     ``qk_norm``: whether queries and keys are normalised.
     ``tied``: whether the output head shares the embedding's weights.
+    ``documents``: ``masked`` where attention does not cross the borders of documents; None where
+    it does.
     ``parametrisation``: the part, None for ``standard``.
     """
 
@@ -50,6 +53,7 @@ class ModelSpec(SpecPart):
     activation: str = "relu2"
     qk_norm: bool = True
     tied: bool = False
+    documents: str | None = field(default=None, metadata=OMIT_EMPTY)
     parametrisation: Component | None = field(
         default=None, metadata=chosen_by("model.parametrisation", DEFAULT_PARAMETRISATION)
     )
@@ -58,6 +62,8 @@ class ModelSpec(SpecPart):
         one_of("norm", self.norm, NORMS)
         one_of("position", self.position, POSITIONS)
         one_of("activation", self.activation, ACTIVATIONS)
+        if self.documents is not None:
+            one_of("documents", self.documents, DOCUMENTS)
         at_least(1, n_layer=self.n_layer, d_model=self.d_model, n_head=self.n_head)
         at_least(1, n_kv_head=self.n_kv_head, d_ff=self.d_ff, n_ctx=self.n_ctx)
         at_least(2, vocab_size=self.vocab_size)

@@ -21,6 +21,7 @@ from scaling_law.spec.fields import axis_of
 from scaling_law.spec.optim import RuleOverrides
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.to_json import to_json
+from scaling_law.units import count_of
 
 BY_RULE = "by rule"
 DEFAULT = "default"  # the value of a setting that only other runs' recipes have
@@ -89,7 +90,7 @@ def listed_recipes(names: Sequence[str], places: Sequence[str] | None = None) ->
         if places is not None:
             own = dict.fromkeys(p for p, n in zip(places, names, strict=True) if n == name)
             where = f" of {' and '.join(own)}"
-        phrases.append(f"{name} in {count} runs{where}")
+        phrases.append(f"{name} in {count_of(count, 'run')}{where}")
     left = len(phrases) - _MOST_RECIPES
     more = f"; and {left} more" if left > 0 else ""
     return "; ".join(phrases[:_MOST_RECIPES]) + more

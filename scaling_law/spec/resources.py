@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from scaling_law.decode import build_shared
+from scaling_law.decode import build, build_shared
 from scaling_law.spec.fields import OMIT_EMPTY
 from scaling_law.spec.kernels import Kernels, kernels_from_json
+from scaling_law.spec.parallel import ONE_DEVICE, Parallel
+from scaling_law.spec.run import RunSpec
 from scaling_law.versions import RESOURCES
 
 
@@ -31,6 +33,10 @@ class Resources:
     ``compiled``: whether the training loss goes through torch.compile.
     ``kernels``: the operators of the step on a CPU, as measured; None for those that the thresholds
     of ``train.kernels`` choose.
+    ``resume_on``: the devices that the run resumes on instead of its spec's, after which its bits
+    are others; None for those of the spec.
+    ``silent_seconds``: a user's own command that neither prints nor writes a point for so long is
+    ended; None waits for ever.
     """
 
     device: str = "cpu"
@@ -46,6 +52,12 @@ class Resources:
     keep_weights: bool = False
     compiled: bool = False
     kernels: Kernels | None = field(default=None, metadata=OMIT_EMPTY)
+    resume_on: Parallel | None = field(default=None, metadata=OMIT_EMPTY)
+    silent_seconds: float | None = field(default=None, metadata=OMIT_EMPTY)
+
+    def devices_of(self, spec: RunSpec) -> Parallel:
+        """The devices that train the run ``spec``."""
+        return self.resume_on or spec.parallel or ONE_DEVICE
 
 
 def resources_from_json(data: dict[str, Any]) -> Resources:
@@ -54,4 +66,6 @@ def resources_from_json(data: dict[str, Any]) -> Resources:
     RESOURCES.check(fields.pop("schema_version", 1))
     if "kernels" in fields:
         fields["kernels"] = kernels_from_json(fields["kernels"])
+    if "resume_on" in fields:
+        fields["resume_on"] = build(Parallel, fields["resume_on"])
     return build_shared(Resources, {**fields, "save_steps": tuple(fields.get("save_steps", ()))})

@@ -10,6 +10,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from pathlib import Path
 
 from scaling_law.spec.component import Component
 from scaling_law.spec.data import DataSpec, TaskSpec
@@ -17,9 +18,11 @@ from scaling_law.spec.fields import OMIT_EMPTY, at_least, chosen_by, of_axis, on
 from scaling_law.spec.mix import Mix
 from scaling_law.spec.model import Model
 from scaling_law.spec.optim import OptimSpec
+from scaling_law.spec.parallel import Parallel
 from scaling_law.spec.schedule import ScheduleSpec
 from scaling_law.spec.start import Branch, Growth, StartFrom
 from scaling_law.spec.to_json import SpecPart, canonical_json, fields_of, to_json
+from scaling_law.spec.trainer import TrainerSpec, placeholder_values
 
 KINDS = ("single", "trunk", "branch")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -27,6 +30,7 @@ STAGE_TAG = "stage"  # of runs of an experiment's later stages: the stage's numb
 MAX_LABEL = 61  # characters of a run's label, which begins the name of its folder
 EVAL_SEQS = 32  # examples of one batch of an evaluation
 DEFAULT_OBJECTIVE = "next_token"  # of runs whose JSON has none
+DEFAULT_NUMBER_FORMAT = "native"  # likewise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,7 @@ class RunSpec:
     ``model``, ``data``, ``schedule``, ``optim``, ``eval``: the parts.
     ``batch_tokens``: tokens per optimiser step.
     ``total_steps``: all its steps; those of a branch count from the trunk's step 0.
-    ``precision``: name of the number format.
+    ``precision``: name of the type that products are computed in.
     ``seed``: the seed from which those of first weights and data derive.
     ``family``: name of the kind of run.
     ``branch``: the trunk that the run starts from; None starts from step 0.
@@ -111,9 +115,13 @@ class RunSpec:
     ``spikes``: when a batch is replaced; None takes every batch in order.
     ``start_from``: the run whose final weights this run, or its own trunk, starts from; None
     starts from random weights.
+    ``reference``: the run whose final model's losses the objective reads; None reads none.
     ``objective``: the targets and their loss; None is the next token.
     ``probes``: what is measured besides the loss; None for nothing.
     ``mix``: the mixture of the text's components; None reads the text as a whole, shuffled.
+    ``number_format``: what products with weights are rounded to; None rounds nothing.
+    ``trainer``: the user's own command that trains the run; None trains it here.
+    ``parallel``: the devices that train the run together; None is one device.
     """
 
     label: str = field(metadata=of_axis("label"))
@@ -133,6 +141,7 @@ class RunSpec:
     growth: Growth | None = field(default=None, metadata=OMIT_EMPTY)
     spikes: SpikeSpec | None = field(default=None, metadata=OMIT_EMPTY)
     start_from: StartFrom | None = field(default=None, metadata=OMIT_EMPTY)
+    reference: StartFrom | None = field(default=None, metadata=OMIT_EMPTY)
     objective: Component | None = field(
         default=None, metadata=chosen_by("objective", DEFAULT_OBJECTIVE)
     )
@@ -140,6 +149,11 @@ class RunSpec:
         default=None, metadata=OMIT_EMPTY | of_axis("label")
     )
     mix: Mix | None = field(default=None, metadata=written_as("data.mix"))
+    number_format: Component | None = field(
+        default=None, metadata=chosen_by("number_format", DEFAULT_NUMBER_FORMAT)
+    )
+    trainer: TrainerSpec | None = field(default=None, metadata=OMIT_EMPTY)
+    parallel: Parallel | None = field(default=None, metadata=OMIT_EMPTY | of_axis("label"))
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
@@ -158,6 +172,27 @@ class RunSpec:
             if isinstance(self.data, TaskSpec):
                 raise ValueError("mix: a task has no components to mix")
             self.mix_steps()
+        if self.trainer is not None:
+            self._check_trainer(self.trainer)
+        if self.parallel is not None:
+            devices = self.parallel.devices
+            at_least(2, **{"parallel.devices": devices})
+            if self.batch_seqs % devices:
+                raise ValueError(
+                    f"a batch of {self.batch_seqs} sequences cannot be split evenly over {devices}"
+                    " devices"
+                )
+
+    def _check_trainer(self, trainer: TrainerSpec) -> None:
+        """Raise ``ValueError`` for a placeholder without a figure, and for what only we train."""
+        own = ("branch", "growth", "start_from", "reference", "early_stop", "spikes", "probes",
+               "objective", "mix", "number_format", "parallel")  # fmt: skip
+        if others := [name for name in own if getattr(self, name) is not None]:
+            raise ValueError(
+                f"trainer: a command of your own trains the run, and {', '.join(others)} would have"
+                " no effect; leave one of them out"
+            )
+        trainer.filled(placeholder_values(self, Path()), resuming=True)
 
     @property
     def objective_component(self) -> Component:

@@ -52,7 +52,9 @@ class Growth(SpecPart):
 
 @dataclass(frozen=True, kw_only=True)
 class StartFrom(SpecPart):
-    """First weights that are another run's final ones; steps and learning rate start from zero.
+    """Another run's final weights, which a run starts from or whose losses its objective reads.
+
+    A run that starts from them begins its steps and learning rate at zero.
 
     ``run_id``: the other run, of this sweep or another.
     ``weights_sha256``: the hash of its weights' file.

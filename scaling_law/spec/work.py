@@ -15,12 +15,26 @@ class Measured:
 
     ``model`` is the model that is measured;
     ``split_tokens`` are the tokens of the examples that a measurement reads of each split;
-    ``n_targets`` is how many of an example's positions have a target.
+    ``n_targets`` is how many of an example's positions have a target;
+    ``inputs`` and ``targets`` are ``ids`` or ``numbers``;
+    ``infills`` says that the objective fills in spans.
     """
 
     model: Model
     split_tokens: Mapping[str, float]
     n_targets: int
+    inputs: str = "ids"
+    targets: str = "ids"
+    infills: bool = True
+
+    @property
+    def is_text(self) -> bool:
+        """Whether every position has a target, which is an id."""
+        return self.targets == "ids" and self.n_targets == self.model.n_ctx
+
+    def examples(self, split: str) -> int:
+        """The most examples of a split that a measurement reads."""
+        return max(1, int(self.split_tokens[split] // self.model.n_ctx))
 
     @property
     def validation(self) -> dict[str, float]:

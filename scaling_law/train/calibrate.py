@@ -116,6 +116,7 @@ def calibrate(requested: str, say: Callable[[str], None] | None = None) -> Devic
         kind=kind,
         name=device_name(kind),
         slots=usable_cores() if kind == "cpu" else 1,
+        devices=torch.cuda.device_count() if kind == "cuda" else None,
         memory_bytes=device_memory_bytes(kind),
         precision=precision,
         precision_reason=reason,

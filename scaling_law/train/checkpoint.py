@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -39,16 +38,17 @@ def save_checkpoint(run_dir: RunDir, step: int, state: dict[str, Any]) -> Path:
 
     The state is serialised to memory first, so that a full disk fails before a file is replaced.
     """
-    return _write(run_dir.checkpoint(step), _owned(run_dir, state), run_dir.guard)
+    return _written(run_dir, run_dir.checkpoint(step), state)
 
 
 def save_weights(run_dir: RunDir, state: dict[str, Any]) -> Path:
     """Write the final weights, and the rest that ``slaw export`` needs, in the same form."""
-    return _write(run_dir.weights, _owned(run_dir, state), run_dir.guard)
+    return _written(run_dir, run_dir.weights, state)
 
 
-def _owned(run_dir: RunDir, state: dict[str, Any]) -> dict[str, Any]:
-    return {**state, _RUN: run_dir.run_id}
+def _written(run_dir: RunDir, path: Path, state: dict[str, Any]) -> Path:
+    owned = {**state, _RUN: run_dir.run_id}
+    return _write(path, owned, run_dir.guard) if run_dir.writes else path
 
 
 def _write(path: Path, state: dict[str, Any], guard: Callable[[], None]) -> Path:
@@ -101,10 +101,7 @@ def load_checkpoint(path: Path, run_id: str | None = None) -> dict[str, Any]:
 
 def checkpoint_steps(run_dir: RunDir) -> list[int]:
     """Return the steps with a checkpoint file, newest first."""
-    if not run_dir.checkpoints.is_dir():
-        return []
-    names = (re.fullmatch(r"step_(\d+)\.pt", p.name) for p in run_dir.checkpoints.iterdir())
-    return sorted((int(match[1]) for match in names if match), reverse=True)
+    return run_dir.checkpoint_steps()
 
 
 def newest_valid(
@@ -126,20 +123,24 @@ def newest_valid(
 
 def prune_checkpoints(run_dir: RunDir, keep: set[int], last: int = 1) -> None:
     """Remove all but the ``last`` newest and the steps in ``keep``."""
+    if not run_dir.writes:
+        return
     for step in [s for s in checkpoint_steps(run_dir) if s not in keep][last:]:
-        discard(run_dir.checkpoint(step))
+        discard(run_dir, step)
+    there = {run_dir.shares(step) for step in checkpoint_steps(run_dir)}
+    for folder in run_dir.checkpoints.glob("*.shares"):
+        if folder not in there:  # a killed group had not finished the state
+            layout.discard(folder)
+
+
+def discard(run_dir: RunDir, step: int) -> None:
+    """Remove a state: its file, or what is in its place, then what that file certifies."""
+    layout.discard(run_dir.checkpoint(step))
+    layout.discard(run_dir.shares(step))
 
 
 def remove_after(run_dir: RunDir, step: int) -> None:
     """Remove the states later than ``step``, which the resumed run has not reached."""
     for later in checkpoint_steps(run_dir):
-        if later > step:
-            discard(run_dir.checkpoint(later))
-
-
-def discard(path: Path) -> None:
-    """Remove a file, link or folder in a checkpoint's place."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        if later > step and run_dir.writes:
+            discard(run_dir, later)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from scaling_law.data.dataset import Dataset
 from scaling_law.errors import RunFailed
 from scaling_law.spec.run import EVAL_SEQS, RunSpec, derive_seed
 from scaling_law.train.forward import Trainable, tensors_of
-from scaling_law.train.objectives import ViewOf
+from scaling_law.train.objectives import Change, ViewOf
 from scaling_law.train.tensors import Tensors
 
 # Examples of one batch of those that a closed form is solved for.
@@ -64,7 +64,7 @@ class Examples:
             n_ctx=spec.model.n_ctx,
             seed=derive_seed(spec.seed, "data"),
         )
-        return self._viewed(batch, "train", spec.seed, f"view:{number}")
+        return self._trained_on(batch, number)
 
     def trained_on(self) -> Iterator[Tensors]:
         """Yield all examples of the run in their order, at most ``SOLVE_SEQS`` a batch."""
@@ -80,7 +80,7 @@ class Examples:
                 seed=derive_seed(spec.seed, "data"),
             )
             rows = slice(0, count - number * at_once)
-            yield self._viewed(_rows(batch, rows), "train", spec.seed, f"view:{number}")
+            yield self._trained_on(_rows(batch, rows), number)
 
     def measured(self, split: str, max_tokens: int) -> Iterator[Tensors]:
         """Yield examples of about ``max_tokens`` targets, at most ``EVAL_SEQS`` a batch.
@@ -91,7 +91,8 @@ class Examples:
         held_out = split != "train"
         batches = self._held_out(split, max_tokens) if held_out else self._trained(max_tokens)
         for number, batch in enumerate(batches):
-            yield self._viewed(batch, split, 0, f"view:{split}:{number}")
+            views = {f"view:{split}:{number}": self.trainable.objective.view}
+            yield self._changed(batch, split, 0, views)
 
     def _held_out(self, split: str, max_tokens: int) -> Iterator[Batch]:
         n_ctx = self.spec.model.n_ctx
@@ -112,24 +113,31 @@ class Examples:
         for start in range(0, count, EVAL_SEQS):
             yield _rows(whole, slice(start, start + EVAL_SEQS))
 
-    def _viewed(self, batch: Batch, split: str, seed: int, purpose: str) -> Tensors:
-        view = self.trainable.objective.view
+    def _trained_on(self, batch: Batch, number: int) -> Tensors:
+        objective = self.trainable.objective
+        changes = {f"augment:{number}": objective.augment, f"view:{number}": objective.view}
+        return self._changed(batch, "train", self.spec.seed, changes)
+
+    def _changed(
+        self, batch: Batch, split: str, seed: int, changes: Mapping[str, Change | None]
+    ) -> Tensors:
+        """Return the batch after ``changes``, each by the purpose of its own random draws."""
         try:
-            if view is not None:
-                drawn = derive_seed(seed, purpose)
-                of = ViewOf(seed=drawn, vocab_size=self.spec.model.vocab_size)
-                batch = view(batch, self.trainable.settings, of)
+            for purpose, change in changes.items():
+                if change is not None:
+                    drawn = derive_seed(seed, purpose)
+                    of = ViewOf(seed=drawn, vocab_size=self.spec.model.vocab_size)
+                    batch = change(batch, self.trainable.settings, of)
             return tensors_of(batch)
         except ValueError as problem:
             raise RunFailed(f"a batch of {split} cannot be used: {problem}") from None
 
 
 def _rows(batch: Batch, rows: slice) -> Batch:
-    return Batch(
-        inputs=batch.inputs[rows],
-        targets=batch.targets[rows],
-        weights=None if batch.weights is None else batch.weights[rows],
-    )
+    fields: dict[str, Any] = {
+        name: None if own is None else own[rows] for name, own in vars(batch).items()
+    }
+    return Batch(**fields)
 
 
 @torch.no_grad()

@@ -54,6 +54,12 @@ def _write(folder: ExportDir, saved: SavedWeights, form: str) -> None:
                 f"{record.spec.label}: trained on the task {record.spec.data.name}, which has no"
                 " tokenizer, and --format hf needs one; export it as safetensors"
             )
+        if (rounds := record.spec.number_format) is not None:
+            raise ConfigError(
+                f"{record.spec.label}: trained with the number format {rounds.name}, which Hugging"
+                " Face's transformers do not apply; use --format safetensors, which has the weights"
+                " before they are rounded"
+            )
         if module is None or module.to_hf is None:
             raise ConfigError(
                 f"the architecture {spec.architecture.name} has no counterpart in Hugging Face's"

@@ -46,6 +46,8 @@ def tensors_of(batch: Batch) -> Tensors:
         inputs=_tensor(batch.inputs),
         targets=_tensor(batch.targets),
         weights=None if weights is None else _tensor(weights.astype(np.float32, copy=False)),
+        prefix=None if batch.prefix is None else _tensor(batch.prefix),
+        components=None if batch.components is None else _tensor(batch.components),
     )
 
 
@@ -82,7 +84,7 @@ class Trainable:
         self._loss = compiled or (self._own.loss if self._own is not None else None)
         for module in model.modules():
             if hasattr(module, "causal"):
-                setattr(module, "causal", objective.attention == "causal")  # noqa: B010
+                setattr(module, "causal", objective.attention != "full")  # noqa: B010
 
     @property
     def is_fast(self) -> bool:
@@ -93,7 +95,7 @@ class Trainable:
         """The weighted mean of the targets' losses."""
         if self._loss is not None and _is_plain(batch):
             return self._loss(batch.inputs, batch.targets)
-        losses = self._losses(batch)
+        losses = self.target_losses(batch)
         if batch.weights is None:
             return losses.mean()
         return _counted(losses, batch.weights).sum() / batch.weights.sum()
@@ -110,7 +112,7 @@ class Trainable:
         if self._own is not None and _is_plain(batch):
             losses = self._own.sequence_losses(batch.inputs, batch.targets)
             return losses, torch.full_like(losses, batch.targets.shape[1])
-        each = self._losses(batch).flatten(1)
+        each = self.target_losses(batch).flatten(1)
         weights = torch.ones_like(each) if batch.weights is None else batch.weights.flatten(1)
         whole = weights.sum(dim=1)
         # an example without weight has the loss 0 and does not count
@@ -118,7 +120,8 @@ class Trainable:
 
     def outputs(self, batch: Tensors) -> Tensor:
         """The model's outputs at the targets' positions, the last ones: [B, T', ...]."""
-        outputs: Tensor = self.model(batch.inputs)
+        seen = () if batch.prefix is None else (batch.prefix,)
+        outputs: Tensor = self.model(batch.inputs, *seen)
         if outputs.ndim > 2 and outputs.shape[1] < batch.targets.shape[1]:
             raise RunFailed(
                 f"the model's outputs of an example are {outputs.shape[1]}, its targets"
@@ -128,7 +131,8 @@ class Trainable:
             outputs = outputs[:, -batch.targets.shape[1] :]
         return outputs
 
-    def _losses(self, batch: Tensors) -> Tensor:
+    def target_losses(self, batch: Tensors) -> Tensor:
+        """The loss of each target, [B, T'], in the shape of the targets."""
         losses = self.objective.loss(self.outputs(batch), batch.targets, self.settings)
         if losses.shape != batch.targets.shape:
             raise RunFailed(
@@ -139,8 +143,9 @@ class Trainable:
 
 
 def _is_plain(batch: Tensors) -> bool:
-    """Say whether every position has a target and all count alike."""
-    return batch.weights is None and batch.targets.shape == batch.inputs.shape
+    """Say whether every position has a target, all count alike, and none sees a later one."""
+    plain = batch.weights is None and batch.prefix is None
+    return plain and batch.targets.shape == batch.inputs.shape
 
 
 def _counted(losses: Tensor, weights: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch.autograd.function import once_differentiable
 from scaling_law.spec.architectures.gpt import ATTENTION_BLOCK, BLOCKED_TIMES
 from scaling_law.spec.kernels import Kernels
 from scaling_law.spec.model import ModelSpec
+from scaling_law.train import number_formats
 
 # Logits computed at a time: more do not fit the cache, and with fewer rows than this the weight is
 # read too often; never more than the last, as the allocator returns larger blocks after every use.
@@ -76,6 +77,7 @@ def _training_fp32_on_cpu(x: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dtype is torch.float32
         and not torch.is_autocast_enabled("cpu")
+        and not number_formats.is_open()
     )
 
 

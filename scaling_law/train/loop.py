@@ -22,7 +22,7 @@ from scaling_law.files.record import CurvePoint, RunRecord
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.schedule import lr_factor
 from scaling_law.spec.to_json import to_json
-from scaling_law.train import checkpoint, device
+from scaling_law.train import checkpoint, device, rounding, shards
 from scaling_law.train.architectures import module_of
 from scaling_law.train.begin import Job, begin
 from scaling_law.train.evaluate import evaluate
@@ -31,6 +31,7 @@ from scaling_law.train.optim import evaluated, set_lr
 from scaling_law.train.provenance import describe, stopped_early
 from scaling_law.train.state import State, keep_snapshot, trained, went_back
 from scaling_law.train.tensors import Tensors
+from scaling_law.units import count_of
 
 _PROGRESS_EVERY_SECONDS = 0.5
 # Below this loss scale the problem is not fp16's rounding: the run has diverged.
@@ -159,10 +160,13 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
             measured = measure(job, state, final=False)
         assert measured is not None
         _add_curve_point(job, state, measured)
-        if (forecast := job.known_enough()) is not None:
-            return stopped_early(make_record(job, state, None, ""), forecast, job.dataset)
+        forecast = job.known_enough() if job.group.is_first else None
+        if job.group.any(forecast is not None):
+            record = make_record(job, state, None, "")
+            return record if forecast is None else stopped_early(record, forecast, job.dataset)
     resources = job.resources
     due = time.monotonic() - state.last_saved > resources.checkpoint_every_seconds
+    due = job.group.any(due)
     if resources.checkpoint_every_steps is not None:
         due = due or state.step % resources.checkpoint_every_steps == 0
     if state.step in resources.save_steps:
@@ -193,7 +197,7 @@ def _keep_weights(job: Job, state: State) -> None:
     """Save the final weights with the tokenizer, whose cache may be gone when they are exported."""
     tokenizer = job.dataset.tokenizer
     with evaluated(state.optimizer):
-        weights = {k: v.clone() for k, v in state.model.state_dict().items()}
+        weights = {k: state.spread.whole(v) for k, v in state.model.state_dict().items()}
     checkpoint.save_weights(
         job.run_dir,
         {
@@ -215,8 +219,14 @@ def save(job: Job, state: State) -> None:
         content["guard"] = state.guard.state_dict()
     if state.meter.failures:
         content["failures"] = dict(state.meter.failures)
+    if job.group.size > 1:
+        content["devices"] = job.group.size
+    if state.resharded:
+        content["resharded"] = list(state.resharded)
     if state.meter.before_step is not None:  # the end is not measured yet
         content["before_step"] = state.meter.before_step
+    if state.spread.shards:
+        content = shards.write(job.run_dir, state.step, content, job.group)
     state.writer.put(content, functools.partial(_write, job, state.step))
     state.saved_step = state.step
     state.last_saved = time.monotonic()
@@ -265,8 +275,7 @@ def apply_gradients(job: Job, state: State, loss: float) -> str:
     if not math.isfinite(loss):
         return why_diverged(state, loss, 0.0)
     state.scaler.unscale_(state.optimizer)
-    limit = job.spec.optim.grad_clip or math.inf
-    norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit))
+    norm = state.spread.clip(job.spec.optim.grad_clip)
     problem = why_diverged(state, loss, norm)
     if problem:
         return problem
@@ -312,8 +321,22 @@ def next_batch(job: Job, state: State) -> Tensors:
 
 def accumulate_gradients(job: Job, state: State) -> float:
     """Return the mean loss of the step's batch; leave its gradients on the weights."""
-    batch = next_batch(job, state)
+    batch = _weighed(job, state, next_batch(job, state))
     return halving_on_out_of_memory([(job, state)], lambda: _micro_batches(job, state, batch))
+
+
+def _weighed(job: Job, state: State, batch: Tensors) -> Tensors:
+    """Return the batch with the weights of its targets, where the objective weighs them."""
+    weighing = state.weighing
+    if weighing is None:
+        return batch
+    kind, context = job.resources.device, rounding.contexts(job.resources.device, job.spec)
+    return halving_on_out_of_memory(
+        [(job, state)],
+        lambda: weighing.weighed(
+            state.trainable, batch, at_once=state.micro_seqs, kind=kind, autocast=context
+        ),
+    )
 
 
 def halving_on_out_of_memory(
@@ -330,6 +353,12 @@ def halving_on_out_of_memory(
             if not device.is_out_of_memory(problem):
                 raise
             job, state = members[0]
+            if job.group.size > 1:  # the others are in the midst of the step
+                raise RunFailed(
+                    f"{job.spec.label}: out of memory on device {job.group.rank} with"
+                    f" {count_of(state.micro_seqs, 'sequence')} at once; lower limits.memory, so"
+                    " that fewer are planned, or use more devices"
+                ) from None
             if state.micro_seqs == 1:
                 raise RunFailed(
                     f"{job.spec.label}: out of memory at one sequence of {job.spec.model.n_ctx} "
@@ -345,27 +374,37 @@ def halving_on_out_of_memory(
 
 def _micro_batches(job: Job, state: State, batch: Tensors) -> float:
     kind = job.resources.device
-    context = device.autocast(kind, job.spec.precision)
+    context = rounding.contexts(kind, job.spec)
     total = torch.zeros((), dtype=torch.float32, device=kind)
-    for part in batch.split(state.micro_seqs):
+    group, spread = job.group, state.spread
+    parts = batch.of_rank(group.rank, group.size).split(state.micro_seqs, all_parts=group.size > 1)
+    for part in parts:
         examples = part.to(kind)
-        with context():
-            loss = state.trainable.loss(examples)
-            extra = state.trainable.extra_loss()
-        weighted = loss * part.share
-        minimised = weighted if extra is None else weighted + extra * part.share
-        state.scaler.scale(minimised).backward()  # type: ignore[no-untyped-call]
+        with spread.exchanging(part is parts[-1]):
+            with context():
+                loss, extra = spread.losses(examples)
+            weighted = loss * part.share
+            minimised = weighted if extra is None else weighted + extra * part.share
+            if spread.factor != 1:
+                minimised = minimised * spread.factor
+            state.scaler.scale(minimised).backward()  # type: ignore[no-untyped-call]
         total += weighted.detach()
-    return float(total)
+    return group.sum(float(total))
 
 
 def measure(job: Job, state: State, *, final: bool) -> Measured | None:
     """Measure the run for its curve, or at its end; None there when the run must stop."""
     tokens = job.spec.eval.val_tokens if final else job.spec.eval.curve_tokens
     with evaluated(state.optimizer):
-        return state.meter.measure(
+        measured = state.meter.measure(
             state.step, tokens, at_once=state.micro_seqs, final=final, should_stop=job.should_stop
         )
+    if measured is None or state.weighing is None:
+        return measured
+    metrics, units = state.weighing.measures()
+    return dataclasses.replace(
+        measured, metrics=measured.metrics | metrics, units=measured.units | units
+    )
 
 
 def _add_curve_point(job: Job, state: State, measured: Measured) -> None:
@@ -396,7 +435,7 @@ def make_record(job: Job, state: State, final: Measured | None, problem: str) ->
     kind = job.resources.device
     records.write_curve(job.run_dir, state.curve)
     notes = [problem, state.guard.words() if state.guard is not None else ""]
-    notes += state.meter.failures.values()
+    notes += [*state.meter.failures.values(), *state.resharded]
     record = describe(
         spec=job.spec,
         resources=job.resources,
@@ -407,7 +446,8 @@ def make_record(job: Job, state: State, final: Measured | None, problem: str) ->
         steps_done=state.step,
         seconds=state.seconds,
         peak_memory_bytes=device.peak_memory_bytes(kind),
-        device_name=f"{kind}: {device.device_name(kind)}",
+        device_name=f"{kind}: {device.device_name(kind)}"
+        + (f" x {job.group.size}" if job.group.size > 1 else ""),
         precision_reason=job.resources.precision_reason,
         micro_seqs=state.micro_seqs,
     )

@@ -29,7 +29,7 @@ from scaling_law.files.process import end_with
 from scaling_law.files.record import RunRecord
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.sampling import Prompted, prompted_from_json
-from scaling_law.train import device
+from scaling_law.train import device, rounding
 from scaling_law.train.generate import rows_at_once, steps
 from scaling_law.train.saved_model import next_token_model
 
@@ -98,7 +98,8 @@ def answer(run_dir: RunDir, asked: Prompted) -> Iterator[dict[str, Any]]:
     for first in range(0, asked.count, at_once):
         rows = range(first, min(first + at_once, asked.count))
         pieces = _continued(model, saved.record, saved.tokenizer, prompt, rows, asked)
-        with parts.users_code("architecture", component.reference):
+        rounds = rounding.of_run(saved.record.spec)
+        with parts.users_code("architecture", component.reference), rounds():
             for piece in pieces:
                 tokens += len(piece["ids"])
                 yield piece

@@ -1,7 +1,8 @@
-"""Draw texts from a run's final weights: ``python -m scaling_law.train.sample RUN_DIR TO WHAT``.
+"""Draw texts from runs' final weights: ``python -m scaling_law.train.sample ASKED``.
 
-``WHAT`` is the JSON of a ``Draw``. Equal weights and an equal ``Draw`` give equal texts on one
-kind of machine.
+``ASKED`` is a JSON list; each item has the folder of a run (``run_dir``), the folder of its texts
+(``to``) and a ``Draw`` (``draw``). Equal weights and an equal ``Draw`` give equal texts on one kind
+of machine. A text ends where the model ends the document.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scaling_law.errors import EXIT_OK, ConfigError, SlawError, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
 from scaling_law.spec.sampling import Draw
+from scaling_law.train import rounding
 from scaling_law.train.generate import generate
 from scaling_law.train.saved_model import next_token_model
 
@@ -33,7 +35,9 @@ def write_samples(run_dir: RunDir, to: Path, draw: Draw) -> None:
             f"{run_dir.run_id}: trained on the task {saved.record.spec.data.name}, which has no"
             " text to draw"
         )
-    texts = sample_ids(model, saved.tokenizer.separator, saved.record.spec.model.n_ctx, draw)
+    spec = saved.record.spec
+    with rounding.of_run(spec)():
+        texts = sample_ids(model, saved.tokenizer.separator, spec.model.n_ctx, draw)
     to.parent.mkdir(parents=True, exist_ok=True)
     work = layout.temporary_folder(to)
     try:
@@ -45,16 +49,21 @@ def write_samples(run_dir: RunDir, to: Path, draw: Draw) -> None:
 
 
 def sample_ids(model: nn.Module, separator: int, n_ctx: int, draw: Draw) -> list[tuple[int, ...]]:
-    """Draw ``draw.count`` texts of ``draw.tokens`` token ids, each from a document's start."""
-    texts = generate(model, [[separator]] * draw.count, draw, n_ctx=n_ctx)
-    return [text.ids for text in texts]
+    """Draw ``draw.count`` texts of at most ``draw.tokens`` token ids, each a document.
+
+    A text has no separator; one that ends at once is empty.
+    """
+    starts = [[separator]] * draw.count
+    texts = generate(model, starts, draw, n_ctx=n_ctx, stop=(separator,))
+    return [text.ids[:-1] if text.stopped else text.ids for text in texts]
 
 
 def main(arguments: list[str]) -> int:
     """Write the samples. Exit code 0, or 2 with one line on standard error for bad input."""
-    run_dir, to, what = arguments
+    (asked,) = arguments
     try:
-        write_samples(RunDir(Path(run_dir)), Path(to), build(Draw, json.loads(what)))
+        for one in json.loads(asked):
+            write_samples(RunDir(Path(one["run_dir"])), Path(one["to"]), build(Draw, one["draw"]))
     except SlawError as problem:
         print(one_line(str(problem)), file=sys.stderr)
         return problem.exit_code

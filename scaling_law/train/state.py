@@ -17,7 +17,9 @@ from scaling_law.files.record import CurvePoint
 from scaling_law.train import checkpoint
 from scaling_law.train.forward import Trainable
 from scaling_law.train.measure import Meter
+from scaling_law.train.parallel import Spread
 from scaling_law.train.spikes import SpikeDetector, cloned
+from scaling_law.train.weighing import Weighing
 from scaling_law.train.writer import Writer
 
 
@@ -32,7 +34,9 @@ class State:
     ``scaler`` holds fp16's loss scale;
     ``micro_seqs`` is the number of examples in one forward and backward pass;
     ``guard`` watches for loss spikes where the spec asks for it;
+    ``weighing`` weighs the targets of each batch where the objective does;
     ``writer`` puts states on the disk;
+    ``spread`` trains the model on this device, alone or with others;
     ``curve`` holds the points so far, as the file has them;
     ``step`` is the number of steps done;
     ``saved_step`` is the step of the newest checkpoint, -1 for none;
@@ -41,7 +45,8 @@ class State:
     objective's unit;
     ``loss_count`` is the number of these losses;
     ``last_norm`` is the gradient's norm in the last step;
-    ``last_saved`` is the clock's time of the newest checkpoint, in seconds.
+    ``last_saved`` is the clock's time of the newest checkpoint, in seconds;
+    ``resharded`` says where the run went on with another number of devices.
     """
 
     model: nn.Module
@@ -50,7 +55,9 @@ class State:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     micro_seqs: int
+    spread: Spread
     guard: SpikeDetector | None = None
+    weighing: Weighing | None = None
     writer: Writer = field(default_factory=Writer)
     curve: list[CurvePoint] = field(default_factory=list)
     step: int = 0
@@ -60,6 +67,7 @@ class State:
     loss_count: int = 0
     last_norm: float = 0.0
     last_saved: float = field(default_factory=time.monotonic)
+    resharded: list[str] = field(default_factory=list)
 
     def count_step(self, loss: float, norm: float) -> None:
         """Count one more step."""
@@ -84,6 +92,8 @@ def load(state: State, saved: dict[str, Any]) -> None:
     state.optimizer.load_state_dict(saved["optimizer"])
     if state.scaler.is_enabled():
         state.scaler.load_state_dict(saved["scaler"])
+    if state.weighing is not None:
+        state.weighing.load_state_dict(saved["weighing"])
     state.step = saved["step"]
 
 
@@ -97,6 +107,7 @@ def trained(state: State) -> dict[str, Any]:
         "loss_sum": state.loss_sum,
         "loss_count": state.loss_count,
         "last_norm": state.last_norm,
+        **({"weighing": state.weighing.state_dict()} if state.weighing is not None else {}),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,8 +17,9 @@ from scaling_law.errors import RunFailed
 from scaling_law.spec.sampling import Sampling
 from scaling_law.train.architectures import build, init_seed, inside
 from scaling_law.train.evaluate import Examples
-from scaling_law.train.forward import Trainable
+from scaling_law.train.forward import Trainable, tensors_of
 from scaling_law.train.generate import Continuation, generate, rows_at_once
+from scaling_law.train.objectives import Objective
 from scaling_law.train.tensors import Tensors
 
 
@@ -73,15 +75,38 @@ class Subject:
     def of(self, model: nn.Module) -> Subject:
         """Return the same examples for another model, such as a changed copy of this one."""
         mine = self._trainable
-        other = Trainable(model, mine.objective, mine.settings)
+        return self._with(Trainable(model, mine.objective, mine.settings))
+
+    def _with(self, trainable: Trainable) -> Subject:
         return Subject(
-            dataclasses.replace(self._examples, trainable=other),
+            dataclasses.replace(self._examples, trainable=trainable),
             step=self.step,
             max_tokens=self._max_tokens,
             kind=self._kind,
             autocast=self._autocast,
             should_stop=self._should_stop,
         )
+
+    def under(self, objective: Objective, settings: Any = None) -> Subject:
+        """Return a copy of the model, and the same examples, as another objective views them."""
+        return self._with(Trainable(copy.deepcopy(self.model), objective, settings))
+
+    def infill(self, texts: Tensor, starts: Tensor, length: int) -> Tensors:
+        """Return the examples in which a span of each text is predicted (``Objective.infill``).
+
+        Raises ``ValueError`` for an objective that fills in nothing.
+        """
+        mine = self._trainable
+        if mine.objective.infill is None:
+            raise ValueError("the objective does not say how it fills in a span (infill)")
+        given = texts.cpu().numpy(), starts.cpu().numpy()
+        return tensors_of(mine.objective.infill(*given, length, mine.settings)).to(self._kind)
+
+    def reading(self, texts: Tensor) -> Tensors:
+        """Return whole texts [B, T] as the objective reads them: both ways, if it has a prefix."""
+        both = self._trainable.objective.attention == "prefix"
+        prefix = torch.full((len(texts),), texts.shape[1], device=texts.device) if both else None
+        return Tensors(inputs=texts, targets=texts, prefix=prefix)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -121,7 +146,7 @@ class Subject:
     def inside(self, batch: Tensors, what: str) -> list[Tensor]:
         """What each layer computes of a batch, as ``train.architectures.Inside`` says."""
         with self._autocast():
-            return inside(self.model, batch.inputs, what)
+            return inside(self.model, batch.inputs, what, batch.prefix)
 
     def before_step(self) -> Mapping[str, Tensor]:
         """Return every weight before the last step, by name; a probe asks by ``reads_step``.
@@ -132,12 +157,20 @@ class Subject:
             raise ValueError("no step was taken before this measurement")
         return self._before
 
-    def gradient(self, batch: Tensors) -> tuple[float, dict[str, Tensor]]:
-        """The batch's loss, and the gradient of every weight by the weight's name."""
+    def gradient(self, batch: Tensors, scale: float = 1.0) -> tuple[float, dict[str, Tensor]]:
+        """The batch's loss, and the gradient of every weight by the weight's name.
+
+        The loss is multiplied by ``scale`` on the way back and the gradient divided by it, which
+        changes only what the precision rounds.
+        """
         weights = {name: w for name, w in self.model.named_parameters() if w.requires_grad}
         with torch.enable_grad(), self._autocast():
             loss = self._trainable.loss(batch)
-        gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        gradients = torch.autograd.grad(
+            loss if scale == 1 else loss * scale, list(weights.values()), materialize_grads=True
+        )
+        if scale != 1:
+            gradients = tuple(gradient / scale for gradient in gradients)
         return float(loss.detach()), dict(zip(weights, gradients, strict=True))
 
     def generate(self, tokens: Tensor, count: int) -> Tensor:

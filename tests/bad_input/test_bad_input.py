@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,35 +28,43 @@ SUBCOMMANDS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Places:
+    """A finished sweep, a cache with the CPU's profile, and what lies in both."""
+
+    sweep: Path
+    cache: Path
+    content: list[dict[str, bytes]]
+
+
 @pytest.fixture(scope="module")
-def places(tmp_path_factory) -> tuple[Path, Path]:
-    """A finished sweep, and a cache with the CPU's profile, so that no case waits for a
-    calibration."""
+def places(tmp_path_factory) -> Places:
+    """What no case changes; no case waits for a calibration."""
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLAW_CACHE", str(cache))
         device_profile.save_profile(cpu_profile(torch_version=version("torch")), "cpu")
     (cache / "data").mkdir()  # where prepared text would lie
-    return good_sweep(tmp_path_factory.mktemp("good") / "sweep"), cache
+    sweep = good_sweep(tmp_path_factory.mktemp("good") / "sweep")
+    return Places(sweep, cache, [snapshot(sweep), snapshot(cache)])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_bad_input_is_one_clear_line(case: Case, places, tmp_path, monkeypatch, capsys):
     if case.id == "command-plan-no-such-device" and sys.platform == "darwin":
         pytest.skip("that device may be here")
-    sweep, cache = places
-    monkeypatch.setenv("SLAW_CACHE", str(cache))
+    monkeypatch.setenv("SLAW_CACHE", str(places.cache))
     monkeypatch.chdir(tmp_path)
-    words = lay_out(case, tmp_path, sweep)
-    watched = (tmp_path, sweep, cache)
-    before = [snapshot(folder) for folder in watched]
+    words = lay_out(case, tmp_path, places.sweep)
+    before = [snapshot(tmp_path), *places.content]
     try:
         code = main(words)
     except SystemExit as ended:  # argparse
         assert isinstance(ended.code, int)
         code = ended.code
     out, err = capsys.readouterr()
-    assert [snapshot(folder) for folder in watched] == before, "a file was written"
+    after = [snapshot(folder) for folder in (tmp_path, places.sweep, places.cache)]
+    assert after == before, "a file was written"
     assert out == ""
     assert "Traceback" not in err
     lines = err.splitlines()

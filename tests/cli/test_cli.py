@@ -69,6 +69,58 @@ def test_extrapolate_uses_the_saved_fit_and_names_it(sweep, capsys):
     assert document["beyond_data"]["params"] > 1e5
 
 
+def test_a_folder_with_one_sweep_stands_for_it_and_the_sweep_is_named(sweep, capsys, monkeypatch):
+    run(capsys, "fit", str(sweep.path), "--resamples", "100")
+    words = ("extrapolate", "--params", "10x", "--results", str(sweep.path.parent))
+    code, out, _ = run(capsys, *words)
+    assert code == 0 and f"fitted to {sweep.path} (see slaw fit)" in out.splitlines()[0]
+    monkeypatch.setattr("scaling_law.cli.fit.RESULTS", str(sweep.path.parent))
+    _, _, err = run(capsys, "fit", str(sweep.path.parent), "--resamples", "0")
+    assert f"reading {sweep.path}" in err
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Two sizes at two horizons, which no law of both can be fitted to."""
+    sweep = SweepDir(tmp_path_factory.mktemp("small") / "small")
+    records = [record for record in planted_records() if record.kind != "trunk"]
+    sizes = sorted({record.params_matmul for record in records})[:2]
+    for size in sizes:
+        own = [record for record in records if record.params_matmul == size]
+        for record in own[:2]:
+            write_record(sweep.run(record.run_id), record)
+    return sweep
+
+
+TOO_FEW = "too few for a law of size and tokens: 2 sizes (at least 3), "
+
+
+@pytest.mark.parametrize("words", [(), ("--full",), ("--law", "skaling"), ("--compare",)])
+def test_a_fit_without_a_law_is_shown_and_ends_with_4(small, capsys, words):
+    code, out, err = run(capsys, "fit", str(small.path), *words)
+    assert code == 4 and "too few points" in out
+    (line,) = [line for line in err.splitlines() if line.startswith("slaw: ")]
+    assert TOO_FEW in line and "4 annealed points (at least 6); add them" in line
+
+
+def test_a_fit_without_a_law_in_json_is_one_document(small, capsys):
+    code, out, err = run(capsys, "fit", str(small.path), "--json")
+    assert code == 4 and TOO_FEW in err
+    assert not json.loads(out)["laws"]["chinchilla"]["params"]
+
+
+def test_arms_without_a_law_end_with_4_and_one_reason(tmp_path, capsys):
+    rows = ["params,tokens,loss,recipe"]
+    for recipe in ("a", "b", "c"):
+        rows += [f"{n}e6,{d}e8,{3 - 0.1 * n - 0.01 * d},{recipe}" for n in (1, 2) for d in (1, 2)]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(rows) + "\n")
+    code, out, err = run(capsys, "fit", str(table), "--by", "recipe")
+    assert code == 4 and out.count("none (too few points)") == 3
+    lines = [line for line in err.splitlines() if line.startswith("slaw: ")]
+    assert len(lines) == 1 and "slaw: recipe=a, recipe=b, recipe=c: " + TOO_FEW in lines[0]
+
+
 def test_published_laws_need_no_results(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ("extrapolate", "--law", "besiroglu2024", "--params", "70e9", "--tokens", "1.4e12")
@@ -241,9 +293,10 @@ def test_a_table_that_no_law_fits_is_refused_in_one_line(capsys, tmp_path, rows,
 def test_unidentified_laws_of_a_table_say_which_runs_to_add(capsys, tmp_path, rows, said):
     path = tmp_path / "t.csv"
     path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
-    code, out, _ = run(capsys, "fit", str(path), "--resamples", "0", "--json")
+    code, out, err = run(capsys, "fit", str(path), "--resamples", "0", "--json")
     chinchilla = json.loads(out)["laws"]["chinchilla"]
-    assert code == 0 and chinchilla["status"] == "too_few_points"
+    assert code == 4 and chinchilla["status"] == "too_few_points"
+    assert said in err or "(at least 3); add them" in err
     assert said in chinchilla["message"] and not chinchilla["params"]
     assert run(capsys, "extrapolate", "--params", "1e9", "--results", str(path))[0] == 4
 
@@ -367,10 +420,11 @@ def test_without_trust_the_suggested_forecast_stays_at_the_largest_compute(capsy
     assert "next: slaw extrapolate --flops 1x --results" in out
     path.write_text("params,tokens,loss\n" + "\n".join(_grid(1, 8)) + "\n")
     code, out, _ = run(capsys, "fit", str(path), "--resamples", "0")
-    assert code == 0 and "no joint law could be fitted" in out
+    assert code == 4 and "no joint law could be fitted" in out
     assert "slaw extrapolate" not in out, "it would be refused"
 
 
+@pytest.mark.slow
 def test_suggested_commands_repeat_the_tables_options(capsys, tmp_path):
     path = tmp_path / "my runs.csv"
     path.write_text("N,D,val\n" + "\n".join(_grid(6, 4)) + "\n")

@@ -231,7 +231,7 @@ def test_without_an_annealed_run_one_is_named(tmp_path, capsys):
     run_dir = saved(tmp_path / "mine", tiny_spec(schedule=hot), 3.1)
     code, out, err = run(capsys, tmp_path)
     assert (code, out) == (2, "")
-    assert f"runs with saved weights is annealed ({run_dir.run_id})" in err
+    assert f"runs with saved weights (1) is annealed ({run_dir.run_id})" in err
     assert err.endswith(f"choose one: slaw sample {tmp_path}/mine --run {run_dir.run_id}\n")
 
 

@@ -116,9 +116,11 @@ precision: f32
 """)
     )
     assert lines == [
-        "s.yaml:1: data: missing",
+        "s.yaml:1: data: missing; slaw config --mode quick prints a whole config to start from",
         "s.yaml:1: name: expected text, found 3",
-        "s.yaml:3: grid.0.sizes.1: found 'tinny' (did you mean tiny?)",
+        "s.yaml:3: grid.0.sizes.1: found 'tinny' (did you mean tiny?); expected parameters as in"
+        " 100k, or one of nano14k, nano25k, nano55k, nano98k, nano220k, nano440k, nano750k,"
+        " nano1.8m, tiny, small, medium, base, large, xlarge, xxl",
         "s.yaml:3: grid.0.sizes.2.n_layer: missing",
         "s.yaml:3: grid.0.sizes.2.n_layers: unknown key (did you mean n_layer?)",
         "s.yaml:4: grid.0.token: unknown key (did you mean tokens?)",

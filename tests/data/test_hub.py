@@ -75,7 +75,7 @@ def test_a_local_copy_prepares_and_is_cut_to_size() -> None:
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_hub, "package_folder", lambda _: None)
-    with pytest.raises(ConfigError, match=r"pip install 'scaling-law\[hub\]'") as raised:
+    with pytest.raises(ConfigError, match=r"pip install 'slaw\[hub\]'") as raised:
         prepare(DataSpec(corpus="openwebtext"))
     assert "\n" not in str(raised.value)
 

@@ -78,7 +78,7 @@ def test_parquet_problems_are_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match="not readable as parquet"):
         _texts(file)
     monkeypatch.setattr(module, "package_folder", lambda _: None)
-    with pytest.raises(ConfigError, match=r"pip install 'scaling-law\[parquet\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'slaw\[parquet\]'"):
         _texts(file)
 
 
@@ -324,7 +324,7 @@ def test_files_packed_with_zstd_are_read(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ConfigError, match=r"b\.txt\.zst: damaged, it cannot be unpacked"):
         _texts(packed)
     monkeypatch.setattr(content_module, "package_folder", lambda _: None)
-    with pytest.raises(ConfigError, match=r"needs pyarrow; pip install 'scaling-law\[parquet\]'"):
+    with pytest.raises(ConfigError, match=r"needs pyarrow; pip install 'slaw\[parquet\]'"):
         _texts(packed)
 
 

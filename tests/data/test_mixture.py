@@ -124,6 +124,27 @@ def test_a_mixture_reads_its_components_and_each_in_whole_epochs(text):
     )
 
 
+def test_shifted_windows_of_a_mixture_are_cut_in_each_components_own_text(tmp_path):
+    spec = two_sources(tmp_path, windows="shifted")
+    plain, shifted = (open_dataset(prepare(spec), one) for one in (None, spec))
+    count = plain.n_seqs("train:digits", N_CTX)
+    whole = plain.sequences("train:digits", np.arange(count), N_CTX)
+    stream = np.append(whole.inputs.reshape(-1), whole.targets[-1, -1:])
+    ours, theirs = (
+        MixedDataset(text, Mix(phases=(Phase(shares=(("digits", 1.0),), until=None),)), (0,))
+        for text in (shifted, plain)
+    )
+    first, second = (
+        [data.batch("train", step, batch_seqs=count, n_ctx=N_CTX, seed=1).inputs for step in (0, 1)]
+        for data in (ours, theirs)
+    )
+    assert np.array_equal(first[0], second[0])
+    rows = {row.tobytes() for row in first[1]}
+    assert rows.isdisjoint(row.tobytes() for row in second[1])
+    places = range(len(stream))
+    assert rows <= {np.roll(stream, -place)[:N_CTX].tobytes() for place in places}
+
+
 def test_a_batch_depends_on_its_number_and_seed_alone(text):
     def batches(order: list[int], seed: int) -> dict[int, bytes]:
         data = mixed(text, HALVES, (("letters", 1.0),), firsts=(0, 5))

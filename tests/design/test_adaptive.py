@@ -92,6 +92,7 @@ def goal(
     )
 
 
+@pytest.mark.slow
 def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
     request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
     sweep, trainer = SweepDir(place / "out"), Trainer()

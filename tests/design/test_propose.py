@@ -308,3 +308,51 @@ def test_a_component_of_a_mixture_is_not_read_more_often_than_allowed():
         offered(tokens | {"cpp": 9})
     with pytest.raises(PlanError, match=r"data\.mix: 'cpp' has no training tokens"):
         offered({"py-docs": 9})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["runs.csv"], "runs.csv: a table, expected a config; `slaw plan CONFIG --beside runs.csv"),
+        (["--where", "a=b"], "--where: with --beside TABLE only"),
+        (["--beside", "runs.csv"], "--beside: choosing runs needs a target"),
+        (["--beside", "no.csv", "--target", "1e9", "--time", "1h"], "no.csv: no such file"),
+        (
+            ["--beside", "bytes.csv", "--params-are", "total", "--target", "1e9", "--time", "1h"],
+            "its losses are in nats per byte",
+        ),
+    ],
+)
+def test_a_table_stands_beside_a_config(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs.csv").write_text("params,tokens,loss\n1e6,2e7,3\n")
+    (tmp_path / "bytes.csv").write_text(
+        "params,tokens,loss (bits per byte)\n1e6,2e7,2\n2e6,4e7,1.9\n"
+    )
+    assert main(["plan", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_runs_are_chosen_beside_those_of_a_table(cached, capsys):
+    rows = [
+        f"{n},{r * n},{1.8 + 60 * n**-0.34 + 200 * (r * n) ** -0.37 + 0.001 * (-1) ** i}"
+        for i, (n, r) in enumerate((n, r) for n in (2e4, 4e4, 8e4, 2e5) for r in (10, 20, 60))
+    ]
+    (cached / "runs.csv").write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
+    words = [
+        "plan",
+        "--device",
+        "cpu",
+        "--target",
+        "3e7",
+        "--flops",
+        "5e12",
+        "--beside",
+        "runs.csv",
+    ]
+    assert main(words) == 2
+    assert "counts parameters as not stated; say --params-are" in capsys.readouterr().err
+    assert main([*words, "--params-are", "matmul", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert "runs.csv" in answer["before_from"] and answer["runs"]

@@ -15,18 +15,16 @@ from tests.fakes import planted_runs
 
 
 @pytest.fixture(scope="module")
-def planted() -> Evidence:
+def tuned() -> Evidence:
+    """The planted runs, each arm at three learning rates."""
     return planted_evidence("batch_ramp")
 
 
-RATES = [f"grid.{n}.axes.optim.lr=[0.002, 0.004, 0.008]" for n in range(4)]
-
-
 @pytest.fixture(scope="module")
-def tuned() -> Evidence:
-    """The planted runs, each arm at three learning rates."""
-    specs = [run.spec for run in plan_of("batch_ramp", *RATES).runs]
-    return Evidence(runs=planted_runs(experiment_of("batch_ramp"), specs))
+def planted(tuned) -> Evidence:
+    """The same at one rate an arm."""
+    runs = tuple(run for run in tuned.runs if run.spec.optim.lr == 0.008)
+    return dataclasses.replace(tuned, runs=runs)
 
 
 def claims_of(evidence: Evidence) -> dict[str, Claim]:
@@ -41,11 +39,11 @@ def batch_of(run: Run) -> tuple[int, int]:
 
 
 def with_losses(evidence: Evidence, loss) -> Evidence:
-    """The same runs, with the loss at a rate of 0.004 that ``loss`` gives for batch and seed."""
+    """The same runs, with the loss at a rate of 0.008 that ``loss`` gives for batch and seed."""
     runs = []
     for run in evidence.runs:
         value = loss(batch_of(run), run.spec.seed)
-        value *= math.exp(0.02 * math.log(run.spec.optim.lr / 0.004) ** 2)
+        value *= math.exp(0.02 * math.log(run.spec.optim.lr / 0.008) ** 2)
         record = dataclasses.replace(run.record, val_loss_nats=value)
         runs.append(dataclasses.replace(run, record=record))
     return dataclasses.replace(evidence, runs=tuple(runs))
@@ -61,7 +59,8 @@ def test_updates_are_those_of_the_optimizer(batch, updates):
 
 
 def test_a_ramp_of_other_updates_is_not_compared():
-    plan = plan_of("batch_ramp", "optim.double_after=160")
+    rates = (f"grid.{n}.axes.optim.lr=[0.008]" for n in range(4))
+    plan = plan_of("batch_ramp", "optim.double_after=160", *rates)
     runs = planted_runs(experiment_of("batch_ramp"), [run.spec for run in plan.runs])
     claims = claims_of(Evidence(runs=runs))
     assert claims["ramp_beats_fixed"].established is None
@@ -69,7 +68,7 @@ def test_a_ramp_of_other_updates_is_not_compared():
 
 
 def test_where_the_batch_does_not_matter_no_ramp_is_judged(planted):
-    claims = claims_of(with_losses(planted, lambda batch, seed: 2.5 + 0.01 * (seed % 2)))
+    claims = claims_of(with_losses(planted, lambda batch, seed: 2.5 - 0.01 * (batch == (16, 16))))
     assert claims["ramp_beats_fixed"].established is None
     assert "loses nothing" in claims["ramp_beats_fixed"].because
     assert claims["small_beats_large"].established is False
@@ -94,7 +93,7 @@ def test_one_rate_an_arm_decides_nothing_and_the_remedy_tunes_it(planted):
     assert findings.measures["gain.ramp_over_middle"] == pytest.approx(0.03)
     assert findings.measures["tokens_saved_frac.low"] is not None
     assert any(
-        "slaw run batch_ramp --set 'grid.0.axes.optim.lr=[0.001, 0.002, 0.004, 0.008, 0.016]'"
+        "slaw run batch_ramp --set 'grid.0.axes.optim.lr=[0.002, 0.004, 0.008, 0.016, 0.032]'"
         in note
         for note in findings.notes
     )
@@ -105,7 +104,7 @@ def test_each_arm_is_compared_at_its_own_best_rate(tuned):
     runs = []
     for run in tuned.runs:
         is_ramp = batch_of(run) == (4, 16)
-        best = 0.0054 if is_ramp else 0.004
+        best = 0.0108 if is_ramp else 0.008
         loss = (2.49 if is_ramp else 2.5 + 0.01 * batch_of(run)[0] / 8) + 0.01 * run.spec.seed
         loss *= math.exp(0.1 * math.log(run.spec.optim.lr / best) ** 2)
         record = dataclasses.replace(run.record, val_loss_nats=loss)
@@ -120,3 +119,14 @@ def test_one_seed_decides_nothing(planted):
     runs = tuple(run for run in planted.runs if run.spec.seed == 0)
     claims = claims_of(dataclasses.replace(planted, runs=runs))
     assert {claim.established for claim in claims.values()} == {None}
+
+
+@pytest.mark.parametrize(("wobble", "standing"), [(0.0, True), (0.2, None)])
+def test_a_ramp_keeps_up_by_more_than_seeds_differ(planted, wobble, standing):
+    def loss(batch: tuple[int, int], seed: int) -> float:
+        losses = {(4, 4): 2.4, (8, 8): 2.5, (16, 16): 2.6, (4, 16): 2.45}
+        return losses[batch] + (wobble * (-1) ** seed if batch == (4, 16) else 0.0)
+
+    claim = claims_of(with_losses(planted, loss))["ramp_keeps_up"]
+    assert claim.established is standing
+    assert ("includes no difference" in claim.because) is (standing is None)

@@ -82,10 +82,15 @@ def test_fewer_questions_served_leave_compute_for_more_answers():
 
 
 def test_verifiers_that_judge_no_better_contradict_the_claims():
+    def worse(key: str) -> float:
+        """The more labels the lower, and lower with labels for each step."""
+        labels = next(count for count in (64, 512, 4096) if f"-{count}." in key)
+        return 0.6 - 0.01 * labels**0.3 - 0.01 * ("steps" in key)
+
     def change(run: Run) -> dict[str, float]:
         mean = run.record.metrics["best_of_n.log_prob-1"]
         return {
-            key: 0.5 if key.endswith("accuracy") else mean if ".best-" in key else value
+            key: worse(key) if key.endswith("accuracy") else mean if ".best-" in key else value
             for key, value in run.record.metrics.items()
         }
 

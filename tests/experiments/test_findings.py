@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 from scaling_law.cli.main import main
 from scaling_law.errors import EXIT_FIT, EXIT_OK, EXIT_USAGE
 from scaling_law.experiment.analysis import analysed, report_command
+from scaling_law.experiment.evidence import gather
 from scaling_law.experiment.findings import Axis, Claim, Figure, Findings, Series, Table
 from scaling_law.files.layout import SweepDir
+from scaling_law.run import experiments
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "allocation-cpu"
+ALLOCATION = Path(__file__).parents[2] / "experiments" / "allocation.yaml"
 GROKKING = REFERENCE.parent / "grokking_transformer"
 OWN = """
 from pathlib import Path
@@ -122,13 +126,32 @@ def test_a_local_file_takes_precedence_over_a_shipped_name_and_a_line_says_so(
     assert "allocation:1: data: missing" in err
 
 
-def test_the_list_shows_each_experiments_question(capsys):
+def test_the_list_shows_each_experiments_question(capsys, monkeypatch):
+    files = [ALLOCATION, ALLOCATION.with_stem("grokking")]
+    monkeypatch.setattr(experiments, "shipped_files", lambda *_: files)
     assert main(["experiments", "--json"]) == EXIT_OK
     entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert entries.keys() == {"allocation", "grokking"}
     assert entries["allocation"]["question"].endswith("?")
     assert "Kaplan" in entries["allocation"]["reproduces"]
     assert main(["experiments"]) == EXIT_OK
     assert entries["allocation"]["question"] in capsys.readouterr().out
+
+
+def test_one_experiment_shows_its_question_its_command_and_what_its_runs_say(tmp_path, capsys):
+    folder = REFERENCE.parent
+    assert main(["experiments", "batch_ramp", "--out", str(folder)]) == EXIT_OK
+    shown = capsys.readouterr().out
+    entry, _, findings = shown.partition("\n\n")
+    assert entry.startswith("batch_ramp\n  Does a batch that grows along training beat a fixed one")
+    assert f"slaw run batch_ramp --out {folder / 'batch_ramp'}" in entry
+    assert findings.startswith(f"by 48 runs in {folder / 'batch_ramp'}:\nA batch of ")
+    assert "\n  established: " in findings
+    assert main(["experiments", "batch_ramp", "--out", str(tmp_path)]) == EXIT_OK
+    assert f"no run has finished in {tmp_path / 'batch_ramp'}" in capsys.readouterr().out
+    assert main(["experiments", "batch_ramp", "--out", str(folder), "--json"]) == EXIT_OK
+    document = json.loads(capsys.readouterr().out)
+    assert document["name"] == "batch_ramp" and document["findings"]["claims"]
 
 
 def test_findings_refuse_values_that_a_page_cannot_show():
@@ -183,3 +206,14 @@ def test_fit_points_to_the_report_of_an_experiments_runs(sweep, capsys):
     assert main(["fit", str(sweep)]) == EXIT_FIT
     err = capsys.readouterr().err
     assert f"these runs belong to experiment allocation: slaw report {sweep}" in err
+
+
+def test_the_remedy_of_runs_that_diverged_is_lower_rates():
+    evidence = gather(SweepDir(GROKKING), None)
+    lost = [
+        dataclasses.replace(run, record=dataclasses.replace(run.record, status="diverged"))
+        for run in evidence.runs[:2]
+    ]
+    evidence = dataclasses.replace(evidence, runs=(*lost, *evidence.runs[2:]))
+    says = f"have finished, 2 of {len(evidence.runs)} diverged: lower learning rates (optim.lr)"
+    assert evidence.remedy.endswith(says)

@@ -86,7 +86,7 @@ def generalising(evidence: Evidence, steps: Mapping[tuple[float, int], int]) -> 
     ("first", "last", "standing"),
     [
         ((500, 500, 500), (300, 400, 450), True),
-        ((420, 560, 540), (260, 590, 360), None),  # medians fall, one seed of three is slower
+        ((420, 560, 540), (400, 590, 500), None),  # medians fall, one seed of three is slower
         ((500, 500, 500), (500, 500, 500), None),
         ((300, 300, 300), (500, 400, 500), False),
         ((300, 500, 500), (300, 400, 450), None),

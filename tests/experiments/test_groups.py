@@ -1,4 +1,4 @@
-"""Runs are sorted into groups, what is left out is counted, and comparisons need what they need."""
+"""Runs are sorted into groups, what is left out is counted, and claims need what they need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.groups import (
     every,
     grouped,
-    higher,
     left_out,
     need_sizes,
     task_settings,
@@ -59,10 +58,3 @@ def test_claims_about_size_need_sizes_and_seeds(seeds, said):
 
 def test_three_sizes_with_two_seeds_are_enough():
     need_sizes({size: [None, None] for size in (10, 20, 30)})
-
-
-def test_seeds_that_overlap_decide_nothing():
-    assert higher([3, 4], [1, 2], "numbers") is True
-    assert higher([1, 2], [3, 4], "numbers") is False
-    with pytest.raises(PreconditionError, match="numbers: the seeds overlap; it needs more seeds"):
-        higher([1, 3], [2, 4], "numbers")

@@ -88,7 +88,7 @@ def test_trained_lengths_that_differ_at_one_ratio_contradict_that_it_decides():
     assert established is False and "0.90 after 9" in because
 
 
-def test_seeds_that_overlap_decide_nothing_about_a_way_of_training():
+def test_seeds_that_differ_widely_decide_nothing_about_a_way_of_training():
     def change(run: Run) -> dict[str, float]:
         assert isinstance(run.spec.data, TaskSpec)
         task = dict(run.spec.data.source.settings)
@@ -98,7 +98,9 @@ def test_seeds_that_overlap_decide_nothing_about_a_way_of_training():
 
     claims = claims_of("length_training", changed("length_training", change))
     assert claims["rising_lengths_go_further"][0] is None
-    assert "the seeds overlap; it needs more seeds" in claims["rising_lengths_go_further"][1]
+    assert (
+        "the interval includes no difference; more seeds" in claims["rising_lengths_go_further"][1]
+    )
 
 
 def test_a_run_without_longer_splits_is_not_scored():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from collections.abc import Callable
 
 import pytest
@@ -91,3 +93,75 @@ def test_sharing_costs_by_the_curvature_and_the_distance_of_the_best_rates():
     away = 0.03 * (0.1 * 1.386) ** 2
     assert shared[0].excesses[0] == pytest.approx(away, rel=0.2)
     assert shared[0].excesses[1] < away / 5
+
+
+def noisy(name: str, deviation: float) -> Evidence:
+    """The planted runs with noise of their own, each seed's as large in every run."""
+
+    def change(run: Run) -> Run:
+        loss = run.record.val_loss_nats
+        if loss is None:
+            return run
+        wobble = deviation * math.sin(
+            3e4 * run.spec.optim.lr + 11 * run.spec.seed + run.spec.tokens
+        )
+        record = dataclasses.replace(run.record, val_loss_nats=loss * math.exp(wobble))
+        return dataclasses.replace(run, record=record)
+
+    return changed(name, change)
+
+
+def test_what_horizons_lose_is_left_open_within_the_noise_of_seeds():
+    claims = standing("horizon_lr", noisy("horizon_lr", 0.002))
+    assert claims["best_rate_falls"] is True
+    assert claims["sharing_costs"] is None and claims["two_trunks_serve_all"] is None
+
+
+def test_one_seed_gives_horizons_no_interval_and_decides_nothing():
+    evidence = changed("horizon_lr", lambda run: run if run.spec.seed == 0 else None)
+    assert set(standing("horizon_lr", evidence).values()) == {None}
+
+
+def test_the_power_of_tokens_is_as_uncertain_as_single_seeds_are_apart():
+    """Horizons of a trunk share its noise: they lie on a law whatever the seed."""
+
+    def tilted(run: Run) -> Run:
+        loss = run.record.val_loss_nats
+        if loss is None:
+            return run
+        # each seed has a best rate of its own: a factor of tokens^(0.05 (seed - 1))
+        shift = 0.05 * (run.spec.seed - 1) * math.log(run.spec.tokens / 2**18)
+        away = math.log(run.spec.optim.lr / 0.016)
+        record = dataclasses.replace(
+            run.record, val_loss_nats=loss * math.exp(-2 * 0.03 * away * shift)
+        )
+        return dataclasses.replace(run, record=record)
+
+    findings = experiment_of("horizon_lr").analyse(changed("horizon_lr", tilted))
+    low, high = (findings.measures[f"exponent.power0.{end}"] for end in ("low", "high"))
+    assert low is not None and high is not None
+    # three exponents .05 apart: .05 t(2) / sqrt(3) on either side
+    assert high - low == pytest.approx(2 * 0.05 * 2.92 / 3**0.5, rel=0.25)
+
+
+@pytest.mark.parametrize(("best", "standing"), [(1.3, None), (1.35, False)])
+def test_a_rule_is_judged_by_the_bounds_of_the_best_rates(best, standing):
+    """The best rate is about ``best`` times the rule's."""
+
+    def change(run: Run) -> Run:
+        spec, loss = run.spec, run.record.val_loss_nats
+        if loss is None:
+            return run
+        times = (spec.tokens / 2**18) ** -0.05 * (spec.batch_tokens / 512) ** 0.05
+        away = math.log((spec.optim.overrides.lr_mult or 1) / best / times)
+        wobble = 0.001 * math.sin(3e4 * spec.optim.lr + 11 * spec.seed + spec.tokens)
+        loss = 4 * math.exp(0.04 * away**2 + wobble)
+        record = dataclasses.replace(run.record, val_loss_nats=loss)
+        return dataclasses.replace(run, record=record)
+
+    findings = experiment_of("lr_batch").analyse(changed("lr_batch", change))
+    claim = {one.name: one for one in findings.claims}["rule_is_good"]
+    assert claim.established is standing
+    if standing is None:
+        least, highest = re.findall(r"leave ([0-9.]+) to ([0-9.]+)% open", claim.because)[0]
+        assert float(least) < float(highest)

@@ -147,3 +147,22 @@ def test_minima_that_the_noise_does_not_bound_stand_beside_the_literature(plante
     rows = {row.what: row.ours for row in analysed(noisy(planted, 0.02)).literature}
     measured = rows["best learning rates over width, muP"]
     assert "(unbounded) at 64" in measured and "a factor of" in measured
+
+
+def test_a_check_that_is_too_noisy_contradicts_nothing(planted):
+    """The change of one width in standard, 8 times too small: an exponent of any size."""
+
+    def damped(run: Run) -> Run:
+        small = not is_mup(run) and run.spec.model.dimensions["d_model"] == 128
+        metrics = {k: v / (8 if small else 1) for k, v in run.record.metrics.items()}
+        return dataclasses.replace(run, record=dataclasses.replace(run.record, metrics=metrics))
+
+    evidence = dataclasses.replace(planted, runs=tuple(map(damped, planted.runs)))
+    assert standings(analysed(evidence))["change_grows"] is None
+
+
+def test_best_rates_that_may_lie_further_apart_than_seen_leave_one_rate_open(planted):
+    findings = analysed(noisy(planted, 0.012))
+    claims = {claim.name: claim for claim in findings.claims}
+    assert claims["one_rate"].established is None
+    assert claims["rate_drifts"].established is True

@@ -78,6 +78,30 @@ def test_an_optimizer_like_adamw_is_called_neither_better_nor_worse():
     assert standing(changed(like_adamw))["beats_adamw"] is None
 
 
+def with_losses(loss_of: Callable[[Run, float], float]) -> Evidence:
+    """The planted runs with other losses, by the run and the loss that it has."""
+
+    def change(run: Run) -> Run:
+        if run.record.val_loss_nats is None:
+            return run
+        value = loss_of(run, run.record.val_loss_nats)
+        return dataclasses.replace(run, record=dataclasses.replace(run.record, val_loss_nats=value))
+
+    return changed(change)
+
+
+def noisy(run: Run, optimizer: str, deviation: float) -> float:
+    """The factor on a loss of an optimizer whose seeds scatter."""
+    return 1 + deviation * (run.spec.seed % 2 - 0.5) if is_of(run, optimizer) else 1.0
+
+
+def test_noise_on_both_sides_of_1_does_not_contradict_that_sgd_is_slower():
+    evidence = with_losses(
+        lambda run, loss: loss * (0.97 if is_of(run, "sgd") else 1) * noisy(run, "sgd", 0.055)
+    )
+    assert standing(evidence)["sgd_is_slower"] is None
+
+
 def test_an_edge_asks_for_further_rates():
     evidence = changed(
         lambda run: (
@@ -90,3 +114,19 @@ def test_an_edge_asks_for_further_rates():
     assert changes is not None
     (entry,) = changes["grid"]
     assert entry["axes"]["optim.name"] == ["sgd"]
+
+
+def test_a_size_whose_untuned_baseline_has_no_multiplier_is_named():
+    smallest = min(run.spec.model.dimensions["d_model"] for run in planted_evidence(NAME).runs)
+
+    def change(run: Run) -> Run:
+        bare = (run.spec.optim.overrides.lr_mult or 1) == 0.125
+        if not bare or run.spec.model.dimensions["d_model"] > smallest:
+            return run
+        loss = 3 * (run.record.val_loss_nats or 0)
+        return dataclasses.replace(run, record=dataclasses.replace(run.record, val_loss_nats=loss))
+
+    findings = experiment_of(NAME).analyse(changed(change))
+    claim = {one.name: one for one in findings.claims}["untuned_baseline_misleads"]
+    assert claim.established is True and "at every size that has one" in claim.says
+    assert "none at 3.52K parameters: below 0.25" in claim.because

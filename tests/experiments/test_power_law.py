@@ -10,7 +10,9 @@ import pytest
 from scaling_law.experiment.power_law import (
     PowerLaw,
     fit_power_law,
+    fit_power_law_of_seeds,
     fit_power_law_with_floor,
+    misfit_chance,
 )
 
 SIZES = (250, 500, 1000, 2000, 4000, 8000, 16000)
@@ -25,6 +27,20 @@ def test_a_planted_exponent_lies_in_its_interval_as_often_as_the_interval_says()
         assert isinstance(law, PowerLaw)
         within += law.interval[0] <= -0.8 <= law.interval[1]
     assert within / 400 == pytest.approx(0.9, abs=0.05)
+
+
+def test_seeds_alone_seldom_put_numbers_off_their_power_law():
+    rng = np.random.default_rng(0)
+    chances = []
+    for _ in range(400):
+        noise = 0.01 * rng.standard_normal((4, 3)) + rng.standard_normal(3)  # a seed has its level
+        values = {2.0**k: dict(enumerate(2.0**-k * np.exp(row))) for k, row in enumerate(noise)}
+        chances.append(misfit_chance(values))
+    for share in (0.05, 0.5):
+        assert np.mean(np.array(chances) < share) == pytest.approx(share, abs=0.04)
+    bent = {x: {seed: (1 + x) ** 0.3 * y for seed, y in of.items()} for x, of in values.items()}
+    assert misfit_chance(bent) == pytest.approx(0, abs=0.01)
+    assert misfit_chance({x: {0: of[0]} for x, of in values.items()}) is None, "one seed"
 
 
 def test_points_on_a_law_give_it_exactly():
@@ -85,3 +101,16 @@ def test_numbers_without_a_floor_get_one_of_about_zero():
 def test_numbers_that_bound_no_exponent_give_no_law_with_a_floor(values, why):
     refused = fit_power_law_with_floor(values)
     assert isinstance(refused, str) and why in refused
+
+
+def test_numbers_of_one_run_are_as_uncertain_as_single_seeds_are_apart():
+    """Each seed lies on a law of its own, so that the means lie on one exactly."""
+    values = {
+        x: {seed: x ** (-0.5 + 0.1 * seed) for seed in (-1, 0, 1)} for x in (1.0, 2.0, 4.0, 8.0)
+    }
+    law = fit_power_law_of_seeds(values)
+    assert isinstance(law, PowerLaw) and law.exponent == pytest.approx(-0.5)
+    assert law.interval == pytest.approx((-0.5 - 0.1 * 2.92 / 3**0.5, -0.5 + 0.1 * 2.92 / 3**0.5),
+                                         rel=1e-3)  # fmt: skip
+    alone = fit_power_law_of_seeds({x: {0: by[0]} for x, by in values.items()})
+    assert isinstance(alone, PowerLaw) and alone.interval == pytest.approx((-0.5, -0.5))

@@ -61,3 +61,19 @@ def test_the_opposite_of_the_usual_advice_is_contradicted():
         return with_loss(run, 0.9 * run.record.val_loss_nats) if constant else run
 
     assert standing(changed(lower))["decay_helps"] is False
+
+
+def test_a_schedule_with_another_warm_up_than_the_cosine_is_not_compared_with_it():
+    def longer(run: Run) -> Run:
+        if run.spec.schedule.shape != "linear":
+            return run
+        schedule = dataclasses.replace(run.spec.schedule, warmup_steps=100)
+        spec = dataclasses.replace(run.spec, schedule=schedule)
+        return dataclasses.replace(run, record=dataclasses.replace(run.record, spec=spec))
+
+    evidence = changed(longer)
+    assert standing(evidence)["linear_beats_cosine"] is None
+    findings = experiment_of(NAME).analyse(evidence)
+    because = {claim.name: claim.because for claim in findings.claims}["linear_beats_cosine"]
+    assert "its warm-up has" in because and "optim.warmup_tokens" in because
+    assert standing(evidence)["decay_helps"] is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from statistics import fmean
 
 import pytest
 
@@ -21,7 +22,9 @@ from scaling_law.experiment.seeds import (
     SeedNoise,
     Time,
     beyond_error,
+    block_noise,
     first_time,
+    jackknifed,
     mean_over,
     median_over,
     median_time,
@@ -148,12 +151,40 @@ def test_the_comparison_with_the_literature_marks_missing_measurements():
 @pytest.mark.parametrize(
     ("values", "standing"),
     [
-        ((0.1, 0.2), True),
-        ((-0.1, -0.2), False),
+        ((5.0,), None),
+        ((0.1, 0.2), None),  # the same sign, which two seeds have by chance in half of all cases
+        ((0.1, 0.11), True),
+        ((-0.1, -0.11), False),
+        ((0.0, 0.0), None),
+        ((0.01, 0.5, 0.02), None),
         ((-0.1, 0.2, 0.1), None),
         ((-0.01, 0.2, 0.21, 0.19), True),
         ((0.01, -0.2, -0.21, -0.19), False),
+        ((0.01, 9.0, 0.01, 0.02), None),
+        ((0.01, 9.0, 0.01, 0.02, 0.01), True),  # a shared sign of five is chance in one of 16
+        ((-0.01, -9.0, -0.01, -0.02, -0.01), False),
+        ((0.01, 9.0, 0.01, 0.02, 0.0), None),
     ],
 )
-def test_seeds_on_both_sides_decide_only_where_their_mean_exceeds_its_error(values, standing):
+def test_an_effect_needs_an_interval_without_0_or_five_seeds_of_one_sign(values, standing):
     assert beyond_error(values) is standing
+
+
+def test_the_noise_of_blocks_leaves_out_what_arms_and_seeds_share():
+    shared = [[arm + seed for seed in (0.0, 0.1, 0.3)] for arm in (2.0, 2.5, 3.0)]
+    assert block_noise(shared).squares == pytest.approx(0)
+    assert block_noise(shared).freedom == 4
+    # of two arms it is the noise of their differences over the root of 2
+    pair = [[1.0, 1.2, 1.1], [2.0, 2.0, 2.3]]
+    apart = pooled_noise([[b - a for a, b in zip(*pair, strict=True)]])
+    assert block_noise(pair).error(3, 3) == pytest.approx(apart.error(3))
+    assert block_noise(pair[:1]).freedom == 0 and block_noise([[1.0], [2.0]]).freedom == 0
+
+
+def test_a_jackknife_of_means_is_students_interval():
+    values = [1.0, 1.4, 1.1, 1.7]
+    without = [fmean(values[:k] + values[k + 1 :]) for k in range(4)]
+    mean = mean_over(values)
+    assert mean is not None
+    assert jackknifed(fmean(values), without).interval == pytest.approx(mean.interval)
+    assert jackknifed(1.0, []).interval is None and jackknifed(1.0, [1.0]).interval is None

@@ -257,3 +257,22 @@ def test_the_best_batch_lies_between_those_tried_or_at_an_edge():
     several = best_batches(tuned(batch_trials(90) + batch_trials(90, 3000)).optima)
     assert [len(one.cells) for one in several] == [4, 4]
     assert best_batches(tuned(trials(0.01)).optima) == []
+
+
+def test_a_rate_where_the_skew_bends_the_curve_down_costs_no_less_than_before():
+    best = only(tuned(trials(0.012)))
+    skewed = dataclasses.replace(best, skew=-0.02)  # it turns at exp(0.1 / 0.06) of the best rate
+    assert best.lr is not None
+    costs = [skewed.excess(times * best.lr) for times in (2, 4, 5.5, 8, 64)]
+    assert costs == sorted(costs) and costs[-1] == costs[-2]
+    # towards low rates it rises all the way
+    assert skewed.excess(best.lr / 8) > costs[-1]
+
+
+def test_what_a_rate_costs_lies_between_the_ends_of_the_best_rates_interval():
+    noise = np.random.default_rng(1)
+    best = only(tuned(trials(0.012, seeds=(0, 1), noise=lambda: 0.002 * noise.normal())))
+    assert best.interval is not None and best.lr is not None
+    low, high = best.excess_between(0.04)
+    assert 0 < low < best.excess(0.04) < high
+    assert best.excess_between(best.lr)[0] == 0

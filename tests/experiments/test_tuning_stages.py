@@ -128,3 +128,23 @@ def test_sizes_with_the_same_needs_share_an_entry_and_axes_stay():
     assert {entry["axes"]["optim.batch_tokens"][0] for entry in entries} == {32, 64}
     assert all(entry["axes"]["optim.name"] == ["lion"] for entry in entries)
     assert other_axes(runs[0]) == "name=lion"
+
+
+def test_a_setting_that_an_arm_does_not_have_is_no_axis_of_its_next_stage():
+    axes = (("schedule.fall", "null"), ("schedule.shape", "wsd"))
+    changes = stage([run_at(multiple, best=4, axes=axes) for multiple in (0.5, 1, 2)])
+    assert changes is not None
+    (entry,) = changes["grid"]
+    assert set(entry["axes"]) == {"optim.batch_tokens", "optim.lr_mult", "schedule.shape"}
+
+
+def test_rates_that_another_horizon_has_are_not_asked_for_again():
+    """A cell whose further rates ended without a loss: no axis may be empty."""
+    runs = [run_at(m, 9) for m in (0.5, 1, 2)]
+    (stopped,) = (run_at(m, 9) for m in (4,))
+    record = dataclasses.replace(stopped.record, status="stopped_early")
+    assert stage([*runs, dataclasses.replace(stopped, record=record)]) is None
+    lost = [run_at(m, 1, diverges_from=0) for m in (0.5, 1)]
+    (lower,) = (run_at(m, 1) for m in (0.25,))
+    record = dataclasses.replace(lower.record, status="stopped_early")
+    assert stage([*lost, dataclasses.replace(lower, record=record)]) is None

@@ -55,6 +55,7 @@ def _lane(folder, seed: int, wanted: int) -> collections.Counter[str]:
     return done
 
 
+@pytest.mark.first
 @pytest.mark.slow
 def test_a_hundred_kills_in_every_phase_lose_nothing(tmp_path):
     with ThreadPoolExecutor(2) as lanes:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from scaling_law.files.layer_metrics import (
+    cell_key,
     layer_measures,
+    maps_of,
     measure_units,
     summaries,
     without_layers,
+    without_maps,
     without_measures,
 )
 
@@ -40,3 +43,12 @@ def test_a_summary_has_the_range_over_layers():
     assert summaries(metrics) == {"a": "1.5", "p.rms": "0.25 to 2", "p.rms.embedding": "1"}
     units = measure_units(dict.fromkeys(metrics, "nats"))
     assert units == dict.fromkeys([*metrics, "p.rms"], "nats")
+
+
+def test_cells_of_a_map_belong_together_and_to_no_layer():
+    cells = {cell_key("a.layers.0.heads.1", row, column): 0.5 for row, column in ((0, 0), (1, 0))}
+    metrics = {"p.rms.layers.0": 2.0, **cells}
+    assert maps_of(metrics) == {"a.layers.0.heads.1": {(0, 0): 0.5, (1, 0): 0.5}}
+    assert without_maps(metrics) == {"p.rms.layers.0": 2.0}
+    assert without_layers(metrics) == [] and list(summaries(metrics)) == ["p.rms"]
+    assert [measure.name for measure in layer_measures(metrics)] == ["p.rms"]

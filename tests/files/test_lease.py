@@ -16,11 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout
 from scaling_law.files import lease as module
+from scaling_law.files import process as process_module
 from scaling_law.files.layout import RunDir
 from scaling_law.files.lease import (
     Lease,
@@ -486,6 +488,36 @@ def test_a_tag_in_a_file_name_shows_whether_its_process_lives(path):
     assert tag_is_dead(dataclasses.replace(mine, pid=2**22 - 3).tag)
     assert not tag_is_dead(dataclasses.replace(mine, host="elsewhere/1", pid=2**22 - 3).tag)
     assert not tag_is_dead("anything")
+
+
+def without_proc(monkeypatch):
+    """Hide /proc, as on macOS, but not from what is cached of the machine for later tests."""
+    this_process()
+    monkeypatch.setattr(process_module, "_text", lambda path: "")
+
+
+def test_without_proc_a_reused_pid_is_not_the_process_that_had_it(monkeypatch):
+    without_proc(monkeypatch)
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    me = this_process()
+    theirs = dataclasses.replace(me, pid=child.pid, started=process_module._started(child.pid))
+    later = dataclasses.replace(theirs, started=repr(float(theirs.started) + 60))
+    assert me.is_surely_alive() and theirs.is_surely_alive() and not tag_is_dead(theirs.tag)
+    assert later.is_surely_dead() and tag_is_dead(later.tag)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert theirs.is_surely_dead(), "a zombie"
+    child.communicate()
+    assert theirs.is_surely_dead()
+
+
+def test_a_process_that_may_not_be_asked_about_counts_as_alive(monkeypatch):
+    def refuse(pid):
+        raise psutil.AccessDenied(pid)
+
+    without_proc(monkeypatch)
+    monkeypatch.setattr(psutil, "Process", refuse)
+    assert this_process().is_surely_alive()
 
 
 @pytest.mark.parametrize("content", ["", "{", "x" * 50])

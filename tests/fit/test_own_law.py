@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,25 @@ def sweep(tmp_path) -> Path:
     return tmp_path / "s"
 
 
+@pytest.fixture(scope="module")
+def fitted_once(tmp_path_factory) -> Path:
+    """A folder with ``mine.py`` and a sweep that is fitted with its law."""
+    folder = tmp_path_factory.mktemp("fitted")
+    for record in planted_records():
+        write_record(SweepDir(folder / "s").run(record.run_id), record)
+    (folder / "mine.py").write_text(LAW)
+    main(["fit", str(folder / "s"), *FIT, str(folder / "mine.py")])
+    forget()
+    return folder
+
+
+@pytest.fixture
+def fitted(fitted_once, tmp_path) -> Path:
+    """A copy of that sweep, and of the law beside it."""
+    shutil.copytree(fitted_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "s"
+
+
 @pytest.fixture
 def mine(tmp_path) -> Path:
     path = tmp_path / "mine.py"
@@ -81,32 +101,26 @@ def test_a_law_from_a_file_is_fitted_saved_with_its_hash_and_used_for_forecasts(
 
 
 def test_a_saved_fit_is_readable_without_the_laws_file_and_says_when_it_is_needed(
-    sweep, mine, capsys
+    fitted, mine, capsys
 ):
-    main(["fit", str(sweep), *FIT, str(mine)])
-    forget()
     mine.unlink()
-    known = known_laws(sweep)
+    known = known_laws(fitted)
     assert known.best_law in known.laws and "mine.py" not in known.laws
     assert "name it on the command line: --law PATH/mine.py" in known.unread["mine.py"]
-    forecast = ["extrapolate", "--results", str(sweep), "--params", "1e6", "--tokens", "1e7"]
+    forecast = ["extrapolate", "--results", str(fitted), "--params", "1e6", "--tokens", "1e7"]
     assert main(forecast) == EXIT_OK
 
 
 @pytest.mark.slow
-def test_a_report_names_a_law_whose_file_is_missing(sweep, mine):
-    main(["fit", str(sweep), *FIT, str(mine)])
-    forget()
-    assert main(["report", str(sweep)]) == EXIT_OK
-    assert "not read: the law mine.py" in (sweep / "report.html").read_text()
+def test_a_report_names_a_law_whose_file_is_missing(fitted):
+    assert main(["report", str(fitted)]) == EXIT_OK
+    assert "not read: the law mine.py" in (fitted / "report.html").read_text()
 
 
-def test_a_changed_file_is_refused(sweep, mine, capsys):
-    main(["fit", str(sweep), *FIT, str(mine)])
-    forget()
+def test_a_changed_file_is_refused(fitted, mine, capsys):
     mine.write_text(LAW + "# changed\n")
     capsys.readouterr()
-    words = ["extrapolate", "--results", str(sweep), "--params", "1e6", "--law", str(mine)]
+    words = ["extrapolate", "--results", str(fitted), "--params", "1e6", "--law", str(mine)]
     assert main(words) == EXIT_USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert "the law mine.py was fitted with another file" in line and "`slaw fit`" in line

@@ -214,6 +214,6 @@ def test_losses_of_two_objectives_are_neither_pooled_nor_compared():
     ]
     with pytest.raises(FitError, match=r"different objectives \(masked, next_token\)"):
         from_records([*records, *other], convention="matmul", flops="exact", keep=("recipes",))
-    with pytest.raises(FitError, match="A: next_token; B: masked"):
+    with pytest.raises(ConfigError, match="A: next_token; B: masked"):
         compare_sweeps(records, other, ("A", "B"))
     assert compare_sweeps(other, other, ("A", "B")).unit == "nats per hidden token"

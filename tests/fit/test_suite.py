@@ -118,6 +118,22 @@ def test_the_text_says_what_is_missing_where_no_joint_law_fits(tmp_path):
     assert "1 point, 1 trunk;" in text
 
 
+def test_laws_that_lack_the_same_share_a_line_that_says_what_to_add(tmp_path):
+    path = tmp_path / "runs.csv"
+    rows = [f"{n}e6,{d}e7,{3 + 1 / n + 1 / d}\n" for n in (1, 2, 4, 8) for d in (2, 4)]
+    path.write_text("params,tokens,loss\n" + "".join(rows))
+    text = format_brief(fit_sources([path], QUICK)[0])
+    (line,) = [one for one in text.splitlines() if "different values of tokens" in one]
+    assert line.strip().startswith("chinchilla, skaling, coupled")
+    assert line.endswith("only 2 different values of tokens; at least 3 needed; add horizons")
+    assert "verdict: no law, so no forecast" in text
+
+
+def test_a_fit_shown_in_a_notebook_does_not_list_its_samples(suite):
+    assert len(suite.laws["chinchilla"].samples) == QUICK.resamples
+    assert len(repr(suite.laws["chinchilla"])) < 5_000
+
+
 def test_the_screen_says_what_forecasts_rest_on(suite):
     text = format_brief(suite)
     assert "law chinchilla, which no other beats clearly at predicting held-out runs:" in text

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scaling_law.errors import ConfigError, SlawError
+from scaling_law.errors import ConfigError, FitError, SlawError
 from scaling_law.fit.points import rows as bounds
 from scaling_law.fit.points.column_units import parse_units
+from scaling_law.fit.points.dataset import gather_fit_data
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.points.table import read_table
 from scaling_law.fit.points.table_settings import TableSettings
@@ -551,3 +552,51 @@ def test_losses_that_word_counts_would_beat_are_noted(tmp_path):
     assert not any("--loss-unit perplexity" in note for note in stated.notes)
     beside = lines("params,tokens,loss,ppl", PARAMS, TOKENS, LOSSES, np.exp(LOSSES))
     np.testing.assert_allclose(read(tmp_path, beside).loss_nats, LOSSES)
+
+
+def rows_of_two_arms(name: str, values: tuple[str, str]) -> str:
+    lines = [
+        f"{params},{ratio * params},{3 - ratio / 100 + (value == values[1]) / 10},{value}"
+        for value in values
+        for params in (1e6, 2e6, 4e6)
+        for ratio in (10, 20)
+    ]
+    return f"params,tokens,loss,{name}\n" + "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("name", ["dataset", "Config", "optimizer"])
+def test_runs_of_several_recipes_are_no_seeds_of_one(tmp_path, name):
+    path = tmp_path / "t.csv"
+    path.write_text(rows_of_two_arms(name, ("web text", "books")))
+    with pytest.raises(
+        FitError, match=f"runs of 2 recipes.*--where '{name}=web text'.*--by {name}"
+    ):
+        gather_fit_data([path])
+    assert len(gather_fit_data([path], keep=["recipes"]).points) == 12
+    one = TableSettings(where=(f"{name}=books",))
+    assert len(gather_fit_data([path], table=one).points) == 6
+
+
+def test_a_column_that_names_sizes_tells_no_recipes_apart(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "params,tokens,loss,config\n1e6,1e7,3.5,small\n1e6,2e7,3.4,small\n2e6,1e7,3.3,large\n"
+        "2e6,2e7,3.2,large\n2e6,2e7,3.21,large\n"
+    )
+    assert read_table(path).recipe == ()
+
+
+@pytest.mark.parametrize("word", ["crashed at step 300", "killed by signal 9", "failed after 2h"])
+def test_a_state_with_more_behind_it_is_read(tmp_path, word):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        f"params,tokens,loss,state\n1e6,1e7,3.5,done\n2e6,2e7,3.4,done\n2e6,1e7,4,{word}\n"
+    )
+    assert len(read_table(path)) == 2
+
+
+def test_a_score_named_as_the_loss_is_refused_unless_its_unit_is_stated(tmp_path):
+    text = lines("params,tokens,task_acc", ["1e6", "2e6"], ["1e8", "2e8"], ["0.4", "0.5"])
+    with pytest.raises(ConfigError, match=r"task_acc: its name says acc, which is no loss"):
+        read(tmp_path, text, columns={"loss": "task_acc"})
+    assert len(read(tmp_path, text, columns={"loss": "task_acc"}, loss_unit="other")) == 2

@@ -28,8 +28,11 @@ from scaling_law.forecast.published import PUBLISHED_SURFACES, published_law
 from scaling_law.forecast.scenario import Scenario
 from scaling_law.forecast.session import SourcedLaw, find_laws
 from scaling_law.forecast.target import Target
+from scaling_law.forecast.training_setup import training_setup
 from scaling_law.spec.hyperparams import MAX_BATCH_TOKENS
+from scaling_law.spec.optim import RuleOverrides
 from scaling_law.units import format_count, rounded_count
+from tests.fakes import tiny_spec
 from tests.fit.test_parametric import planted, planted_fits
 
 KEYS = {
@@ -390,6 +393,23 @@ def test_steplaws_lr_stops_growing_beyond_its_measured_tokens():
     assert not any("tokens, not on" in words for words in within.warnings)
 
 
+def test_the_sweeps_own_rule_goes_first_near_its_sizes_and_another_says_why():
+    own = dataclasses.replace(
+        tiny_spec().optim, rule="slaw_small", overrides=RuleOverrides(batch_tokens=512)
+    )
+    near, far = (training_setup(n, 20 * n, "non_embedding", own=own) for n in (2e6, 1e9))
+    assert near.rule == "slaw_small"
+    assert near.why_rule == "the sweep's own, without its batch_tokens=512"
+    assert any("tune near its values" in words for words in near.doubts)
+    assert far.rule == "steplaw"
+    assert far.why_rule == (
+        "the nearest to this size; the sweep's own is slaw_small batch_tokens=512, of 14K to 440K"
+        " params"
+    )
+    assert training_setup(1e9, 2e10, "matmul", own=own, rule="slaw_small").why_rule == "as asked"
+    assert training_setup(1e9, 2e10, "matmul").why_rule == "the nearest to this size"
+
+
 def test_a_rule_far_beyond_its_sizes_is_marked_as_a_guess():
     far, near = (" ".join(ask(flops=flops).warnings) for flops in (1e26, 1e21))
     assert "its LR there is a guess" in far
@@ -487,3 +507,21 @@ def test_a_budget_that_pays_for_serving_states_the_price():
     assert made.choice.flops < made.choice.extra["total_flops"]
     assert any("pay for serving" in words for words in made.warnings)
     assert not any("pay for serving" in words for words in ask(dollars=1e6).warnings)
+
+
+@pytest.mark.parametrize(
+    ("amount", "count", "said"),
+    [
+        (1e20, 8, "fits data parallel over 8 devices.*kind: ddp, devices: 8"),
+        (1e23, 64, "fits ZeRO-3 over 64 devices.*kind: fsdp, devices: 64"),
+        (1e23, 1, "needs ZeRO-3 over 8 devices.*or pipeline 9.*8 devices of 80 GB, and 1 given"),
+        (1e23, 2048, "they cannot share a batch of 512 sequences evenly: the layout is of 8"),
+        (1e25, 1, "needs ZeRO-1 2 x pipeline 116, 232 devices.*slaw itself does not train it"),
+        (1e25, 512, "data parallel alone does not fit: the layout is of 232"),
+        (1e28, 1, "neither ZeRO-3 nor tensor parallel, a pipeline and ZeRO-1 together"),
+    ],
+)
+def test_the_layout_is_one_of_the_given_devices_or_says_why_not(amount, count, said):
+    answer = ask(flops=amount, hardware=Hardware(count=count))
+    text = allocate_text.format_allocation(answer)
+    assert re.search(said, text, re.DOTALL), text

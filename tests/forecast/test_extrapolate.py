@@ -257,6 +257,9 @@ def test_the_distance_is_stated_and_a_figure_too_far_away_is_refused(fit):
     far = extrapolate(fit, Target(params=175e9))
     assert far.beyond_data["params"] == pytest.approx(175e9 / 1e6)
     assert any("params 180K times (5.2 orders of magnitude)" in w for w in far.warnings)
+    assert "no held-out runs support the law beyond its own runs (slaw validate)" in far.warnings
+    split = extrapolate(fit, Target(flops=1e27))
+    assert "the middle of the best splits" in format_prediction(split, fit, comparison(split))
     assert "a sweep this small" in far.refused and "orders of magnitude" in far.refused
     text = format_prediction(far, fit, comparison(far))
     answer = text.splitlines()[0]
@@ -297,17 +300,34 @@ def test_the_comparison_omits_losses_that_a_law_does_not_give(fit, params):
     prediction = extrapolate(fit, Target(params=params, tokens=20.0 * params))
     rows = {row["law"]: row for row in comparison(prediction)}
     text = format_prediction(prediction, fit, list(rows.values()))
-    for name in PUBLISHED_SURFACES:
+    outside = {name for name in PUBLISHED_SURFACES if rows[name]["outside"]}
+    none = len(outside) == len(PUBLISHED_SURFACES)
+    assert ("no published law has a loss to compare: " in text) == none
+    for name in () if none else PUBLISHED_SURFACES:
         line = next(line for line in text.splitlines() if line.startswith(name))
         shown = line.split()[1]
         assert (shown == "-") == bool(rows[name]["outside"])
         assert shown == "-" or float(shown) < math.log(50_257)
-    outside = {name for name in PUBLISHED_SURFACES if rows[name]["outside"]}
     expected = {10: 4, 2e6: 3, 1e9: 0, 1e13: 4}[params]
     assert len(outside) == expected
     # Kaplan's models began at 768 parameters
     assert params != 2e6 or "kaplan2020" not in outside
-    assert ("note: loss -:" in text) == bool(outside)
+    assert ("note: loss -:" in text) == (bool(outside) and not none)
+
+
+def test_the_comparison_leaves_out_laws_and_columns_without_a_figure(fit):
+    prediction = extrapolate(fit, Target(params=10, tokens=200))
+    rows = comparison(prediction)
+    text = format_prediction(prediction, fit, rows)
+    head = next(line for line in text.splitlines() if line.startswith("law  "))
+    assert "loss" not in head and "tokens best for size" in head
+    names = [row["law"] for row in rows if row["law"] not in text.partition(head)[2]]
+    assert not names, "a law that is left out is named"
+    far = [{**row, "tokens_for_params": 0.1, "params_optimal": 0.1, "tokens_optimal": 0.1,
+            "outside": "far below"} for row in rows[1:3]]  # fmt: skip
+    text = format_prediction(prediction, fit, [rows[0], *far, *rows[3:]])
+    assert "left out: 2 laws without a figure here, hoffmann2022, besiroglu2024" in text
+    assert "\nhoffmann2022 " not in text
 
 
 def test_figures_are_rounded_once_and_the_best_split_is_stated_once(fit):

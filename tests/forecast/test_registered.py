@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scaling_law.cli.main import main
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, FitError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, load_records, write_record
@@ -203,7 +203,6 @@ def test_a_name_is_registered_once_and_a_run_that_exists_never(fitted, later, ca
         (["--register", "a", "--params", "1M", "--set", "x=1"], "--set without --grid"),
         (["--params", "1M"], "--params without --register NAME"),
         (["--register", "a", "--params", "1M", "--law", "nolaw"], "law 'nolaw'"),
-        (["--score"], "no forecast is registered"),
         (["--score", "gone"], "no forecast 'gone'; none is registered"),
     ],
 )
@@ -264,7 +263,7 @@ def test_runs_that_are_not_the_forecasts_are_left_out_by_name(sweep, later, know
 
 def test_runs_at_no_target_and_targets_without_a_run_are_counted(sweep, later, known):
     write_registered(sweep / "forecasts", forecast_of(known, later[:2]))
-    with pytest.raises(ConfigError, match="no run to score yet: 2 targets of 1 registered"):
+    with pytest.raises(FitError, match="no run to score yet: 2 targets of 1 registered"):
         score(results=str(sweep))
     write(sweep, [later[0], later[-1]])
     result = score(results=str(sweep))

@@ -19,13 +19,19 @@ from scaling_law.forecast.session import find_laws
 from tests.fakes import planted_records
 
 
-@pytest.fixture
-def planted_folder(tmp_path):
+@pytest.fixture(scope="module")
+def planted_folder(tmp_path_factory):
     """A finished sweep of a planted law."""
-    sweep = SweepDir(tmp_path / "planted")
+    sweep = SweepDir(tmp_path_factory.mktemp("results") / "planted")
     for record in planted_records():
         write_record(sweep.run(record.run_id), record)
     return sweep.path
+
+
+@pytest.fixture
+def gpt3_alone(monkeypatch):
+    """One model instead of all, each of which takes some searches for an optimum."""
+    monkeypatch.setattr("scaling_law.forecast.retrodict.MODELS", (BY_NAME["GPT-3"],))
 
 
 BY_NAME = {model.name: model for model in MODELS}
@@ -90,14 +96,14 @@ def test_the_command_prints_both_tables(capsys):
     assert "not the minimum of his L(N, D)" in out and "not a forecast" in out
 
 
-def test_published_laws_print_no_intervals(capsys):
+def test_published_laws_print_no_intervals(gpt3_alone, capsys):
     assert main(["retrodict"]) == 0
     out = capsys.readouterr().out
     assert "[" not in out and "published laws have no intervals" in out
 
 
 @pytest.mark.parametrize("laws", [["besiroglu2024"], ["besiroglu2024", "hoffmann2022"]])
-def test_a_loss_that_no_law_reaches_is_refused(laws, capsys):
+def test_a_loss_that_no_law_reaches_is_refused(gpt3_alone, laws, capsys):
     words = ["retrodict", *(word for law in laws for word in ("--law", law))]
     assert main([*words, "--target-loss", "1.2"]) == 4
     printed = capsys.readouterr()
@@ -110,7 +116,9 @@ def test_a_loss_that_no_law_reaches_is_refused(laws, capsys):
     assert main(words) == 0
 
 
-def test_far_beyond_its_data_a_fitted_law_gives_a_range_with_intervals(planted_folder, capsys):
+def test_far_beyond_its_data_a_fitted_law_gives_a_range_with_intervals(
+    gpt3_alone, planted_folder, capsys
+):
     words = ["retrodict", "--results", str(planted_folder), "--law", "chinchilla"]
     assert main(words) == 0
     out = capsys.readouterr().out
@@ -127,7 +135,7 @@ def test_far_beyond_its_data_a_fitted_law_gives_a_range_with_intervals(planted_f
     assert low < row["loss_nats"] < high and "does not support" in row["refused"]
 
 
-def test_a_named_sweep_is_used_without_naming_a_law(planted_folder, tmp_path, capsys):
+def test_a_named_sweep_is_used_without_naming_a_law(gpt3_alone, planted_folder, tmp_path, capsys):
     assert main(["retrodict", "--results", str(planted_folder)]) == 0
     out = capsys.readouterr().out
     assert "\n  besiroglu2024" in out and f" fitted to {planted_folder}" in out

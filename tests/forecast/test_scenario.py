@@ -99,8 +99,8 @@ def test_contradictory_options_are_refused(target, scenario, said):
     [
         (Target(flops=1e20), Hardware(), "dollars and flops given: expected one of them"),
         (Target(), Hardware(gpu="m2"), "no rental price"),
-        (Target(), Hardware(gpu="h10000"), "expected one of"),
-        (Target(), Hardware(utilisation=1.5), "utilisation is 1.5"),
+        (Target(), Hardware(gpu="h10000"), "did you mean H100 SXM"),
+        (Target(), Hardware(utilisation=1.5), r"utilisation \(--mfu\) is 1.5"),
     ],
 )
 def test_dollars_that_buy_no_flops_are_refused(target, hardware, said):

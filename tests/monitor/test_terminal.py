@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
@@ -268,18 +270,18 @@ def test_a_sparkline_follows_the_loss():
 
 
 def test_the_machine_is_described_without_unknown_figures(tmp_path, monkeypatch):
-    proc = tmp_path / "proc"
-    proc.mkdir()
+    cpu = namedtuple("cpu", "user idle iowait guest")
+    memory = namedtuple("memory", "total available")
     monkeypatch.setenv("PATH", str(tmp_path))
-    (proc / "stat").write_text("cpu 10 0 10 80 0 0 0 0 0 0\n")
-    (proc / "meminfo").write_text("MemTotal: 1000 kB\nMemAvailable: 250 kB\n")
+    monkeypatch.setattr(psutil, "cpu_times", lambda: cpu(20, 80, 0, 5))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(1000 * 1024, 250 * 1024))
     smi = tmp_path / "nvidia-smi"
     smi.write_text(
         f"#!{sys.executable}\nprint('NVIDIA H200, 37, 1024, 2048')\nprint('x, [N/A], 1')"
     )
     smi.chmod(0o755)
-    meter = HostMeter(proc)
-    (proc / "stat").write_text("cpu 40 0 10 150 0 0 0 0 0 0\n")
+    meter = HostMeter()
+    monkeypatch.setattr(psutil, "cpu_times", lambda: cpu(50, 140, 10, 25))
     reading = meter.read()
     assert reading.cpu_busy_frac == pytest.approx(0.3)
     assert (reading.memory_used_bytes, reading.memory_total_bytes) == (750 * 1024, 1000 * 1024)
@@ -289,36 +291,12 @@ def test_the_machine_is_described_without_unknown_figures(tmp_path, monkeypatch)
     )
     assert "NVIDIA H200 37%, 1.07 GB of 2.15 GB" in host_text(reading)
     smi.unlink()
-    nothing = HostMeter(tmp_path / "no proc").read()
+    monkeypatch.setattr(psutil, "cpu_times", unreadable)
+    monkeypatch.setattr(psutil, "virtual_memory", unreadable)
+    nothing = HostMeter().read()
     assert nothing.cpu_busy_frac is None and nothing.memory_total_bytes is None
     assert nothing.gpus == ()
 
 
-def test_a_machine_without_proc_is_asked_by_commands(tmp_path, monkeypatch):
-    says = {
-        "ps": "  0.0\n 50.5\n149.5\n",
-        "vm_stat": (
-            "Mach Virtual Memory Statistics: (page size of 16384 bytes)\n"
-            "Pages free:                                1000.\n"
-            "Pages active:                              5000.\n"
-            "Pages inactive:                            2000.\n"
-            "Pages speculative:                          500.\n"
-            '"Translation faults":                      987654.\n'
-        ),
-    }
-    for name, text in says.items():
-        command = tmp_path / name
-        command.write_text(f"#!{sys.executable}\nprint({text!r}, end='')")
-        command.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 16384, "SC_PHYS_PAGES": 10_000}.get)
-    reading = HostMeter(tmp_path / "no proc").read()
-    assert reading.cpu_busy_frac == pytest.approx(2 / 8)
-    assert reading.memory_total_bytes == 10_000 * 16384
-    assert reading.memory_used_bytes == 6_500 * 16384
-    assert reading.gpus == ()
-    (tmp_path / "ps").write_text(f"#!{sys.executable}\nprint('no such option')")
-    (tmp_path / "vm_stat").write_text(f"#!{sys.executable}\nraise SystemExit(1)")
-    unknown = HostMeter(tmp_path / "no proc").read()
-    assert unknown.cpu_busy_frac is None and unknown.memory_used_bytes is None
+def unreadable():
+    raise PermissionError("/proc/stat")

@@ -76,6 +76,7 @@ def test_a_long_or_unusual_value_has_a_digest_as_its_label():
     assert short_names([(("a.b", "1"), ("a.c", "2")), (("a.b", "1"), ("a.c", "3"))]) == [
         "c 2", "c 3"
     ]  # fmt: skip
+    assert short_names([(), (("a.b", "1"),)]) == ["without axes", "b 1"]
 
 
 def test_arms_with_identical_runs_are_refused_with_the_place_of_their_axis():

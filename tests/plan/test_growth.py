@@ -17,7 +17,7 @@ from scaling_law.spec.counts import train_flops
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.to_json import to_json
-from tests.fakes import config_of, cpu_profile, record_of
+from tests.fakes import config_of, cpu_profile, on_disk, record_of
 
 GRID = """
 name: growing
@@ -65,8 +65,8 @@ def test_a_grown_trunk_waits_for_its_parents_state_and_counts_its_parents_tokens
         grown.flops_spent == grown.flops_alone == train_flops(grown.spec.model, grown.spec.tokens)
     )
     assert grown.spec.data_step == last
-    assert grown not in plan.ready([], {})
-    assert grown in plan.ready([], {trunk.run_id: [last]})
+    assert grown not in plan.ready([], on_disk({}))
+    assert grown in plan.ready([], on_disk({trunk.run_id: [last]}))
     deep = run_of(plan, "4x48h4-111k-from-2x48h4-55.5k-150K-seed0-h99.8K")
     assert deep.spec.kind == "single"
     parent = run_of(plan, "2x48h4-55.5k-seed0-trunk")

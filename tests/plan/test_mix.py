@@ -147,8 +147,9 @@ def test_a_temperature_is_an_axis():
 @pytest.mark.parametrize(
     ("data", "more", "said"),
     [
-        (", mix: {cpp: 1}", "", "data.mix: size nano14k: the horizon of 1M tokens reads the 200K"
-         " training tokens of cpp 5 times, more than data.max_epochs 4"),
+        (", mix: {cpp: .9, py-docs: .1}", "", "data.mix: size nano14k: the horizon of 1M tokens"
+         " reads the 200K training tokens of cpp 4.5 times, more than data.max_epochs 4 (epochs:"
+         " cpp 4.5, py-code 0, py-docs "),
         (f", phases: {COOLDOWN}", "schedule: {shape: cosine}",
          "a phase ends at the cooldown, and the schedule has none"),
         (", phases: [{mix: natural, until: .9}, {mix: {cpp: 1}, until: cooldown},"

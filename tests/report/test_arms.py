@@ -50,7 +50,7 @@ def test_the_page_agrees_with_its_json(sweep, page, capsys):
     assert document["reference"] == f"{KEY}=0.3"
     assert [arm["arm"] for arm in document["arms"]] == [f"{KEY}=0.3", f"{KEY}=0"]
     multiplier = document["arms"][1]["comparison"]["multiplier"]
-    assert multiplier["low"] < multiplier["value"] < multiplier["high"] < 1
+    assert 1 < multiplier["low"] < multiplier["value"] < multiplier["high"]
     assert values_of(page)["arms"] == document
     assert f"{multiplier['value']:.2f}x [{multiplier['low']:.2f}, {multiplier['high']:.2f}]" in page
     assert "weight_decay 0" in page and "<b>arms" not in page

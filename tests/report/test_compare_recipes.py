@@ -8,7 +8,7 @@ import json
 import pytest
 
 from scaling_law.cli.main import main
-from scaling_law.errors import EXIT_FIT, EXIT_USAGE
+from scaling_law.errors import EXIT_USAGE
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records, write_record
 from tests.fakes import PLANTED, ladder_config, planted_records
@@ -61,8 +61,8 @@ def test_the_answer_comes_first_as_a_sentence(sweeps, capsys):
     first, second = sweeps
     assert main(["report", str(first.path), str(second.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("<b>new & odd reaches the loss of base with 0.")
-    assert "the compute" in lines[0]
+    assert lines[0].startswith("compute multiplier of <b>new & odd over base: 1.")
+    assert "above 1x it saves compute" in lines[0]
     assert lines[2].startswith("at equal size, tokens and seed its loss is -1.")
 
 
@@ -90,7 +90,7 @@ def test_sweeps_that_cannot_be_compared_write_no_page(sweeps, tmp_path, capsys):
     for record in load_records(first):
         changed = dataclasses.replace(record, corpus_fingerprint="f" * 16)
         write_record(other.run(record.run_id), changed)
-    assert main(["report", str(first.path), str(other.path)]) == EXIT_FIT
+    assert main(["report", str(first.path), str(other.path)]) == EXIT_USAGE
     assert "different validation text" in capsys.readouterr().err
     assert not other.versus(first).exists() and not other.figures.exists()
 

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
+from scaling_law.files.layer_metrics import cell_key
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import CurvePoint, write_curve, write_record
 from scaling_law.report import tables
 from scaling_law.report.evidence import Evidence, gather_evidence
+from scaling_law.report.exports import tables_of
 from scaling_law.report.layer_figures import layer_plots, shown_runs
+from scaling_law.report.map_figures import map_plots
 from scaling_law.report.metric_figures import metric_curves, metric_ends
 from tests.fakes import record_of, tiny_spec
 
 VALUES = {"p.rms.embedding": 1.0, "p.rms.layers.0": 2.0, "p.rms.layers.1": 40.0, "p.head": 3.0}
 
 
-def evidence_of(folder, sizes: int = 1, horizons: int = 2) -> Evidence:
-    """Runs of several sizes and horizons with a measure of two layers."""
+MAPS = {
+    cell_key(f"attention_maps.layers.0.heads.{head}", row, column): 1 / (1 + row)
+    for head in (0, 1)
+    for row in range(3)
+    for column in range(row + 1)
+}
+
+
+def evidence_of(
+    folder, sizes: int = 1, horizons: int = 2, ends: dict[str, float] | None = None
+) -> Evidence:
+    """Runs of several sizes and horizons with a measure of two layers, and what ``ends`` adds."""
     sweep = SweepDir(folder / "s")
     for size in range(sizes):
         for horizon in range(1, horizons + 1):
@@ -30,7 +44,12 @@ def evidence_of(folder, sizes: int = 1, horizons: int = 2) -> Evidence:
                 seed=size,
             )
             record = dataclasses.replace(
-                record_of(spec), metrics=VALUES, metric_units=dict.fromkeys(VALUES, "activation")
+                record_of(spec),
+                metrics={**VALUES, **(ends or {})},
+                metric_units={
+                    **dict.fromkeys(VALUES, "activation"),
+                    **dict.fromkeys(ends or {}, "share of attention"),
+                },
             )
             points = [
                 CurvePoint(
@@ -104,3 +123,33 @@ def test_a_run_with_one_point_has_no_curve(tmp_path, probe):
     evidence = evidence_of(tmp_path)
     once = {name: points[:1] for name, points in evidence.curves.items()}
     assert shown_runs(dataclasses.replace(evidence, curves=once), probe) == ([], 0)
+
+
+def test_maps_have_a_panel_each_and_a_table(tmp_path):
+    evidence = evidence_of(tmp_path, ends=MAPS)
+    (plot,) = map_plots(evidence)
+    assert plot.name == "maps_attention_maps" and "size0-h2" in plot.caption
+    assert "1 further run measured it: in tables/maps.csv" in plot.caption
+    figure = plot.make()
+    assert figure is not None
+    first, second, bar = figure.axes
+    assert [a.get_title() for a in (first, second)] == ["layer 0, head 0", "layer 0, head 1"]
+    assert bar.get_ylabel() == "share of attention"
+    (image,) = second.images
+    drawn: Any = np.ma.filled(np.ma.asarray(image.get_array(), dtype=float), np.nan)
+    np.testing.assert_allclose(
+        drawn, [[1, np.nan, np.nan], [0.5, 0.5, np.nan], [1 / 3, 1 / 3, 1 / 3]]
+    )
+    written = tables_of(evidence)
+    assert len(written["maps"]) == 2 * len(MAPS)
+    assert not any(".map." in name for row in written["runs"] for name in row)
+    section = tables.metrics(evidence)
+    assert section is not None and "2 metrics of single layers: in the figures" in section.body
+
+
+def test_a_run_of_many_heads_says_how_many_maps_are_left_out(tmp_path):
+    cells = {cell_key(f"a.layers.{at}.heads.0", 0, 0): 1.0 for at in range(40)}
+    (plot,) = map_plots(evidence_of(tmp_path, horizons=1, ends=cells))
+    assert "8 further maps of this run are left out" in plot.caption
+    figure = plot.make()
+    assert figure is not None and len(figure.axes) == 32 + 1

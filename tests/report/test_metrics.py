@@ -140,3 +140,13 @@ def test_each_metric_along_training_has_its_panel(tmp_path):
     assert figure is not None
     assert [axes.get_title() for axes in figure.axes] == ["accuracy.val (fraction)"]
     assert metric_curves(dataclasses.replace(evidence, curves={})) is None
+
+
+def test_a_long_name_over_a_panel_takes_several_lines(tmp_path):
+    evidence, record = measured(tmp_path)
+    (once,) = evidence.curves[record.run_id]
+    first = dataclasses.replace(once, metrics={"loss.val:" + 60 * "long": 1.0})
+    later = dataclasses.replace(first, step=40, tokens=1280)
+    figure = metric_curves(dataclasses.replace(evidence, curves={record.run_id: [first, later]}))
+    assert figure is not None
+    assert all(len(line) < 50 for line in figure.axes[0].get_title().splitlines())

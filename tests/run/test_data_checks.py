@@ -13,6 +13,7 @@ import pytest
 from scaling_law.cli.main import main
 from scaling_law.data.sources import _hub
 from scaling_law.plan.device_profile import save_profile
+from tests import inline_engine
 from tests.fakes import cpu_profile
 
 CONFIG = """\
@@ -247,12 +248,13 @@ def test_a_source_without_a_document_is_named(
 def test_a_dry_run_of_a_begun_folder_looks_at_the_text_it_began_with(
     capsys: pytest.CaptureFixture[str], here: Path
 ) -> None:
-    code, _, _ = _slaw(capsys, "run --out sweep")
+    run = f"run --engine {inline_engine.__file__}"
+    code, _, _ = _slaw(capsys, f"{run} --out sweep")
     assert code == 0
     (here / "text" / "more.txt").write_text("more words")
-    code, plan, said = _slaw(capsys, "run --dry-run --out sweep", prepare=False)
+    code, plan, said = _slaw(capsys, f"{run} --dry-run --out sweep", prepare=False)
     assert code == 0 and "not prepared" not in plan + said
-    code, plan, said = _slaw(capsys, "run --dry-run --out other", prepare=False)
+    code, plan, said = _slaw(capsys, f"{run} --dry-run --out other", prepare=False)
     assert code == 0 and "not prepared yet" in plan
 
 

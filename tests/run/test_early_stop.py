@@ -23,7 +23,7 @@ from scaling_law.run.sweep_state.text import format_status
 from scaling_law.run.text import closing
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.to_json import to_json
-from tests.fakes import config_of, cpu_profile, text_spec, write_text
+from tests.fakes import config_of, cpu_profile, on_disk, text_spec, write_text
 from tests.inline_engine import InlineExecutor
 
 SWEEP = """
@@ -128,7 +128,7 @@ def test_a_branch_waits_for_the_siblings_it_learns_from(swept):
     siblings = record.spec.early_stop.siblings
     assert all(order.index(s) < order.index(record.run_id) for s in siblings)
     trunk = plan.runs[0]
-    saved = {trunk.run_id: trunk.resources.save_steps}
+    saved = on_disk({trunk.run_id: trunk.resources.save_steps})
     ready = {run.run_id for run in plan.ready([trunk.run_id], saved)}
     assert ready == set(siblings)
     ready = {run.run_id for run in plan.ready([trunk.run_id, *siblings], saved)}

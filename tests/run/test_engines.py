@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from scaling_law import parts
 from scaling_law.cli.main import main
 from scaling_law.config.load import load_config
+from scaling_law.config.slots import Choice
 from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError, EngineError
 from scaling_law.files import layout
@@ -34,6 +36,8 @@ from scaling_law.run.session import run_sweep
 from scaling_law.spec.to_json import to_json
 from tests.fakes import config_of, cpu_profile
 from tests.faults.world import CONFIG, Sweep, begin_sweep, write_text
+from tests.run.fake_ray import install as install_ray
+from tests.run.fake_slurm import FakeSlurm, install
 
 INLINE = str(Path(__file__).resolve().parents[1] / "inline_engine.py")
 PACKAGED = parts.names("engine")
@@ -90,9 +94,45 @@ def test_an_engine_keeps_its_contract(name):
     assert where and all(isinstance(text, str) for text in (*where, *where.values()))
 
 
-@pytest.mark.parametrize("name", PACKAGED)
-def test_a_cancelled_submission_leaves_a_checkpoint_and_frees_its_slot(name, sweep):
-    engine = engine_named(name)
+def fake_slurm(patch) -> Callable[[], None]:
+    return install(patch, FakeSlurm(processes=True)).close
+
+
+def fake_ray(patch) -> Callable[[], None]:
+    install_ray(patch)
+    return lambda: None
+
+
+# What an engine needs to run here: a stand-in for a service that is absent, and settings. A
+# stand-in is installed by a function that gives the one which ends it.
+STAND_INS = {"slurm": fake_slurm, "ray": fake_ray}
+SETTINGS = {"slurm": {"queued": 1, "poll": 0.1}}
+# Workers that are started anew for each submission load torch each time.
+EACH = [
+    pytest.param(name, marks=pytest.mark.slow if name in STAND_INS else ()) for name in PACKAGED
+]
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """A function that gives an engine by name, its service replaced where it is absent here."""
+    services = []
+
+    def choose(name: str) -> Choice:
+        engine = engine_named(name)
+        if name in STAND_INS:
+            services.append(STAND_INS[name](monkeypatch))
+        settings = engine.part.settings(**SETTINGS.get(name, {}))
+        return dataclasses.replace(engine, settings=settings)
+
+    yield choose
+    for end in services:
+        end()
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_cancelled_submission_leaves_a_checkpoint_and_frees_its_slot(name, sweep, chosen):
+    engine = chosen(name)
     run, run_dir = trunk_of(sweep, total_steps=10**6)
     short, short_dir = trunk_of(sweep)
     executor = start(engine, sweep.dir, 1)
@@ -101,6 +141,7 @@ def test_a_cancelled_submission_leaves_a_checkpoint_and_frees_its_slot(name, swe
         handle = executor.submit([run])
         with pytest.raises(EngineError, match="slot"):
             executor.submit([short])
+        assert executor.state(handle) == "running"
         until_trained(run_dir)
         executor.cancel(handle)
         assert until_ended(executor, handle) == "ended"
@@ -112,21 +153,27 @@ def test_a_cancelled_submission_leaves_a_checkpoint_and_frees_its_slot(name, swe
         executor.cancel(second)  # too late: nothing happens
     finally:
         executor.close()
-    assert read_record(short_dir.record).environment == engine.part.environment()
+    environment = read_record(short_dir.record).environment
+    assert environment is not None and environment.keys() == engine.part.environment().keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PACKAGED)
-def test_a_killed_worker_ends_its_submission_and_close_ends_a_busy_one(name, sweep, monkeypatch):
+def test_a_killed_worker_ends_its_submission_and_close_ends_a_busy_one(
+    name, sweep, monkeypatch, chosen
+):
     monkeypatch.setattr(f"scaling_law.run.engines.{name}._CLOSE_SECONDS", 0.5, raising=False)
     run, run_dir = trunk_of(sweep, total_steps=10**6)
-    executor = start(engine_named(name), sweep.dir, 1)
+    executor = start(chosen(name), sweep.dir, 1)
     try:
         handle = executor.submit([run])
+        assert executor.state(handle) == "running"
         os.kill(until_trained(run_dir), signal.SIGKILL)
         assert until_ended(executor, handle) == "ended"
         assert not run_dir.record.exists() and not run_dir.failure.exists()
         run_dir.progress.unlink()
-        executor.submit([run])
+        handle = executor.submit([run])
+        assert executor.state(handle) == "running"
         pid = until_trained(run_dir)
     finally:
         executor.close()
@@ -259,6 +306,14 @@ def test_the_flag_chooses_an_engine_and_keeps_the_settings_of_the_configs_own(
     [
         ("locla", "engine: no engine is named 'locla' (did you mean local?); expected one of"),
         ("{name: local, partition: gpu}", "engine.partition: unknown key"),
+        (
+            "{name: slurm, partitoin: gpu}",
+            "engine.partitoin: unknown key (did you mean partition?)",
+        ),
+        ("{name: ray, adress: x}", "engine.adress: unknown key (did you mean address?)"),
+        ("{name: ray, address: 'ray://x'}", "engine: address: 'ray://x': expected host and port"),
+        ("{name: slurm, time: soon}", "engine.time: expected a duration such as 2h"),
+        ("{name: slurm, sbatch: [--array=3]}", "engine: sbatch: --array is set by slaw itself"),
         ("{name: INLINE, cores: none}", "engine.cores: expected a whole number, found 'none'"),
         ("{name: INLINE, cors: 2}", "engine.cors: unknown key (did you mean cores?)"),
         ("{partition: gpu}", "engine.name: missing"),

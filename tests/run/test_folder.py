@@ -19,8 +19,8 @@ from scaling_law.run import pins
 from scaling_law.run.pinned import keep_plan
 from scaling_law.run.request import Request, resumed
 from scaling_law.run.session import run_sweep
-from scaling_law.run.sweep_state.reader import sweep_status
-from scaling_law.run.sweep_state.text import format_status
+from scaling_law.run.sweep_state.reader import SweepReader, sweep_status
+from scaling_law.run.sweep_state.text import format_status, phase_text
 from tests.fakes import cpu_profile, ladder_config, record_of
 
 
@@ -100,10 +100,20 @@ def test_the_status_counts_runs_of_earlier_plans(place):
     assert "also here" not in format_status(sweep_status(place))
     plan = make_plan(ladder_config(), cpu_profile(), train_tokens=None)
     config = ladder_config()
-    few = plan.runs[:5]
-    keep_plan(type(plan)(**{**vars(plan), "runs": few}), config, place)
-    said = format_status(sweep_status(place))
-    assert "also here: 35 finished runs of earlier plans" in said
+    for few, words in ((plan.runs[:5], "35 finished runs"), (plan.runs[:39], "1 finished run")):
+        keep_plan(type(plan)(**{**vars(plan), "runs": few}), config, place)
+        said = format_status(sweep_status(place))
+        assert f"also here: {words} of earlier plans" in said
+
+
+def test_a_sweep_of_diverged_runs_has_nothing_to_fit(tmp_path):
+    sweep, config = SweepDir(tmp_path / "lost"), ladder_config()
+    plan = make_plan(config, cpu_profile(), train_tokens=None)
+    for run in plan.runs:
+        write_record(sweep.run(run.run_id), record_of(run.spec, status="diverged"))
+    keep_plan(plan, config, sweep)
+    said = phase_text(SweepReader(sweep).read())
+    assert said == "finished: every run diverged, so there is nothing to fit"
 
 
 @pytest.mark.parametrize("folder", ["results/mine", "results"])

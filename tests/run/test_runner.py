@@ -10,7 +10,7 @@ import pytest
 
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.lease import Leases
+from scaling_law.files.lease import Leases, LeaseWatch
 from scaling_law.files.record import write_record
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan
@@ -180,6 +180,7 @@ def test_runs_of_other_processes_are_left_alone_and_their_results_are_noted(
     plan, sweep, go = world
     theirs = next(run for run in plan.runs if run.spec.kind == "trunk")
     monkeypatch.setattr(peers, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(peers, "LeaseWatch", lambda: LeaseWatch(look_seconds=0.0))
     with Leases() as leases:  # the other process's worker
         lease = leases.take(sweep.run(theirs.run_id).lease)
 

@@ -91,6 +91,24 @@ def test_time_left_is_the_planned_cost_at_the_measured_pace(tmp_path):
     assert (snapshot.phase, snapshot.seconds_left, snapshot.flops_done_frac) == ("over", None, 1.0)
 
 
+def test_time_left_is_learned_by_size_where_the_plan_is_of_milliseconds(tmp_path):
+    """As of a user's own command: one size took a second a run, the other a minute."""
+    plan = make_plan(small_config(), cpu_profile(), train_tokens=10**7)
+    runs = tuple(dataclasses.replace(run, seconds=0.01) for run in plan.runs)
+    plan = dataclasses.replace(plan, runs=runs, slots=1)
+    sweep = SweepDir(tmp_path)
+    layout.write_json(sweep.plan, plan.to_json())
+    small, large = (
+        [run for run in plan.runs if run.spec.model == model]
+        for model in dict.fromkeys(run.spec.model for run in plan.runs)
+    )
+    for (first, *_), seconds in ((small, 2.0), (large, 60.0)):
+        record = dataclasses.replace(record_of(first.spec), seconds=seconds)
+        write_record(sweep.run(first.run_id), record)
+    left = SweepReader(sweep).read().seconds_left
+    assert left == pytest.approx(2.0 * (len(small) - 1) + 60.0 * (len(large) - 1))
+
+
 def test_a_reader_sees_changes_and_reads_each_record_once(halved, monkeypatch):
     sweep, plan = halved
     watch = SweepReader(sweep)

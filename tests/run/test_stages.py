@@ -13,6 +13,10 @@ from scaling_law.errors import EXIT_OK, EXIT_USAGE
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, load_records
 from scaling_law.plan.device_profile import save_profile
+from scaling_law.run.planning import inputs
+from scaling_law.run.request import Request
+from scaling_law.run.samples import with_samples
+from scaling_law.run.stages import changes_text
 from tests.fakes import cpu_profile, write_text
 
 ENGINE = Path(__file__).parents[1] / "inline_engine.py"
@@ -79,6 +83,13 @@ SAMPLING = FINE_TUNING.replace(
     'draw = {"run": first.record.run_id, "count": 40, "tokens": 60}',
 ).replace('"start_from": start}]', '}], "samples": draw')
 
+# Texts of two draws, the corpora of two arms
+SAMPLED_ARMS = FINE_TUNING.replace(
+    'start = {"run": first.record.run_id}',
+    'draws = [{"samples": {"run": first.record.run_id, "count": 40, "tokens": 60, "seed": seed}}'
+    " for seed in (0, 1)]",
+).replace('"start_from": start}]', '"axes": {"data.corpus": draws}}]')
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -113,7 +124,7 @@ def test_a_bisection_ends_when_it_proposes_nothing(here, capsys):
     assert len(done) == len(rates)
     out = capsys.readouterr()
     assert "the best learning rate is" in out.out
-    assert "stage 2: " in out.err
+    assert "stage 2:\n  " in out.err
     assert main(["status", "results/staged", "--json"]) == EXIT_OK
     (status,) = json.loads(capsys.readouterr().out)
     assert [str(run["stage"]) for run in status["runs"]] == sorted(rates, key=int)
@@ -132,6 +143,14 @@ def test_a_bisection_ends_when_it_proposes_nothing(here, capsys):
         assert records_of() == done
     assert main([*line, "--set", "optim.lr=1e-3"]) == EXIT_USAGE
     assert "started with another config" in capsys.readouterr().err
+
+
+def test_every_arm_may_have_another_text_than_the_config(here):
+    begin(here, BISECTION)
+    text = (here / "s.yaml").read_text()
+    entry = "tokens: [1280], axes: {data.unique_tokens: [1k, 2k]}"
+    (here / "s.yaml").write_text(text.replace("tokens: [1280]", entry))
+    assert inputs(Request(config="s.yaml", device="cpu"), lambda text: None).train_tokens is None
 
 
 def test_a_sweep_killed_between_or_within_stages_resumes(here, capsys):
@@ -175,11 +194,25 @@ def test_a_stage_starts_from_an_earlier_runs_weights(here, capsys):
 def test_a_stage_learns_from_samples_of_an_earlier_run(here, capsys):
     assert main(begin(here, SAMPLING)) == EXIT_OK
     by_stage = {stage_of(record): record for record in records_of().values()}
-    samples = SweepDir(Path("results/staged")).samples(2)
+    (samples,) = Path("results/staged/samples").iterdir()
     assert by_stage["2"].spec.data.name == str(samples)
     texts = [path.read_text() for path in samples.iterdir()]
     assert len(texts) == 40 and len(set(texts)) > 30
     assert by_stage["2"].corpus_fingerprint != by_stage["1"].corpus_fingerprint
+
+
+@pytest.mark.slow
+def test_each_arm_of_a_stage_may_learn_from_samples_of_its_own(here, capsys):
+    assert main(begin(here, SAMPLED_ARMS)) == EXIT_OK
+    own = [record for record in records_of().values() if stage_of(record) == "2"]
+    folders = sorted(map(str, Path("results/staged/samples").iterdir()))
+    assert sorted(record.spec.data.name for record in own) == folders
+    assert len({record.corpus_fingerprint for record in own}) == len(folders) == 2
+
+
+def test_a_setting_that_is_called_samples_is_no_draw(tmp_path):
+    changes = {"axes": {"probes": [[{"best_of_n": {"samples": 8}}]]}, "optim.lr": 0.1}
+    assert with_samples(SweepDir(tmp_path), 2, changes) == changes
 
 
 @pytest.mark.slow
@@ -245,3 +278,23 @@ def test_missing_weights_are_one_line(here, capsys, start, says):
     assert main(["run", "s.yaml", "--device", "cpu"]) == EXIT_USAGE
     err = capsys.readouterr().err
     assert says in err and "s.yaml:" in err and not Path("results").exists()
+
+
+def test_a_stage_is_said_in_a_line_for_each_entry_of_its_grid():
+    changes = {
+        "axes": {},
+        "optim.lr": 0.1,
+        "grid": [
+            {
+                "sizes": ["nano14k", {"n_layer": 2}],
+                "tokens": [1024],
+                "axes": {"optim.name": ["sgd"]},
+            },
+            {"sizes": ["nano25k"], "seeds": [0, 1]},
+        ],
+    }
+    assert changes_text(changes) == [
+        "  optim.lr 0.1",
+        '  sizes nano14k, {"n_layer": 2}; tokens 1024; optim.name sgd',
+        "  sizes nano25k; seeds 0, 1",
+    ]

@@ -157,7 +157,7 @@ def test_a_missing_library_is_reported_with_its_remedy(sweep, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
     said: list[str] = []
     _Feeds(sweep, "s", trackers("trackio"), said.append).poll()
-    assert len(said) == 1 and "pip install 'scaling-law[trackio]'" in said[0]
+    assert len(said) == 1 and "pip install 'slaw[trackio]'" in said[0]
 
 
 def events(folder: Path) -> list[tuple[str, int, float, float]]:

@@ -114,6 +114,14 @@ def test_a_model_without_a_learning_rate_is_refused(here):
         tuned_request(request(config="double_descent"), 1e6, silent)
 
 
+@pytest.mark.parametrize("key", ["axes", "grid.0.axes"])
+def test_axes_that_tuning_does_not_vary_are_refused(here, key):
+    axes = f"{key}={{optim.lr_mult: [1, 2], optim.name: [lion, sgd]}}"
+    with pytest.raises(ConfigError, match=r"axes vary optim\.name: lion, sgd, and one recipe"):
+        tuned_request(request(axes), 1e6, silent)
+    assert tuned_request(request(f"{key}={{optim.lr_mult: [1, 2]}}"), 1e6, silent)
+
+
 def test_the_experiment_itself_is_taken_as_it_is(here):
     asked = request(config="lr_batch")
     assert tuned_request(asked, 1.0, silent) == asked
@@ -147,7 +155,9 @@ def test_the_rule_is_written_and_a_config_takes_it(here, capsys):
     place = Path("results/mine-tune/tuned_mine.py")
     assert "the lowest loss is at the low edge of the batches in 9 of 9 pairs" in out
     assert f"rule: {place}" in out and f"--set optim.rule={place}" in out
-    assert place.read_text().startswith('"""Learning rate and batch as `slaw tune` measured them.')
+    source = place.read_text()
+    assert source.startswith('"""Learning rate and batch as `slaw tune` measured them.')
+    assert "optimizer adamw, schedule wsd, architecture gpt, parametrisation" in source
     # the same again trains nothing new and writes the same
     before = place.read_text()
     assert tune(request(), 1e6, None, silent, train=train) == EXIT_OK
@@ -163,6 +173,16 @@ def test_the_rule_is_written_and_a_config_takes_it(here, capsys):
     assert main(beyond) == EXIT_USAGE
     error = capsys.readouterr().err
     assert "this rule was measured at" in error and "non-embedding params" in error
+
+
+def test_settings_of_the_experiment_are_taken(here):
+    """``experiment.most`` is what a tuning that ended too early asks for."""
+    changed = tuned_request(request("experiment.most=7", "experiment.seeds=3"), 1e6, silent)
+    config = load_config(changed.config, overrides=changed.overrides, device_kind="cpu")
+    settings = config.choice("experiment").settings
+    assert (settings.most, settings.seeds, settings.within) == (7, 3, 1.5)
+    itself = request("experiment.most=7", config="lr_batch")
+    assert tuned_request(itself, 1.0, silent) == itself
 
 
 def test_runs_that_all_diverge_give_no_rule(here, capsys):

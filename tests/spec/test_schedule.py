@@ -5,7 +5,7 @@ import math
 import pytest
 
 from scaling_law.spec.component import Component
-from scaling_law.spec.schedule import ScheduleSpec, lr_factor, lr_phase
+from scaling_law.spec.schedule import ScheduleSpec, check_rates, lr_factor, lr_phase
 
 WSD = ScheduleSpec(shape="wsd", warmup_steps=10, decay_steps=20)
 
@@ -64,6 +64,43 @@ def test_a_cut_cosine_is_the_first_half_of_one_twice_as_long():
     for step in range(100):
         assert lr_factor(cut, step, 100) == lr_factor(whole, step, 200)
     assert cut.end != "annealed" and whole.end == "annealed"
+
+
+def test_restarts_fall_once_in_each_cycle():
+    part = Component(name="restarts", settings=(("fall", 0.25),))
+    schedule = ScheduleSpec(
+        shape="restarts", shape_part=part, cooldown="linear", warmup_steps=10, final_frac=0.1
+    )
+    rates = [lr_factor(schedule, step, 90) for step in range(90)]
+    assert rates[10:40] == rates[50:80] == [1.0] * 30
+    assert rates[40:50] == pytest.approx(rates[80:90])
+    assert rates[49] == pytest.approx(0.19) and schedule.end == "annealed"
+
+
+def test_cycles_too_short_to_fall_are_refused():
+    part = Component(name="restarts", settings=(("cycles", 50),))
+    schedule = ScheduleSpec(shape="restarts", shape_part=part, cooldown="cosine", warmup_steps=10)
+    with pytest.raises(ValueError, match="50 cycles of the rate in 80 steps after the warm-up"):
+        check_rates(schedule, 90)
+
+
+def test_one_cycle_that_falls_as_a_cosine_is_the_cosine():
+    part = Component(name="restarts", settings=(("cycles", 1),))
+    once = ScheduleSpec(shape="restarts", shape_part=part, cooldown="cosine", warmup_steps=5)
+    cosine = ScheduleSpec(shape="cosine", warmup_steps=5)
+    for step in range(60):
+        assert lr_factor(once, step, 60) == pytest.approx(lr_factor(cosine, step, 60))
+
+
+def test_a_rise_by_a_power_ends_at_the_peak_and_is_then_wsd():
+    settings = (("rise_power", 2.0), ("rise_steps", 40))
+    part = Component(name="wsd_rise", settings=settings)
+    rising = dataclasses.replace(WSD, shape="wsd_rise", shape_part=part, warmup_steps=1)
+    plain = dataclasses.replace(WSD, warmup_steps=1)
+    assert lr_factor(rising, 19, 100) == pytest.approx(0.25)
+    assert [lr_factor(rising, step, 100) for step in range(39, 100)] == [
+        lr_factor(plain, step, 100) for step in range(39, 100)
+    ]
 
 
 def test_constant_holds_and_steps_outside_the_run_are_refused():

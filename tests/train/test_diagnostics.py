@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 
 from scaling_law.errors import PlanError
+from scaling_law.files.layer_metrics import maps_of
 from scaling_law.files.record import read_curve
 from scaling_law.parts import NoSettings
 from scaling_law.spec.architectures import INSIDE, architecture_of
@@ -27,6 +28,7 @@ from scaling_law.train.probes import (
     Probe,
     activation_scale,
     attention_entropy,
+    attention_maps,
     dead_units,
     gradient_norms,
     linear_probes,
@@ -294,5 +296,61 @@ def test_a_probe_of_what_an_architecture_lacks_is_refused_before_training():
         plan_of(SUMS.replace("PROBE", "attention_entropy"))
     with pytest.raises(PlanError, match=r"architecture mlp does not show \(it shows units\)"):
         plan_of(SUMS.replace("PROBE", "activation_scale"))
+    with pytest.raises(PlanError, match=r"expert_load measures .* architecture that does: moe"):
+        plan_of(SUMS.replace("PROBE", "expert_load"))
     assert plan_of(SUMS.replace("PROBE", "dead_units")).runs
-    assert set(INSIDE) == {"stream", "attention", "units"}
+    assert set(INSIDE) == {"stream", "attention", "units", "experts"}
+
+
+def test_a_map_is_the_mean_attention_of_its_blocks(subject):
+    cells = attention_maps.measure(subject, attention_maps.Settings(size=4, examples=2))
+    batch = next(subject.batches("val")).split(2)[0]
+    scores = subject.inside(batch, "attention")[1]
+    shares = scores.double().softmax(dim=-1).mean(dim=0)[1]  # layer 1, head 1
+    blocks = shares.view(4, 4, 4, 4).sum(dim=3).mean(dim=1)
+    maps = maps_of(cells)
+    assert set(maps) == {f"layers.{layer}.heads.{head}" for layer in (0, 1) for head in (0, 1)}
+    for (row, column), value in maps["layers.1.heads.1"].items():
+        assert value == pytest.approx(float(blocks[row, column]), rel=1e-3)
+    assert len(maps["layers.1.heads.1"]) == 4 * 5 // 2  # causal
+
+
+def test_a_short_context_has_a_cell_for_each_position(subject):
+    cells = maps_of(attention_maps.measure(subject, attention_maps.Settings(size=32)))
+    rows = {row for row, _ in cells["layers.0.heads.0"]}
+    assert rows == set(range(16))
+
+
+TEXT = """
+name: text
+data: {corpus: tiny, tokenizer: bytes, vocab_size: 257}
+model: {n_ctx: 16}
+probes: [PROBE]
+grid: [{sizes: [nano14k], steps: [4]}]
+optim: {lr: 0.01, batch_tokens: 64}
+eval: {val_tokens: 512, curve_tokens: 128}
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "probe", "why"),
+    [
+        (TEXT, "{name: infilling, length: 9}", "a span of 9 tokens leaves nothing around it"),
+        (TEXT, "text_kind", "the data have 0 kinds .*expected 2; set data.mix"),
+        (TEXT, "noise_scale", "batches of 8 training examples, at least two, .* reads 8; raise"),
+        (TEXT, "{name: multiple_choice, tail: 16}", "a tail of 16 tokens leaves nothing"),
+        (TEXT, "{name: fourier, ids: 300}", "ids is 300, and the model reads 257 ids"),
+        (TEXT, "intrinsic_dimension", "inputs that are numbers, and the data's are ids"),
+        (TEXT, "tangent_kernel", "65,792 outputs"),
+        (TEXT, "{name: best_of_n, questions: 33}", "val has 32 questions to read, expected 33"),
+        (SUMS, "document_loss", "it needs text"),
+    ],
+)
+def test_a_probe_that_cannot_measure_is_refused_by_the_plan(config, probe, why):
+    with pytest.raises(PlanError, match=rf"fake.yaml:5: probes: .*{why}"):
+        plan_of(config.replace("PROBE", probe))
+
+
+def test_a_probe_whose_needs_are_met_is_planned():
+    enough = "infilling, {name: noise_scale, examples: 4}, accuracy"
+    assert plan_of(TEXT.replace("PROBE", enough)).runs

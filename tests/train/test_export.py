@@ -30,7 +30,7 @@ from scaling_law.train import checkpoint
 from scaling_law.train.architectures import build
 from scaling_law.train.architectures._gpt_hf import hf_model
 from scaling_law.train.architectures.gpt import GPT
-from scaling_law.train.export import export
+from scaling_law.train.export import export, main
 from tests.fakes import record_of, tiny_model, tiny_spec
 
 # an interpreter that has transformers, where this one has not
@@ -88,9 +88,15 @@ def saved_run(folder: Path, model: ModelSpec, tokenizer: Tokenizer) -> tuple[Run
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_safetensors_are_read_back_bit_for_bit(tmp_path, bpe, tied):
+def test_safetensors_are_read_back_bit_for_bit(tmp_path, bpe, tied, monkeypatch):
     from safetensors.torch import load_file
 
+    if tied:  # the other is written by a process of its own, which loads torch
+
+        def here(module: str, *arguments: str, doing: str) -> None:
+            assert module == "scaling_law.train.export" and main(list(arguments)) == 0
+
+        monkeypatch.setattr("scaling_law.run.export.run_module", here)
     run_dir, gpt = saved_run(tmp_path, model_of(bpe, tied=tied), bpe)
     said = export_run(tmp_path, "tiny", tmp_path / "out", "safetensors")
     out = ExportDir(tmp_path / "out")
@@ -224,7 +230,7 @@ def test_a_refused_export_writes_nothing(tmp_path, bpe):
     run_dir.weights.unlink()
     with pytest.raises(ConfigError, match="not saved; to train it again and save them: slaw run"):
         export_run(run_dir.path, None, tmp_path / "out", "hf")
-    with pytest.raises(ConfigError, match="none of its 1 finished runs has saved weights"):
+    with pytest.raises(ConfigError, match=r"none of its finished runs \(1\) has saved weights"):
         export_run(tmp_path, None, tmp_path / "out", "hf")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full", "runs"]
 

@@ -13,6 +13,7 @@ from scaling_law.errors import RunFailed
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import CurvePoint, RunRecord, read_curve
 from scaling_law.spec.optim import OptimSpec
+from scaling_law.spec.parallel import Parallel
 from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.schedule import ScheduleSpec
@@ -23,6 +24,7 @@ from scaling_law.train.begin import Job, begin
 from scaling_law.train.loop import evaluation_steps, train_run
 from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.static_step import StaticStep
+from scaling_law.train.tensors import Tensors
 from tests.fakes import tiny_spec
 
 # two trainings of one run may differ only in rounding and in times
@@ -467,3 +469,37 @@ def test_final_weights_are_saved_on_request_and_give_the_recorded_loss(dataset, 
     stacked([stacks])
     size = this.run_dir.weights.stat().st_size
     assert stacks.run_dir.weights.stat().st_size == pytest.approx(size, rel=0.02)
+
+
+def test_a_state_of_other_devices_is_taken_up_only_where_that_is_allowed(dataset, tmp_path):
+    spec, asked = tiny_spec(), 0
+
+    def stop_once() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 5
+
+    broken = job(dataset, tmp_path, spec, should_stop=stop_once)
+    assert train_run(broken) is None
+    state = checkpoint.load_checkpoint(broken.run_dir.checkpoint(5))
+    checkpoint.save_checkpoint(broken.run_dir, 5, {**state, "devices": 2})
+    with pytest.raises(RunFailed, match=r"trains on 1 now.*set parallel.resume_on: 1 to resume"):
+        train_run(job(dataset, tmp_path, spec))
+    allowed = Resources(resume_on=Parallel(kind="ddp", devices=1))
+    record = train_run(job(dataset, tmp_path, spec, resources=allowed))
+    assert record is not None
+    assert record.message == (
+        "from step 5 on 1 device instead of 2: its bits are not those of an undisturbed run"
+    )
+
+
+def test_the_parts_of_a_batch_weigh_as_much_as_the_whole():
+    ids, weights = torch.arange(12).view(6, 2), torch.zeros(6, 2)
+    weights[0], weights[5] = 1.0, 3.0
+    whole = Tensors(inputs=ids, targets=ids, weights=weights)
+    halves = [whole.of_rank(rank, 2) for rank in (0, 1)]
+    assert [half.share for half in halves] == [0.25, 0.75]
+    parts = [part for half in halves for part in half.split(1, all_parts=True)]
+    assert [part.share for part in parts] == [0.25, 0, 0, 0, 0, 0.75]
+    assert [part.weights is None for part in parts] == [False, True, True, True, True, False]
+    assert [part.share for part in whole.split(1)] == [0.25, 0.75]

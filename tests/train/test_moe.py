@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scaling_law import parts
 from scaling_law.files.record import read_curve
-from scaling_law.parts import Reference
-from scaling_law.spec.architectures.moe import Settings, gpt_of
+from scaling_law.parts import NoSettings, Reference
+from scaling_law.spec.architectures.gpt import gpt_of
+from scaling_law.spec.architectures.moe import Settings
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.model import OtherModel
@@ -23,14 +24,17 @@ from scaling_law.spec.resources import Resources
 from scaling_law.train.architectures import build
 from scaling_law.train.architectures.gpt import Block
 from scaling_law.train.architectures.moe import Experts, MixtureGPT, imbalance
+from scaling_law.train.begin import begin
 from scaling_law.train.checkpoint import load_checkpoint
 from scaling_law.train.forward import Trainable
 from scaling_law.train.generate import generate
 from scaling_law.train.loop import train_run
+from scaling_law.train.probes import expert_load
 from scaling_law.train.tensors import Tensors
 from tests.fakes import tiny_spec
 from tests.train.test_generate import DRAWN, PROMPTS, closest
 from tests.train.test_loop import job
+from tests.train.test_probes import subject_of
 
 SHAPE = (("d_model", 32), ("n_head", 2), ("n_layer", 2))
 
@@ -168,3 +172,27 @@ def test_the_first_weights_keep_the_scale_of_the_dense_model():
     ups = [weight for name, weight in module.named_parameters() if name.endswith("up.weight")]
     assert len(ups) == 2 * 8
     assert all(weight.std().item() == pytest.approx(math.sqrt(1 / 32), rel=0.1) for weight in ups)
+
+
+@pytest.mark.parametrize("n_active", [1, 2])
+def test_the_shares_of_experts_add_up_to_the_active_ones_and_one_for_all_is_uneven(
+    dataset, tmp_path, monkeypatch, n_active
+):
+    model = dataclasses.replace(mixture(n_active=n_active), vocab_size=257)
+    spec = tiny_spec(model=model)
+    subject = subject_of(begin(job(dataset, tmp_path, spec)))
+    load = expert_load.measure(subject, NoSettings())
+    for layer in range(2):
+        shares = [load[f"share.layers.{layer}.experts.{expert}"] for expert in range(4)]
+        assert sum(shares) == pytest.approx(n_active) and max(shares) <= 1
+        assert 1 <= load[f"imbalance.layers.{layer}"] <= 4
+    monkeypatch.setattr(Experts, "route", one_for_all)
+    load = expert_load.measure(subject, NoSettings())
+    assert load["share.layers.1.experts.0"] == 1.0
+    assert load["imbalance.layers.1"] == pytest.approx(4 / n_active)
+
+
+def one_for_all(layer: Experts, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A router that sends every row to the first experts."""
+    probabilities = layer.router(rows).softmax(dim=-1)
+    return probabilities, torch.arange(layer.n_active).expand(len(rows), -1)

@@ -186,3 +186,24 @@ def test_fast_paths_for_standard_only_are_not_taken():
     assert gain(model, 512, "cpu") == stack_gain(model, 512, "cuda") == 0
     with pytest.raises(ConfigError, match=r"model.parametrisation is mup: .*safetensors"):
         hf_model(model, build(model).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("settings", "factors"),
+    [
+        ((("tables", 0.02),), {"embedding": 0.02, "up": 1.0, "out": 1.0}),
+        ((("matrices", 0.1),), {"embedding": 1.0, "up": 0.1, "out": 0.1}),
+        ((("branches", "plain"),), {"embedding": 1.0, "up": 1.0, "out": 2.0}),
+        ((("branches", "zero"),), {"embedding": 1.0, "up": 1.0, "out": 0.0}),
+    ],
+)
+def test_start_scales_the_first_weights_of_a_role_and_nothing_else(settings, factors):
+    mine, plain = (
+        dict(build(gpt(16, component), 1).named_parameters())
+        for component in (Component(name="start", settings=settings), None)
+    )
+    names = {"embedding": "embedding.weight", "up": "blocks.1.mlp.up.weight",
+             "out": "blocks.1.mlp.out.weight"}  # fmt: skip
+    for key, factor in factors.items():
+        torch.testing.assert_close(mine[names[key]], factor * plain[names[key]])
+    assert torch.equal(mine["head.weight"], plain["head.weight"])

@@ -231,6 +231,15 @@ def test_the_activations_of_a_model_without_blocks_are_its_outputs():
     assert activation_change.blocks_and_branches(torch.nn.Linear(2, 2)) == []
 
 
+def test_the_activations_of_single_experts_are_not_compared():
+    """Other weights send other tokens to an expert."""
+    experts = torch.nn.ModuleList([torch.nn.Sequential(torch.nn.Linear(2, 2))])
+    block = torch.nn.ModuleDict({"mlp": torch.nn.ModuleDict({"experts": experts})})
+    model = torch.nn.ModuleDict({"blocks": torch.nn.ModuleList([block])})
+    names = [name for name, _ in activation_change.blocks_and_branches(model)]
+    assert names == ["blocks.0", "blocks.0.mlp"]
+
+
 def test_noise_of_gradients_is_estimated_without_bias():
     """Gradients of 4 examples each, about (1, 2), whose noise has the trace 8 for one example."""
     draws = torch.Generator().manual_seed(0)

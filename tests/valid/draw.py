@@ -12,7 +12,8 @@ import dataclasses
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,44 @@ Node = dict[str, Any]
 NOT_DRAWN = {
     "data.corpus": "text is at a path; named corpora have tests of their own",
     "data.sources.<key>.corpus": "as data.corpus",
+    "data.clean": "rules leave out most of a small text; tests/data/test_cleaning.py has them",
     "data.order": "a setting of the corpus synthetic",
     "data.sources.<key>.order": "as data.order",
+    "data.shortest": "a setting of the corpus paragraphs",
+    "data.longest": "as data.shortest",
+    "data.sources.<key>.shortest": "as data.shortest",
+    "data.sources.<key>.longest": "as data.shortest",
+    "data.by": "a setting of the corpus graded",
+    "data.of": "as data.by",
+    "data.sources.<key>.by": "as data.by",
+    "data.sources.<key>.of": "as data.by",
+    "data.unique_from": "needs unique_tokens; tests/data/test_dataset.py has it",
+    "parallel": "processes of their own, seconds a run; tests/run/test_parallel.py has it",
+    "engine.sbatch": "options of a cluster; tests/run/test_slurm_engine.py has them",
     "data.images": "Fashion-MNIST may not be installed; tests/experiments/test_images.py has it",
     "data.folder": "as data.images",
-    "grid.*.start_from": "needs a run that has ended; tests/run/test_folder.py has it",
+    "trainer": "needs a command; tests/run/test_trainer.py has it",
+    "experiment=annealing": "its target must be a component of the data; drawn with settings",
+    "grid.*.start_from": "needs a run that has ended; tests/run/test_stages.py has it",
+    "grid.*.reference": "as grid.*.start_from; tests/run/test_references.py has it",
+    "objective=group_dro": "needs a reference; tests/train/test_group_dro.py has it",
+    "objective.name=group_dro": "as objective=group_dro",
+    "objective.step_size": "a setting of group_dro",
+    "objective.smoothing": "a setting of group_dro",
+}
+# Two kinds of text, each with passages to validate on.
+KINDS_OF_TEXT = ("data.sources", "data.mix", "data.val_fraction", "model.n_ctx")
+# What suits a feature that few configs can have: it is preferred while the feature is wanted.
+SUITS = {
+    "text_kind": KINDS_OF_TEXT,
+    "passages": KINDS_OF_TEXT,
+    "expert_load": ("model.architecture=moe",),
+    "intrinsic_dimension": ("data.source=teacher", "data.source=manifold"),
+    "annealing": ("data.sources", "data.mix"),
+    "target": ("data.sources", "data.mix"),
+    "doremi": ("data.sources",),
+    "step_size": ("data.sources",),
+    "smoothing": ("data.sources",),
 }
 # Of the rows that the text has beside plain files.
 TEXT_KEYS = ("text", "body", "all.of.it")
@@ -114,8 +148,9 @@ def features(schema: Schema) -> frozenset[str]:
         if path in NOT_DRAWN:
             return
         for value in (*at.get("enum", at.get("examples", ())), at.get("const")):
-            if isinstance(value, str) and not path.endswith("sizes.*"):
-                names.add(f"{path}={value}")
+            name = f"{path}={value}"
+            if isinstance(value, str) and not path.endswith("sizes.*") and name not in NOT_DRAWN:
+                names.add(name)
         for member in (*at.get("anyOf", ()), *at.get("oneOf", ())):
             walk(member, path)
         for key, value in at.get("properties", {}).items():
@@ -157,9 +192,12 @@ def _plain(drawing: Drawing, at: Schema, path: str) -> Any:
     if members:
         chosen = [m for m in members if resolved(drawing.whole, m).get("type") != "null"]
         return value_of(drawing, drawing.one(chosen), path)
+    if "const" in at:
+        return at["const"]
     if "enum" in at or "examples" in at:
-        values = at.get("enum", at.get("examples"))
+        values = [v for v in at.get("enum", at.get("examples")) if f"{path}={v}" not in NOT_DRAWN]
         wanted = [v for v in values if f"{path}={v}" in drawing.wanted]
+        wanted = wanted or _with_wanted_settings(drawing, path, values)
         return drawing.one(wanted if wanted and drawing.chance(0.8) else values)
     kinds = at.get("type", "object")
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
@@ -180,6 +218,22 @@ def _plain(drawing: Drawing, at: Schema, path: str) -> Any:
     if "string" in kinds and "number" not in kinds:
         return f"drawn{drawing.rng.randint(0, 99)}"
     return _number(drawing, at, "integer" in kinds)
+
+
+def _with_wanted_settings(drawing: Drawing, path: str, values: Any) -> list[Any]:
+    """Of the names of parts at ``path``, those that have a setting that is wanted."""
+    name, _, key = path.rpartition(".")
+    forms = drawing.whole["properties"].get(name, {}).get("anyOf", ())
+    if key != "name" or len(forms) < 2:
+        return []
+    owners = {
+        owner
+        for own, schema in forms[1].get("properties", {}).items()
+        if any(want.startswith(f"{name}.{own}") for want in drawing.wanted)
+        for form in (schema, *schema.get("anyOf", ()))
+        for owner in form.get("x-of", ())
+    }
+    return [value for value in values if value in owners]
 
 
 def _number(drawing: Drawing, at: Schema, whole: bool) -> float | str:
@@ -317,6 +371,13 @@ def _add_mixture(drawing: Drawing, data: Node) -> None:
         mixes = [data["mix"]]
     else:
         mixes = ["natural"]
+    if data.keys() >= {"unique_tokens", "unique_share"}:
+        del data["unique_tokens"]
+        drawing.drawn.discard("data.unique_tokens")
+    if data.keys() & {"mix", "phases"} and drawing.chance(0.9):
+        for cap in ("unique_tokens", "unique_share"):  # they cut the text as a whole
+            data.pop(cap, None)
+            drawing.drawn.discard(f"data.{cap}")
     if "natural" in mixes and drawing.chance(0.2, "data.mix_temperature"):
         data["mix_temperature"] = drawing.one((1, 2.5, 100))
         drawing.drawn.add("data.mix_temperature")
@@ -485,7 +546,8 @@ def _axes(drawing: Drawing) -> Any:
     known |= {
         name: schema
         for name, schema in drawing.whole["properties"].items()
-        if name not in (*OUTSIDE_RECIPE, "data", "model", "schedule", "optim", "variants")
+        if name
+        not in (*OUTSIDE_RECIPE, *NOT_DRAWN, "data", "model", "schedule", "optim", "variants")
     }
     key = drawing.one(sorted(known))
     values = [value_of(drawing, known[key], key) for _ in range(8)]
@@ -512,24 +574,48 @@ def _several(drawing: Drawing, name: str) -> Any:
     listed, _ = drawing.whole["properties"][name]["anyOf"]
     plain, with_settings = listed["items"]["anyOf"]
     names = drawing.rng.sample(plain["examples"], drawing.rng.randint(1, len(plain["examples"])))
-    wanted = [part for part in plain["examples"] if f"{name}.*={part}" in drawing.wanted]
+    own = with_settings["properties"]
+    wanted = [
+        part
+        for part in plain["examples"]
+        if drawing.wanted
+        & {
+            f"{name}.*={part}",
+            f"{name}.*.name={part}",
+            *(
+                f"{name}.{at}.{key}"
+                for key, schema in own.items()
+                if key != "name" and _of_parts(schema, {part}) is not None
+                for at in ("*", "<key>")
+            ),
+        }
+    ]
+    drawing.rng.shuffle(wanted)
+    if wanted and drawing.chance(0.5):
+        names = names[:1]
     names = list(dict.fromkeys([*wanted[:1], *names]))
     drawing.drawn |= {f"{name}.*", *(f"{name}.*={part}" for part in names)}
 
     def settings(part: str, path: str) -> Node:
-        own: Node = {}
-        for key, schema in with_settings["properties"].items():
+        values: Node = {}
+        for key, schema in own.items():
             form = None if key == "name" else _of_parts(schema, {part})
             if form is not None and drawing.chance(0.5, f"{path}.{key}"):
-                own[key] = value_of(drawing, form, f"{path}.{key}")
+                values[key] = value_of(drawing, form, f"{path}.{key}")
                 drawing.drawn.add(f"{path}.{key}")
-        return own
+        return values
 
-    if drawing.chance(0.4, f"{name}.<key>"):
-        return {part: settings(part, f"{name}.<key>") for part in names}
+    keyed = f"{name}.<key>"
+    wants_key, wants_item = (
+        any(want.startswith(start) for want in drawing.wanted) for start in (keyed, f"{name}.*")
+    )
+    if drawing.chance(0.8 if wants_key > wants_item else 0.2 if wants_item > wants_key else 0.5):
+        return {part: settings(part, keyed) for part in names}
     items: list[Any] = []
+    wants_settings = (want for want in drawing.wanted if want.startswith(f"{name}.*."))
+    preferred = [f"{name}.*.name", *wants_settings]
     for part in names:
-        if drawing.chance(0.5, f"{name}.*.name"):
+        if drawing.chance(0.5, *preferred, f"{name}.*.name={part}"):
             drawing.drawn |= {f"{name}.*.name", f"{name}.*.name={part}"}
             items.append({"name": part, **settings(part, f"{name}.*")})
         else:
@@ -560,7 +646,20 @@ def _longer(drawing: Drawing) -> Any:
 
 
 def _architecture(drawing: Drawing) -> Any:
-    return drawing.one(_fitting_architectures(drawing))
+    names = _fitting_architectures(drawing)
+    wanted = [name for name in names if f"model.architecture={name}" in drawing.wanted]
+    keys = drawing.whole["$defs"]["ModelSection"]["properties"]
+    owners = {
+        owner
+        for want in drawing.wanted
+        if want.startswith("model.")
+        for key, _, value in (want.removeprefix("model.").partition("="),)
+        for form in keys.get(key, {}).get("anyOf", (keys.get(key, {}),))
+        if not value or value in form.get("enum", ())
+        for owner in form.get("x-of", ())
+    }
+    wanted = wanted or [name for name in names if name in owners]
+    return drawing.one(wanted if wanted and drawing.chance(0.8) else names)
 
 
 def _fitting_architectures(drawing: Drawing) -> list[str]:
@@ -598,16 +697,31 @@ def _objective(drawing: Drawing) -> Any:
     family, targets = _solved_by(drawing), _targets(drawing)
     names = drawing.whole["properties"]["objective"]["anyOf"][0]["examples"]
     known = {name: parts.load("objective", Reference(name=name)) for name in names}
-    name = drawing.one(
-        name
+    fitting = {
+        name: part
         for name, part in known.items()
-        if part.targets in ("", targets) and family in ("", part.comparable)
-    )
+        if part.targets in ("", targets)
+        and family in ("", part.comparable)
+        and f"objective={name}" not in NOT_DRAWN
+    }
+    wanted = [
+        name
+        for name, part in fitting.items()
+        if any(f"objective.{f.name}" in drawing.wanted for f in dataclasses.fields(part.settings))
+    ]
+    name = drawing.one(wanted if wanted and drawing.chance(0.5) else fitting)
     drawing.drawn.add(f"objective={name}")
     if drawing.chance(0.7):
         return name
     drawing.drawn |= {"objective.name", f"objective.name={name}"}
-    return {"name": name}
+    own: Node = {"name": name}
+    with_settings = drawing.whole["properties"]["objective"]["anyOf"][1]["properties"]
+    for key, schema in with_settings.items():
+        form = None if key == "name" else _of_parts(schema, {name})
+        if form is not None and drawing.chance(0.5, f"objective.{key}"):
+            own[key] = value_of(drawing, form, f"objective.{key}")
+            drawing.drawn.add(f"objective.{key}")
+    return own
 
 
 # What is drawn for keys whose values must fit others or stay small.
@@ -626,6 +740,7 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "data.mix_temperature": lambda drawing: drawing.one((1, 2)),
     "data.max_bytes": _number_of(8_000, 60_000),
     "data.unique_tokens": _number_of(3_000, 30_000),
+    "data.unique_share": lambda drawing: drawing.one((0.3, 0.7, 1)),
     "data.val_fraction": lambda drawing: drawing.one((0.2, 0.35, 0.5)),
     "data.max_epochs": lambda drawing: drawing.one((4.0, 50, 1e6)),
     "data.symbols": _number_of(2, 20),
@@ -657,7 +772,9 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "grid.*.axes": _axes,
     "axes": _axes,
     "schedule.decay_frac": lambda drawing: drawing.one((0.1, 0.2, 0.5, 0.6)),
+    "schedule.cycles": _number_of(1, 2),  # each needs two steps
     "objective": _objective,
+    "objective.first_mark": lambda drawing: 245,  # no text has the bytes from there on
     "optim.lr": lambda drawing: float(f"{drawing.log(1e-4, 0.05):.3g}"),
     "optim.first": lambda drawing: drawing.one((1, 1, 2)),  # at most optim.last, which is 1 or more
     "optim.last": _number_of(2, 4),
@@ -681,9 +798,15 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
             ("questions", _number_of(1, 20)),
             ("examples", _number_of(1, 2)),
             ("samples", _number_of(1, 8)),
+            ("choices", _number_of(2, 4)),
+            ("tail", _number_of(1, 4)),
+            ("ahead", lambda drawing: drawing.one((1, 1, 2))),
+            ("passages", _number_of(2, 8)),
             ("labels", lambda drawing: drawing.rng.sample((8, 12, 16), drawing.rng.randint(0, 2))),
         )
     },
+    "engine.address": lambda drawing: "10.0.0.1:6379",
+    "experiment.target": lambda drawing: drawing.one(drawing.config["data"].get("sources", "x")),
     "trackers": _trackers,
 }  # fmt: skip
 # Keys whose defaults take too long for a test, or fit none of its widths.
@@ -714,7 +837,7 @@ def draw(rng: random.Random, wanted: frozenset[str], text: Path) -> tuple[Node, 
             continue
         inner = [want for want in wanted if want == key or want.startswith((f"{key}.", f"{key}="))]
         needed = key in (*whole["required"], *ALWAYS) or _needs(drawing, key)
-        if key == "variants" or not (needed or drawing.chance(0.25, *inner)):
+        if key in ("variants", *NOT_DRAWN) or not (needed or drawing.chance(0.25, *inner)):
             continue
         value = value_of(drawing, known[key], key)
         if value is not ABSENT:
@@ -749,6 +872,39 @@ def accepted(config: Node, folder: Path) -> tuple[str, SweepConfig, Plan]:
     return text, read, _planned(read)
 
 
+def _refused_probes(lines: Sequence[str]) -> set[str]:
+    """The probes that cannot measure what was drawn; empty where anything else is refused."""
+    matches = [re.match(r"\S+ probes(?:: |\.)([a-z]\w+)\b", line) for line in lines]
+    return {match[1] for match in matches if match} if all(matches) else set()
+
+
+def _without_probes(config: Node, drawn: frozenset[str], names: set[str]) -> frozenset[str]:
+    """Take probes out of a config; gives its features without theirs."""
+    probes = config["probes"]
+    if isinstance(probes, dict):
+        owns = [(part, settings or {}) for part, settings in probes.items()]
+        config["probes"] = {part: own for part, own in probes.items() if part not in names}
+    else:
+        named = [one if isinstance(one, dict) else {"name": one} for one in probes]
+        owns = [(one["name"], one) for one in named]
+        config["probes"] = [
+            whole for whole, (part, _) in zip(probes, owns, strict=True) if part not in names
+        ]
+    stay = {key for part, own in owns if part not in names for key in own}
+    gone = {key for part, own in owns if part in names for key in own if key not in stay}
+    lost = {f"probes.{at}.{key}" for at in ("*", "<key>") for key in gone}
+    lost |= {f"probes.*{at}={part}" for at in ("", ".name") for part in names}
+    if not config["probes"]:
+        del config["probes"]
+        lost |= {"probes", "probes.*"}
+    return frozenset(
+        name
+        for name in drawn
+        if not any(name == one or name.startswith(f"{one}.") for one in lost)
+        and name.partition("=")[0] not in lost
+    )
+
+
 def yaml_of(config: Node) -> str:
     """The config as a user writes it."""
     return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False)
@@ -763,6 +919,22 @@ def _planned(config: SweepConfig) -> Plan:
     return planned(config, shared_by(device, config.limits.slots), tokens, components)
 
 
+def _accepted_in_part(
+    config: Node, drawn: frozenset[str], folder: Path
+) -> tuple[frozenset[str], tuple[str, SweepConfig, Plan]]:
+    """What is made of a config without the probes that refuse its data, and the features left.
+
+    Few data suit every probe of a draw, and some refuse once others are gone.
+    """
+    while True:
+        try:
+            return drawn, accepted(config, folder)
+        except SlawError as problem:
+            if not (names := _refused_probes(problem.lines)):
+                raise
+        drawn = _without_probes(config, drawn, names)
+
+
 def _too_long(plan: Plan, most_runs: int) -> bool:
     steps = sum(run.spec.total_steps - run.spec.start_step for run in plan.runs)
     return (
@@ -771,6 +943,12 @@ def _too_long(plan: Plan, most_runs: int) -> bool:
         or sum(run.spec.batch_tokens * run.spec.total_steps for run in plan.runs) > MOST_TOKENS
         or max(count_params(run.spec.model).total for run in plan.runs) > MOST_PARAMS
     )
+
+
+def _with_suits(missing: frozenset[str]) -> frozenset[str]:
+    """Features that are missing, and those that suit them."""
+    ends = {re.split("[.=]", name)[-1] for name in missing}
+    return missing.union(*(SUITS[end] for end in ends & SUITS.keys()))
 
 
 def draws(
@@ -786,10 +964,10 @@ def draws(
         refused: list[str] = []
         while True:
             # features that refuse each other, both preferred, would be drawn together for ever
-            wanted = missing if len(refused) % 40 < 20 else frozenset[str]()
+            wanted = _with_suits(missing) if len(refused) % 40 < 20 else frozenset[str]()
             config, drawn = draw(rng, wanted, text)
             try:
-                written, read, plan = accepted(config, folder)
+                drawn, (written, read, plan) = _accepted_in_part(config, drawn, folder)
             except SlawError as problem:
                 refused += problem.lines
                 assert len(refused) < MOST_REFUSED, refused[-5:]

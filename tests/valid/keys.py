@@ -21,11 +21,15 @@ def every_key() -> dict[str, Any]:
     """
     schema = sweep_schema()
     for slot in SLOTS:
-        names = list(parts.names(slot.word))
+        if slot.word == "cleaner":
+            continue  # its settings stand within the list of rules, which is not drawn
+        # tests/run/test_trainer.py has the data that only a user's own trainer reads
+        known = parts.names(slot.word)
+        loaded = {name: parts.load(slot.word, Reference(name=name)) for name in known}
+        names = [name for name, part in loaded.items() if not getattr(part, "external", False)]
         forms: dict[str, list[dict[str, Any]]] = {}  # of a key, which several parts may have
         for name in names:
-            part = parts.load(slot.word, Reference(name=name))
-            made = settings_adapter(part.settings).json_schema()
+            made = settings_adapter(loaded[name].settings).json_schema()
             schema.setdefault("$defs", {}).update(made.pop("$defs", {}))
             for key, value in made.get("properties", {}).items():
                 _add_form(forms.setdefault(key, []), value, name)

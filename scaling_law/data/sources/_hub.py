@@ -20,7 +20,7 @@ from scaling_law.data.packages import package_folder
 from scaling_law.data.rows import parquet_texts
 from scaling_law.data.sources import Corpus, Document, ReadRequest, Tally
 from scaling_law.data.walk import files_below
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, install_extra
 from scaling_law.files import layout
 
 DOMAIN = "text"
@@ -91,7 +91,7 @@ def _remedy(name: str) -> str:
 def _missing(name: str) -> str | None:
     if _copies(name) or package_folder("datasets") is not None:
         return None
-    return f"needs the hub extra: pip install 'scaling-law[hub]'; or {_remedy(name)}"
+    return f"needs the hub extra: {install_extra('hub')}; or {_remedy(name)}"
 
 
 def _unreachable(name: str) -> str | None:

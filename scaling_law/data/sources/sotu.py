@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scaling_law.data.packages import package_folder
 from scaling_law.data.sources import Corpus, Document, ReadRequest
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, install_extra
 
 _DOMAIN = "speeches"
 
@@ -25,7 +25,7 @@ def _folder() -> Path | None:
 
 def _missing() -> str | None:
     if _folder() is None:
-        return "needs the english extra: pip install 'scaling-law[english]'"
+        return f"needs the english extra: {install_extra('english')}"
     return None
 
 

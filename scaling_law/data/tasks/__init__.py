@@ -77,6 +77,7 @@ class Task:
     ``outputs(settings)``: how many numbers the targets of an example are; 0 where they are ids.
     ``n_targets(settings)``: targets of an example (T'), by which a plan refuses an architecture
     with fewer outputs; 0 where that is not known before examples are made.
+    ``external``: whether only the user's own trainer reads the data, so that there are no examples.
     ``licence``: a line about whose examples these are.
     ``versions(settings)``: what the examples are made from on this machine, text by name, of a task
     that reads files; records hold it.
@@ -91,6 +92,7 @@ class Task:
     features: Callable[[Any], int] = lambda settings: 0
     outputs: Callable[[Any], int] = lambda settings: 0
     n_targets: Callable[[Any], int] = lambda settings: 0
+    external: bool = False
     licence: str = "made by rule; no licence applies"
     versions: Callable[[Any], Mapping[str, str]] = lambda settings: {}
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from scaling_law.fit.approaches.power_line import LinesResult, PowerLine, check_level, power_line
 from scaling_law.fit.points.points import FitPoints
+from scaling_law.units import count_of
 
 LEAST_POINTS = 4
 SAME_FLOPS_FRAC = 0.02
@@ -105,8 +106,8 @@ def envelope_rows(points: FitPoints) -> list[int]:
 def _why_not(points: FitPoints, rows: list[int]) -> str:
     if len(rows) < LEAST_POINTS:
         return (
-            f"{len(rows)} points on the lower envelope, at least {LEAST_POINTS} needed: "
-            "add FLOP budgets"
+            f"{count_of(len(rows), 'point')} on the lower envelope, at least {LEAST_POINTS}"
+            " needed: add FLOP budgets"
         )
     if len({points.params[i] for i in rows}) < 2:
         return (

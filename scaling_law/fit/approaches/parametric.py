@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling_law.errors import FitError
+from scaling_law.fit.flops_count import flops_knots
 from scaling_law.fit.laws import Law, load_law
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
@@ -22,6 +23,7 @@ from scaling_law.fit.solver.newton import Solution
 from scaling_law.fit.solver.solve import Objective, Problem
 from scaling_law.fit.split import Split
 from scaling_law.fit.surface import split_of
+from scaling_law.spec.enough import LEAST_VALUES
 from scaling_law.units import count_of
 
 # Starts whose objective exceeds the best by at most this share agree with it.
@@ -31,6 +33,7 @@ MAX_CONDITION = 1e12
 _LOGARITHMIC = frozenset(("E", "A", "B", "K", "N_c", "D_c", "C_c", "L_inf", "G", "d", "R_D", "R_N"))
 INTERVALS = ("percentile", "studentised")  # studentised: bootstrap-t
 _AXES = ("params", "tokens", "flops")
+_MORE_VALUES = {"params": "add sizes", "tokens": "add horizons"}
 # Budgets whose logarithms vary less than this share of those of the sizes are one budget.
 _SAME_BUDGET = 0.02
 # A refit takes at least so many starts beside the known optimum, and more while all starts times
@@ -299,6 +302,7 @@ def _point_fit(
         n_starts_agreeing=agreeing,
         convention=dict(points.convention),
         data_range=points.data_range,
+        flops_over_6nd=flops_knots(points),
         level=level,
         huber_delta=scoring.delta if scoring.loss == "huber_log" else None,
         rms_log_residual=float(np.sqrt(np.mean(residual**2))),
@@ -312,7 +316,8 @@ def _point_fit(
 
 
 def _lacking(law: Law, points: FitPoints) -> str:
-    """What the points lack for this law; "" when nothing is missing."""
+    """What the points lack for this law, and what to add; "" when nothing is missing."""
+    remedy = STATUS_REMEDY["too_few_points"]
     needed = len(law.names) + 1
     if len(points) < 2 or len(set(points.loss_nats.tolist())) < 2:
         raise FitError(
@@ -320,16 +325,18 @@ def _lacking(law: Law, points: FitPoints) -> str:
             "no law can be fitted; add sizes and horizons"
         )
     if len(points) < needed:
-        return f"{len(points)} points for {len(law.names)} parameters; at least {needed} needed"
+        few = f"{count_of(len(points), 'point')} for {len(law.names)} parameters"
+        return f"{few}; at least {needed} needed; {remedy}"
     for variable in (v for v in law.variables if v not in law.also_needs or v in _AXES):
-        values = len(set(np.round(np.log(points.variable(variable)), 6).tolist()))
-        least = 2 if len(law.terms) == 1 else 3
+        values = points.n_different(variable)
+        least = 2 if len(law.terms) == 1 else LEAST_VALUES
         if values < least:
             number = count_of(values, "different value")
-            return f"only {number} of {variable}; at least {least} needed"
+            add = _MORE_VALUES.get(variable, remedy)
+            return f"only {number} of {variable}; at least {least} needed; {add}"
         span = float(points.variable(variable).max() / points.variable(variable).min())
         if len(law.variables) == 1 and span < _LEAST_SPAN:
-            return f"{variable} span {span:.2g}x; at least {_LEAST_SPAN:g}x needed"
+            return f"{variable} span {span:.2g}x; at least {_LEAST_SPAN:g}x needed; {remedy}"
     if {"params", "tokens"} <= set(law.variables):
         logs = np.stack([np.log(points.variable(v)) for v in ("params", "tokens")])
         if np.ptp(logs.sum(axis=0)) < _SAME_BUDGET * np.ptp(logs[0]):
@@ -339,13 +346,13 @@ def _lacking(law: Law, points: FitPoints) -> str:
     return law.lacking({v: points.variable(v) for v in law.variables})
 
 
-def refused(law: Law, points: FitPoints, scoring: Objective, lacking: str) -> FitResult:
-    """A result without parameters that says what ``points`` lack for ``law``."""
+def refused(law: Law, points: FitPoints, scoring: Objective, message: str) -> FitResult:
+    """A result without parameters; ``message`` says what ``points`` lack for ``law``."""
     return FitResult(
         law=law,
         params={},
         status="too_few_points",
-        message=f"{lacking}; {STATUS_REMEDY['too_few_points']}",
+        message=message,
         objective=math.nan,
         n_points=len(points),
         n_clusters=points.n_clusters,
@@ -353,6 +360,7 @@ def refused(law: Law, points: FitPoints, scoring: Objective, lacking: str) -> Fi
         n_starts_agreeing=0,
         convention=dict(points.convention),
         data_range=points.data_range,
+        flops_over_6nd=flops_knots(points),
         huber_delta=scoring.delta if scoring.loss == "huber_log" else None,
         dropped=points.dropped,
         notes=points.notes,
@@ -411,7 +419,7 @@ def _with_intervals(
     best = _figures(result.optimum)
     notes = [*result.notes, *drawn.notes]
     if drawn.unconverged:
-        notes.append(f"{drawn.unconverged} resamples did not converge and are left out")
+        notes.append(f"{count_of(drawn.unconverged, 'resample')} did not converge and are left out")
     if len(forms) < len(every):
         lost = len(every) - len(forms)
         notes.append(f"{lost} resamples have a parameter that overflows and are left out")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.decode import json_problem
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, install_extra
 from scaling_law.fit.points.delimited import read_delimited, repeated
 from scaling_law.fit.points.rows import Rows, check_count
 
@@ -20,6 +20,9 @@ _LONGEST = 2**24  # characters of a line of JSON
 _BATCH_ROWS = 2**16
 
 Wanted = Callable[[str], bool]
+
+
+_CONFIGS = (".yaml", ".yml")
 
 
 def read_rows(path: Path, wanted: Wanted = lambda name: True) -> Rows:
@@ -40,7 +43,10 @@ def read_rows(path: Path, wanted: Wanted = lambda name: True) -> Rows:
             raise ConfigError(f"{name}: {size:.1f} GB; select rows or columns first (at most 2)")
         reader = _READERS.get(path.suffix.lower())
         if reader is None:
-            raise ConfigError(f"{name}: expected a file {', '.join(_READERS)}")
+            what = "expected a file"
+            if path.suffix in _CONFIGS:
+                what = "a config; expected the folder of its runs, or a file"
+            raise ConfigError(f"{name}: {what} {', '.join(_READERS)}")
         rows = reader(path, wanted)
     except UnicodeDecodeError as problem:
         encoding = "UTF-16" if problem.encoding.startswith("utf-16") else "UTF-8"
@@ -211,9 +217,7 @@ def _read_parquet(path: Path, wanted: Wanted) -> Rows:
         import pyarrow.lib
         import pyarrow.parquet
     except ImportError:
-        raise ConfigError(
-            f"{path}: parquet needs pyarrow: pip install 'scaling-law[parquet]'"
-        ) from None
+        raise ConfigError(f"{path}: parquet needs pyarrow: {install_extra('parquet')}") from None
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)

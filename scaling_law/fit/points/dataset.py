@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from scaling_law.spec.arms import arms_of, by_options, value_text, varying_keys
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.recipe import cells, listed_recipes
+from scaling_law.units import count_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,19 +122,23 @@ def gather_fit_data(
         refuse_table_settings(origin, table)
         records, folders = gather(sources)
         chosen = chosen_records(records, table.where, origin) if table is not None else records
-        data = from_records(
-            chosen,
-            convention=convention,
-            flops=flops,
-            keep=keep,
-            origin=origin,
-            folders=folders,
-            metric=metric,
-        )
+        notes = _unfinished(sources)
+        try:
+            data = from_records(
+                chosen,
+                convention=convention,
+                flops=flops,
+                keep=keep,
+                origin=origin,
+                folders=folders,
+                metric=metric,
+            )
+        except FitError as error:
+            raise FitError("; ".join([*notes, str(error)])) from None
         if table is not None and len(chosen) < len(records):
-            note = f"{len(chosen)} of {len(records)} runs chosen by {', '.join(table.where)}"
-            points = data.points
-            points = dataclasses.replace(points, notes=(note, *points.notes))
+            notes.append(f"{len(chosen)} of {len(records)} runs chosen by {', '.join(table.where)}")
+        if notes:
+            points = dataclasses.replace(data.points, notes=(*notes, *data.points.notes))
             data = dataclasses.replace(data, points=points)
         return data
     if metric is not None:
@@ -167,6 +173,20 @@ def gather(folders: Sequence[Path]) -> tuple[list[RunRecord], dict[str, str]]:
             records[record.run_id] = record
             places.setdefault(record.run_id, str(sweep.path))
     return list(records.values()), places
+
+
+def _unfinished(folders: Sequence[Path]) -> list[str]:
+    """How many runs of each sweep have no record yet, with the command that says why."""
+    notes = []
+    for sweep in map(only_sweep, folders):
+        runs = sweep.run_dirs()
+        if left := sum(not run.record.is_file() for run in runs):
+            path = sweep.path
+            notes.append(
+                f"{left} of {count_of(len(runs), 'run')} of {path} have not finished: slaw status"
+                f" {shlex.quote(str(path))}"
+            )
+    return notes
 
 
 def chosen_records(
@@ -231,7 +251,9 @@ def _refuse_recipes(
     if len(set(points.recipe)) < 2:
         return
     places = [folders[run_id] for run_id in points.run_id] if folders else None
-    ways = [f"fit one recipe with {_conditions(points.recipe[0], of_table=folders is None)}"]
+    ways = [f"fit one recipe with {_conditions(points)}"]
+    if points.recipe_column:
+        ways.append(f"each on its own with `slaw fit`, adding --by {points.recipe_column}")
     if axes:
         ways.append(f"each arm on its own with `slaw fit`, adding{by_options(axes)}")
     known = [name for name in dict.fromkeys((folders or {}).values()) if name in (places or ())]
@@ -247,9 +269,11 @@ def _refuse_recipes(
     )
 
 
-def _conditions(recipe: str, *, of_table: bool) -> str:
-    if of_table:  # a table has the recipe in one column
-        return f"--where 'recipe={recipe}'"
+def _conditions(points: FitPoints) -> str:
+    """The options that choose the runs of the first recipe."""
+    recipe = points.recipe[0]
+    if points.recipe_column:
+        return f"--where {shlex.quote(f'{points.recipe_column}={recipe}')}"
     return " ".join(f"--where '{condition}'" for condition in recipe.split(", "))
 
 

@@ -21,7 +21,9 @@ ROLES = {
     "tokens": "tokens", "loss": "val_loss_nats", "flops": "flops_exact",
     "sem": "val_loss_sem_nats", "unique_tokens": "tokens_unique", "batch": "batch_tokens",
 }  # fmt: skip
-ALSO = frozenset(("corpus_fingerprint", "recipe"))
+# In a report's table of runs that a user's own command trained: the counts that it stated.
+STATED_COUNTS = "stated_counts"
+ALSO = frozenset(("corpus_fingerprint", "recipe", STATED_COUNTS))
 PARAMS = "params_"
 
 

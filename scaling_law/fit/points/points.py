@@ -23,9 +23,10 @@ from scaling_law.files.record import (
     specs_of,
 )
 from scaling_law.fit.points.metric import measured_by, metric_words
+from scaling_law.fit.points.stated import stated_counts, with_stated
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.recipe import listed_recipes, recipe_names
-from scaling_law.units import format_count
+from scaling_law.units import count_of, format_count
 
 Floats = NDArray[np.float64]
 
@@ -33,6 +34,17 @@ FLOPS_COUNTS = ("exact", "6nd")
 _KEEPABLE = frozenset(("not_annealed", "stopped_early", "grown"))  # rules that ``keep`` turns off
 _SEMS_IN_INTERVAL = 2 * 1.6449  # standard errors in an interval at 90%
 VARIABLES = ("params", "tokens", "flops", "tokens_unique")
+
+
+# Conventions of tables and of arrays that do not say which parameters they count.
+NOT_STATED = "not stated"
+AS_GIVEN = "as given"
+
+
+def counted_params(convention: str) -> str:
+    """``matmul parameters``; ``parameters`` where it is not stated which ones are counted."""
+    unknown = convention in (NOT_STATED, AS_GIVEN)
+    return "parameters" if unknown else f"{convention.replace('_', '-')} parameters"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +63,11 @@ class FitPoints:
     ``seed``: seeds.
     ``convention``: what ``params`` and ``flops`` count, and the loss's unit.
     ``batch_tokens``: tokens an optimiser step; None: not known.
+    ``tokens_per_second``: throughput of training; NaN where it is not known or was shared with
+        other runs; None: of no run.
     ``recipe``: in what each point's recipe differs from others'; "" for all of one, empty where not
         known.
+    ``recipe_column``: the column of a table that has the recipe; "" for none, and for a sweep.
     ``repeats_by_design``: whether each point's data are few on purpose, so that repeating them is
         no reason to leave it out; empty where no point's are.
     ``metrics``: what the runs measured beside the loss: name, unit ("" for none), how many points
@@ -74,7 +89,9 @@ class FitPoints:
     seed: tuple[int, ...]
     convention: dict[str, str]
     batch_tokens: Floats | None = None
+    tokens_per_second: Floats | None = None
     recipe: tuple[str, ...] = ()
+    recipe_column: str = ""
     repeats_by_design: tuple[bool, ...] = ()
     metrics: tuple[tuple[str, str, int], ...] = ()
     annealed: bool = False
@@ -111,6 +128,10 @@ class FitPoints:
         columns = {"params": self.params, "tokens": self.tokens, "flops": self.flops}
         return {name: (float(x.min()), float(x.max())) for name, x in columns.items()}
 
+    def n_different(self, name: str) -> int:
+        """How many different values of ``name`` (``params``, say) the points have."""
+        return len(set(np.round(np.log(self.variable(name)), 6).tolist()))
+
     def variable(self, name: str) -> Floats:
         """The column ``params``, ``tokens``, ``flops`` or ``tokens_unique``."""
         assert name in VARIABLES, name
@@ -126,8 +147,9 @@ class FitPoints:
         tuples = ("run_id", "cluster", "size", "seed")
         changes: dict[str, Any] = {name: getattr(self, name)[index] for name in arrays}
         changes |= {name: tuple(getattr(self, name)[i] for i in index) for name in tuples}
-        if self.batch_tokens is not None:
-            changes["batch_tokens"] = self.batch_tokens[index]
+        for name in ("batch_tokens", "tokens_per_second"):
+            if (numbers := getattr(self, name)) is not None:
+                changes[name] = numbers[index]
         for name in ("recipe", "repeats_by_design"):
             if column := getattr(self, name):
                 changes[name] = tuple(column[i] for i in index)
@@ -177,8 +199,13 @@ def points_from_records(
         cluster=tuple(_trunks(kept, differing)),
         size=tuple(dict(r.spec.tags).get("size", format_count(r.params_total)) for r in kept),
         seed=tuple(r.spec.seed for r in kept),
-        convention={"params": convention, "flops": flops, "loss": loss},
+        convention=with_stated(
+            {"params": convention, "flops": flops, "loss": loss}, map(stated_counts, kept)
+        ),
         batch_tokens=np.array([r.spec.batch_tokens for r in kept], dtype=np.float64),
+        tokens_per_second=np.array(
+            [math.nan if r.stacked else r.tokens_per_second for r in kept], dtype=np.float64
+        ),
         recipe=tuple(differing),
         repeats_by_design=tuple(r.spec.data.repeats_by_design for r in kept),
         metrics=tuple(_metrics(kept)),
@@ -217,7 +244,9 @@ def _usable(
     if not kept:
         rules = sorted({reason.partition(":")[0] for _, reason in dropped} & _KEEPABLE)
         remedy = "".join(f"; --keep {rule} takes them" for rule in rules)
-        raise FitError(f"none of {len(dropped)} runs can be fitted: {listed(dropped)}{remedy}")
+        raise FitError(
+            f"none of {count_of(len(dropped), 'run')} can be fitted: {listed(dropped)}{remedy}"
+        )
     return kept, dropped
 
 
@@ -297,14 +326,16 @@ def _mixture_notes(records: Sequence[RunRecord], differing: Sequence[str]) -> li
             f"{len(set(differing))} recipes fitted as one: {listed_recipes(differing)}; what sets"
             " them apart is in the residuals and in the intervals"
         )
+    if any(r.spec.trainer is not None and not stated_counts(r) for r in records):
+        notes.append("counts of params and FLOPs are the architecture's: the trainer states none")
     predicted = sum(r.status == "stopped_early" for r in records)
     if predicted:
         notes.append(f"{predicted} of {len(records)} losses are predicted, not measured")
     grown = sum(r.spec.growth is not None for r in records)
     if grown:
         notes.append(
-            f"{grown} of {len(records)} runs grew from smaller ones; their tokens and FLOPs are"
-            " without their parents'"
+            f"{grown} of {count_of(len(records), 'run')} grew from smaller ones; their tokens and"
+            " FLOPs are without their parents'"
         )
     skipped = sum("batches_skipped" in r.metrics for r in records)
     if skipped:
@@ -326,7 +357,7 @@ def points_from_arrays(
     *,
     flops: ArrayLike | None = None,
     cluster: Sequence[str] | None = None,
-    convention: str = "as given",
+    convention: str = AS_GIVEN,
 ) -> FitPoints:
     """The points of columns of one length; FLOPs default to 6 * params * tokens.
 

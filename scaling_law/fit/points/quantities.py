@@ -34,19 +34,22 @@ from scaling_law.fit.points.roles import COUNTED
 from scaling_law.fit.points.rows import Rows
 from scaling_law.fit.points.table_settings import TableSettings
 
-_NUMERIC = ("params", "tokens", "loss", "flops", "unique_tokens", "batch", "sem")
+NUMERIC = (
+    "params", "tokens", "loss", "flops", "unique_tokens", "batch", "sem", "tokens_per_second",
+)  # fmt: skip
+_MAY_BE_ABSENT = ("unique_tokens", "batch", "sem", "tokens_per_second")
 
 
 def read_numbers(
     columns: Mapping[str, list[Any]], reasons: list[str], rows: Rows, origin: str
 ) -> tuple[dict[str, Floats], list[str]]:
     """The numeric columns, and what was read in another way than a program would."""
-    cells = {role: columns[role] for role in _NUMERIC if role in columns}
+    cells = {role: columns[role] for role in NUMERIC if role in columns}
     marks = decimal_marks(cells, origin)
     numbers = {}
     notes = []
     for role, texts in cells.items():
-        needed = role not in ("unique_tokens", "batch", "sem")
+        needed = role not in _MAY_BE_ABSENT
         values = [number(cell, count=role in COUNTED, mark=marks[role]) for cell in texts]
         numbers[role] = _above_zero(role, texts, values, reasons, needed)
         if needed:

@@ -11,14 +11,15 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from scaling_law.errors import ConfigError, one_line
-from scaling_law.fit.points import exported, histories, states
+from scaling_law.fit.points import exported, histories, recipe_columns, states
 from scaling_law.fit.points.column_units import COUNTS, base_name, in_name, loss_unit_in_name
+from scaling_law.fit.points.loss_names import score_in
 from scaling_law.fit.points.rows import ROLES, Rows, check_column, listed_columns
 from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.points.where import condition
 
 COUNTED = (*COUNTS, "flops")
-_ALIASES = {
+ALIASES = {
     "params": ("n", "n_params", "num_params", "parameters", "model_size", "nparams"),
     "tokens": ("d", "n_tokens", "num_tokens", "train_tokens", "training_tokens", "data"),
     "loss": ("val_loss", "validation_loss", "eval_loss", "test_loss", "l", "final_loss",
@@ -38,7 +39,7 @@ def wanted_columns(settings: TableSettings) -> Callable[[str], bool]:
     exact = {*settings.columns.values(), *(condition(where)[0] for where in settings.where)}
     low = {
         *ROLES, *exported.COLUMNS, *exported.ROLES.values(), *exported.ALSO, *states.STATE_COLUMNS,
-        *states.FLAGS, *states.LABELS, *histories.STEPS,
+        *states.FLAGS, *states.LABELS, *histories.STEPS, *recipe_columns.NAMES,
     }  # fmt: skip
 
     def wanted(name: str) -> bool:
@@ -78,6 +79,8 @@ def roles_of(rows: Rows, settings: TableSettings, origin: str) -> dict[str, str]
             if name:
                 check_column(name, rows, origin)
                 roles[role] = name
+                if role == "loss" and settings.loss_unit != "other":
+                    _refuse_score(name, origin)
             continue
         own = named.get(role, [])
         plain = [name for name in own if name.strip().lower() == role]
@@ -92,6 +95,15 @@ def roles_of(rows: Rows, settings: TableSettings, origin: str) -> dict[str, str]
     if missing and not ("flops" in roles and missing in (["params"], ["tokens"])):
         _refuse_missing(missing, rows, origin)
     return roles
+
+
+def _refuse_score(name: str, origin: str) -> None:
+    """Raises ``ConfigError`` for a loss whose name says another measure, such as an accuracy."""
+    if score := score_in(name):
+        raise ConfigError(
+            f"{origin}: --columns loss={one_line(name)}: its name says {score}, which is no loss;"
+            " expected a loss that falls (of another measure that falls say --loss-unit other)"
+        )
 
 
 def _refuse_missing(missing: Sequence[str], rows: Rows, origin: str) -> None:
@@ -122,7 +134,7 @@ def _guess(role: str, names: Sequence[str]) -> str:
     """The column that a role may be: one of its usual names, or else the one that has its word."""
     lowered = {name.strip().lower(): name for name in names}
     lowered.pop(role, None)  # an option ignores the column of this name
-    for alias in _ALIASES.get(role, ()):
+    for alias in ALIASES.get(role, ()):
         if alias in lowered:
             return lowered[alias]
     words, better = _WORDS_IN_NAMES[role]
@@ -136,7 +148,7 @@ def other_losses(rows: Rows, column: str, settings: TableSettings) -> tuple[str,
     others = [
         name
         for name in rows.known
-        if name.strip().lower() in _ALIASES["loss"] and name != column and len(name) > 1
+        if name.strip().lower() in ALIASES["loss"] and name != column and len(name) > 1
     ]
     if not others or "loss" in settings.columns:
         return ()

@@ -13,7 +13,7 @@ from scaling_law.errors import ConfigError
 
 ROLES = (
     "params", "tokens", "loss", "flops", "cluster", "seed", "sem", "run_id", "size",
-    "unique_tokens", "batch", "state",
+    "unique_tokens", "batch", "state", "tokens_per_second",
 )  # fmt: skip
 MOST_ROWS = 1_000_000
 _SHOWN = 12

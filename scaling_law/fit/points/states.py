@@ -104,4 +104,5 @@ def _word(cell: Any) -> str:
 
 
 def _says_unfinished(word: str) -> bool:
-    return word in _UNFINISHED or word.partition(" by ")[0] in _UNFINISHED
+    """Whether a state is a word for it, alone or with more behind: ``crashed at step 300``."""
+    return any(word.partition(f" {by} ")[0] in _UNFINISHED for by in ("by", "at", "after"))

@@ -24,7 +24,7 @@ from scaling_law.fit.points import exported, flops, histories, plausible, states
 from scaling_law.fit.points.cells import read_rows
 from scaling_law.fit.points.column_units import loss_unit_in_name
 from scaling_law.fit.points.numbers import number
-from scaling_law.fit.points.points import FitPoints, Floats
+from scaling_law.fit.points.points import NOT_STATED, FitPoints, Floats
 from scaling_law.fit.points.quantities import (
     complete,
     errors_in_nats,
@@ -32,8 +32,10 @@ from scaling_law.fit.points.quantities import (
     losses_in_nats,
     read_numbers,
 )
+from scaling_law.fit.points.recipe_columns import recipe_column
 from scaling_law.fit.points.roles import other_losses, roles_of, wanted_columns
 from scaling_law.fit.points.rows import Rows, cell_text, check_column
+from scaling_law.fit.points.stated import with_stated
 from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.points.where import filtered
 from scaling_law.units import count_of, format_count
@@ -101,10 +103,35 @@ def read_table_by(
     return several
 
 
+def read_table_with(
+    path: Path, names: Sequence[str], settings: TableSettings | None = None
+) -> tuple[FitPoints, dict[str, list[Any]]]:
+    """The points of a table as ``read_table`` gives them, and their cells in further columns.
+
+    Raises ``ConfigError``, also for a column that is not there.
+    """
+    settings = settings or TableSettings()
+    wanted = wanted_columns(settings)
+    try:
+        rows = read_rows(path, lambda name: name in names or wanted(name))
+        rows, notes = filtered(rows, settings, str(path))
+        for name in names:
+            check_column(name, rows, str(path))
+        plain = dataclasses.replace(settings, where=())
+        points = _known_points(rows, plain, str(path))
+        roles = roles_of(rows, plain, str(path))
+    except ConfigError as problem:
+        raise ConfigError(one_line(str(problem))) from None
+    ids = _run_ids(rows.columns.get(roles.get("run_id", "")), rows.lines)
+    place = {run_id: i for i, run_id in enumerate(ids)}
+    cells = {name: [rows.columns[name][place[one]] for one in points.run_id] for name in names}
+    return dataclasses.replace(points, notes=(*notes, *points.notes)), cells
+
+
 def points_from_columns(
-    columns: Mapping[str, Iterable[Any]], settings: TableSettings, *, origin: str
+    columns: Mapping[str, Iterable[Any]], settings: TableSettings, *, origin: str, least: int = 2
 ) -> FitPoints:
-    """The points of columns in memory, all of one length."""
+    """The points of columns in memory, all of one length; at least ``least`` of them."""
     plain = {str(name): list(values) for name, values in columns.items()}
     counts = {name: len(values) for name, values in plain.items()}
     if len(set(counts.values())) > 1:
@@ -112,7 +139,7 @@ def points_from_columns(
         raise ConfigError(f"{origin}: columns of different lengths: {words}")
     rows = Rows(plain, range(1, max(counts.values(), default=0) + 1))
     try:
-        return _known_points(rows, settings, origin)
+        return _known_points(rows, settings, origin, least=least)
     except ConfigError as problem:
         raise ConfigError(one_line(str(problem))) from None
 
@@ -123,10 +150,11 @@ def _known_points(
     origin: str,
     keep: Collection[str] = (),
     convention: str = "matmul",
+    least: int = 2,
 ) -> FitPoints:
     """The points of a table; of a report's table without the runs that the report left out."""
     if not rows.columns.keys() >= exported.COLUMNS:
-        return _points(rows, settings, origin)
+        return _points(rows, settings, origin, least=least)
     rows = exported.with_trunks(rows)
     columns, count = exported.columns_of(rows, settings.columns, settings.params_are, convention)
     settings = dataclasses.replace(settings, columns=columns, params_are=count)
@@ -138,19 +166,26 @@ def _known_points(
     counted = dict(points.convention)
     if columns.get("flops") == "flops_exact":
         counted["flops"] = "exact"
+    stated = dict(zip(ids, exported.text_cells(rows, exported.STATED_COUNTS), strict=True))
+    counted = with_stated(counted, [stated[run_id] for run_id in points.run_id])
     return dataclasses.replace(
         points,
         convention=counted,
         recipe=tuple(recipes[run_id] for run_id in points.run_id),
+        recipe_column="recipe",
         annealed="not_annealed" not in keep,
         notes=(*notes, *points.notes),
     )
 
 
 def _points(
-    rows: Rows, settings: TableSettings, origin: str, known: Sequence[str] | None = None
+    rows: Rows,
+    settings: TableSettings,
+    origin: str,
+    known: Sequence[str] | None = None,
+    least: int = 2,
 ) -> FitPoints:
-    """The points of a table.
+    """The points of a table, at least ``least`` of them.
 
     Of a report's table, which was checked before, ``known`` has a reason against each row, or "".
     """
@@ -164,7 +199,7 @@ def _points(
     if known is None:
         reader.check(numbers)
         runs = reader.runs_of_histories(numbers)
-    points = reader.points(numbers, runs)
+    points = reader.points(numbers, runs, least)
     repeated = _repeats(points) if known is None else ()
     return dataclasses.replace(points, notes=(*reader.notes, *repeated))
 
@@ -263,7 +298,7 @@ class _Reader:
         self.notes += notes
         return runs
 
-    def points(self, numbers: Mapping[str, Floats], runs: Sequence[str]) -> FitPoints:
+    def points(self, numbers: Mapping[str, Floats], runs: Sequence[str], least: int) -> FitPoints:
         """The points of the usable rows; the others are in ``dropped``."""
         ids = _run_ids(self.columns.get("run_id"), self.rows.lines)
         usable = np.array([not reason for reason in self.reasons], dtype=bool)
@@ -274,11 +309,14 @@ class _Reader:
             for i in np.flatnonzero(~usable)
             if self.reasons[i] != histories.EARLIER
         ]
-        _check_number(int(usable.sum()), len(self.rows.lines), dropped, self.origin)
+        _check_number(int(usable.sum()), least, len(self.rows.lines), dropped, self.origin)
         index = np.flatnonzero(usable)
         points = _assemble(self.columns, numbers, index, ids, self.settings, self.loss_unit, runs)
         self.notes += _stated(self.columns, self.settings, self.loss_unit, bool(runs))
-        return dataclasses.replace(points, dropped=tuple(dropped))
+        column, recipes = recipe_column(self.rows, index.tolist(), points.params, points.tokens)
+        return dataclasses.replace(
+            points, dropped=tuple(dropped), recipe=tuple(recipes), recipe_column=column
+        )
 
 
 def _repeats(points: FitPoints) -> tuple[str, ...]:
@@ -297,12 +335,14 @@ def _repeats(points: FitPoints) -> tuple[str, ...]:
     )
 
 
-def _check_number(usable: int, count: int, dropped: Sequence[tuple[str, str]], origin: str) -> None:
+def _check_number(
+    usable: int, least: int, count: int, dropped: Sequence[tuple[str, str]], origin: str
+) -> None:
     """Raises ``ConfigError`` for too few or too many points."""
-    if usable < 2:
+    if usable < least:
         first = f"; first: {dropped[0][0]}: {dropped[0][1]}" if dropped else ""
         raise ConfigError(
-            f"{origin}: {usable} of {count} rows can be used, expected at least 2{first}"
+            f"{origin}: {usable} of {count} rows can be used, expected at least {least}{first}"
         )
     if usable > MOST_POINTS:
         raise ConfigError(
@@ -360,11 +400,14 @@ def _assemble(
         size=text("size", [format_count(count) for count in params]),
         seed=_seeds(text("seed", [""] * len(index))) if "seed" in columns else (0,) * len(index),
         convention={
-            "params": settings.params_are or "not stated",
+            "params": settings.params_are or NOT_STATED,
             "flops": "as given" if "given" in numbers else "6nd",
             "loss": _LOSS_IN_WORDS.get(loss_unit, "nats per token"),
         },
         batch_tokens=numbers["batch"][index] if "batch" in numbers else None,
+        tokens_per_second=(
+            numbers["tokens_per_second"][index] if "tokens_per_second" in numbers else None
+        ),
     )
     return points
 
@@ -379,8 +422,8 @@ def _stated(
     stated = []
     if not settings.params_are:
         stated.append(
-            "which parameters were counted is not stated: say --params-are total, non_embedding"
-            " or matmul"
+            "which parameters were counted is not stated: where the table is fitted, say"
+            " --params-are total, non_embedding or matmul"
         )
     if loss_unit == "perplexity":
         stated.append("losses are the natural logarithms of the perplexities, nats per token")

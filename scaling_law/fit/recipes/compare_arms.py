@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law.errors import FitError
+from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.arms import ArmRuns
 from scaling_law.fit.recipes.compare_recipes import RecipeComparison, compare_sweeps
 
@@ -48,6 +48,6 @@ def compare_arms(
                 resamples=resamples,
             )
             compared.append(ArmComparison(arm=arm, versus=versus))
-        except FitError as problem:
+        except (ConfigError, FitError) as problem:
             compared.append(ArmComparison(arm=arm, why_not=str(problem)))
     return tuple(compared)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.errors import FitError
+from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.record import RunRecord, loss_families, loss_unit
 from scaling_law.fit.checks.monotone import seed_noise
 from scaling_law.fit.points.dataset import from_records
@@ -107,12 +107,12 @@ def compare_sweeps(
 ) -> RecipeComparison:
     """Compare recipe B (``second``) with recipe A (``first``) on the grid they share.
 
-    Raises ``FitError`` when the sweeps share no size, tokens and seed, when their losses are of
-    different text, or of different tokens without bits per byte.
+    Raises ``FitError`` when the sweeps share no size, tokens and seed, ``ConfigError`` when their
+    losses do not compare (``shared_unit``).
     """
-    unit, notes = _unit(first, second, names)
+    unit, notes = shared_unit(first, second, names)
     sides = [from_records(r, convention=convention, flops="exact").points for r in (first, second)]
-    losses = [_losses(records, unit) for records in (first, second)]
+    losses = [losses_in(records, unit) for records in (first, second)]
     pairs = _match(sides, losses, names)
     used = [{pair.run_ids[i] for pair in pairs} for i in (0, 1)]
     unmatched = tuple(tuple(r for r in sides[i].run_id if r not in used[i]) for i in (0, 1))
@@ -120,8 +120,9 @@ def compare_sweeps(
     matched = [(by_id[0][p.run_ids[0]], by_id[1][p.run_ids[1]]) for p in pairs]
     ratio = _flops_ratio(matched, convention)
     if abs(ratio - 1) > _TELLING_FLOPS:
+        how = " or ".join(dict.fromkeys(side.convention["flops"] for side in sides))
         notes.append(
-            f"a token costs B {ratio:.3g} times the exact FLOPs per parameter: compute here is"
+            f"a token costs B {ratio:.3g} times the FLOPs per parameter ({how}): compute here is"
             " 6 x params x tokens"
         )
     multiplier, why = None, ""
@@ -154,22 +155,26 @@ def _left_out(side: FitPoints, by_id: Mapping[str, RunRecord]) -> tuple[tuple[st
     )
 
 
-def _unit(
+def shared_unit(
     first: Sequence[RunRecord], second: Sequence[RunRecord], names: tuple[str, str]
 ) -> tuple[str, list[str]]:
-    """The unit in which the losses compare, and notes about it."""
+    """The unit in which the losses of two recipes compare, and notes about it.
+
+    Raises ``ConfigError`` for losses of different objectives or text, or of different tokens
+    without bits per byte.
+    """
     families = [loss_families(records) for records in (first, second)]
     if families[0] != families[1] or len(families[0]) > 1:
         objectives = "; ".join(
             f"{name}: {', '.join(family)}" for name, family in zip(names, families, strict=True)
         )
-        raise FitError(
+        raise ConfigError(
             f"the losses are of different objectives ({objectives}): they do not compare"
         )
     texts = [_values(r, text_of) for r in (first, second)]
     if texts[0] != texts[1] or len(texts[0]) > 1:
         said = "; ".join(f"{n}: {', '.join(sorted(t))}" for n, t in zip(names, texts, strict=True))
-        raise FitError(
+        raise ConfigError(
             f"the losses are of different validation text ({said}): they do not compare; run both"
             " recipes on one corpus"
         )
@@ -185,7 +190,7 @@ def _unit(
         return loss_unit(first), notes
     said = " and ".join(", ".join(sorted(names)) for names in tokens)
     if any(r.val_bits_per_byte is None for r in (*first, *second) if r.status == "done"):
-        raise FitError(
+        raise ConfigError(
             f"the recipes use different tokenizers ({said}) and not every run has its bits per"
             " byte: nats per token do not compare"
         )
@@ -206,7 +211,8 @@ def text_of(record: RunRecord) -> str:
     return held + (f", domains {' '.join(data.domains)}" if data.domains else "")
 
 
-def _losses(records: Sequence[RunRecord], unit: str) -> dict[str, float | None]:
+def losses_in(records: Sequence[RunRecord], unit: str) -> dict[str, float | None]:
+    """The loss of each run by its id, in a unit that ``shared_unit`` gives."""
     return {r.run_id: r.val_bits_per_byte if unit == BITS else r.val_loss_nats for r in records}
 
 

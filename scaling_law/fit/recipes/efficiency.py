@@ -57,7 +57,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class AtLoss:
-    """B's least compute over A's at one loss, by laws with slopes of their own.
+    """A's least compute over B's at one loss, by laws with slopes of their own.
 
     ``loss``: the loss, in the comparison's unit.
     ``value``: the ratio.
@@ -73,7 +73,7 @@ class AtLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class Multiplier:
-    """How much compute (6 params tokens) B needs for A's loss, as a multiple; see ``multiplier``.
+    """The compute (6 params tokens) that A needs for B's loss, over B's; see ``multiplier``.
 
     ``law``: name of the law, of one shape for both, that is fitted to the matched runs.
     ``value``: the multiplier.

@@ -1,4 +1,7 @@
-"""The compute that one recipe saves over another: one number, when their laws share a shape.
+"""The compute multiplier of two recipes by their laws: one number, when the laws share a shape.
+
+The multiplier of B over A is the compute that A needs for a loss, over what B needs for it: above
+1, B saves compute. It is the same convention everywhere (``compare_points``, experiments).
 
 Let recipe A lose L = E + (A N^-alpha + B D^-beta)^kappa, and let B be worth u times its
 parameters and v times its tokens under the same law: L_B(N, D) = L_A(u N, v D), which is
@@ -7,9 +10,9 @@ substituting N' = u N and D' = v D gives
 
     L*_B(C) = min over 6 N' D' = u v C of L_A(N', D') = L*_A(u v C),
 
-so B reaches whatever loss A reaches with m = C_B / C_A = 1 / (u v) times the compute, at every
-scale, however u v splits. The law with kappa is Busbridge's (2025, arXiv 2502.08606, E = 0),
-without it Chinchilla's (Hoffmann 2022, arXiv 2203.15556, equation 4 for the frontier).
+so the multiplier is m = C_A / C_B = u v at every scale, however it splits. The law with kappa is
+Busbridge's (2025, arXiv 2502.08606, E = 0), without it Chinchilla's (Hoffmann 2022, arXiv
+2203.15556, equation 4 for the frontier).
 
 ``widened`` adds to either law ``recipe``, 1 under A and e under B, whose exponents are
 log u^alpha and log v^beta; ``own_slopes`` lets B have exponents of its own as well, and then m
@@ -118,14 +121,14 @@ def log_flops_for(surface: Surface, loss: float) -> float:
 
 
 def log_multiplier(first: Surface, second: Surface, loss: float) -> float:
-    """log m at ``loss``: B's least compute over A's; NaN where either never reaches it."""
-    ends = log_flops_for(second, loss), log_flops_for(first, loss)
+    """log m at ``loss``: A's least compute over B's; NaN where either never reaches it."""
+    ends = log_flops_for(first, loss), log_flops_for(second, loss)
     return ends[0] - ends[1] if all(map(math.isfinite, ends)) else math.nan
 
 
 def shared_log_multiplier(form: Mapping[str, float]) -> float:
-    """log m of a law of shared shape: -(log u + log v), whatever the loss."""
-    return -(form["gain_size"] / form["alpha"] + form["gain_data"] / form["beta"])
+    """log m of a law of shared shape: log u + log v, whatever the loss."""
+    return form["gain_size"] / form["alpha"] + form["gain_data"] / form["beta"]
 
 
 def frontier_losses(surface: Surface, flops: Floats) -> Floats:

@@ -14,15 +14,25 @@ Function = Callable[[float], float]
 _SHRINK = (math.sqrt(5) - 1) / 2
 
 
-def root(function: Function, low: float, high: float, *, tolerance: float = 1e-12) -> float:
+def root(
+    function: Function,
+    low: float,
+    high: float,
+    *,
+    tolerance: float = 1e-12,
+    ends: tuple[float, float] | None = None,
+) -> float:
     """Where ``function`` is 0, to within ``tolerance``; its signs at the ends must differ.
+
+    ``ends`` are its values at ``low`` and at ``high``, where they are known.
 
     By inverse quadratic interpolation where that is safe, and else by halving (Chandrupatla 1997,
     "A new hybrid quadratic/bisection algorithm for finding the zero of a nonlinear function without
     using derivatives").
     """
-    newest, value = high, function(high)
-    across, other = low, function(low)  # the end where the sign differs
+    at_low, at_high = ends or (function(low), function(high))
+    newest, value = high, at_high
+    across, other = low, at_low  # the end where the sign differs
     if value * other > 0:
         raise ValueError(f"the function has one sign at {low} and at {high}")
     share = 0.5

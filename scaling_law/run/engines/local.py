@@ -33,8 +33,14 @@ from scaling_law.plan.device_profile import (
     save_profile,
 )
 from scaling_law.plan.plan import PlannedRun
-from scaling_law.plan.steps import StepShape, step_from_json
-from scaling_law.run.engines import EnginePart, SubmissionState, Workplace, worker_environment
+from scaling_law.plan.steps import JointShape, JointStep, StepShape, step_from_json
+from scaling_law.run.engines import (
+    LAUNCHER,
+    EnginePart,
+    SubmissionState,
+    Workplace,
+    worker_environment,
+)
 from scaling_law.spec.to_json import to_json
 from scaling_law.units import count_of
 
@@ -48,6 +54,8 @@ _MOST_WORDS = 4096
 _CLOSE_SECONDS = 10.0
 # The most shapes that are measured for one plan, and the most that are saved.
 _MOST_SHAPES, _MOST_STEPS = 40, 400
+# The most shapes of several devices, each of which starts a group of processes.
+_MOST_JOINT = 8
 
 
 def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
@@ -148,6 +156,52 @@ def measure_steps(
     return dataclasses.replace(known, steps=(*known.steps, *steps))
 
 
+def measure_joint_steps(
+    settings: NoSettings,
+    device: str,
+    known: DeviceProfile,
+    shapes: Sequence[JointShape],
+    say: Say,
+) -> DeviceProfile:
+    """The profile with steps of several devices measured against one's, by groups of processes.
+
+    Where measuring fails, the plan assumes ideal scaling; a line says so.
+    """
+    missing = [shape for shape in shapes if shape not in known.speedup_of][:_MOST_JOINT]
+    if not missing:
+        return known
+    say(
+        f"measuring the steps of {count_of(len(missing), 'shape')} on several devices against one,"
+        " some seconds each; saved for the next time"
+    )
+    steps: list[JointStep] = []
+    for shape in missing:
+        done = subprocess.run(
+            [
+                *LAUNCHER, "--standalone", f"--nproc-per-node={shape.parallel.devices}",
+                "--max-restarts=0", "--no-python",
+                *module_command("scaling_law.train.joint_speed", json.dumps(to_json(shape))),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=worker_environment(),
+        )  # fmt: skip
+        try:
+            steps.append(JointStep(shape=shape, speedup=float(json.loads(done.stdout)["speedup"])))
+        except (ValueError, KeyError, TypeError):
+            words = [line for line in done.stderr.splitlines() if line.startswith("slaw: ")]
+            why = words[0].removeprefix("slaw: ") if words else "no message"
+            say(f"they could not be measured ({why}); the plan assumes ideal scaling")
+            break
+    cached = load_profile(device) or known
+    others = tuple(step for step in cached.joint_steps if step.shape not in missing)
+    if steps:
+        saved = dataclasses.replace(cached, joint_steps=(*others, *steps)[-_MOST_STEPS:])
+        _save(saved, device, say)
+    return dataclasses.replace(known, joint_steps=(*known.joint_steps, *steps))
+
+
 def environment() -> dict[str, str]:
     """The name of this machine."""
     return {"host": platform.node()}
@@ -155,10 +209,11 @@ def environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Submission:
-    """Submitted runs, and the slot of the worker that has them."""
+    """Submitted runs, the slot of the worker that has them, and all slots that they take."""
 
     run_dirs: tuple[RunDir, ...]
     slot: int
+    slots: tuple[int, ...]
 
 
 class _Worker:
@@ -206,9 +261,19 @@ class _Worker:
         Before it has a lease (while it loads torch, say) it may take as long as a step.
         """
         holders = [read_lease(run_dir.lease) for run_dir in run_dirs]
-        own = [h for h in holders if h and h.process and h.process.pid == self.process.pid]
+        own = [h for h in holders if h and h.process and self._has_started(h.process.pid)]
         limit_seconds = stale_seconds() if own else hung_seconds()
         return self.stillness.seconds(own) > limit_seconds
+
+    def _has_started(self, pid: int) -> bool:
+        """Whether a process is this worker, or one of those by which it trains a run."""
+        if pid == self.process.pid:
+            return True
+        import psutil  # only for runs of several devices
+
+        with contextlib.suppress(psutil.Error):
+            return self.process.pid in [parent.pid for parent in psutil.Process(pid).parents()]
+        return False
 
     def last_words(self) -> str:
         """The last line that was written to the log since this worker began, "" for none."""
@@ -237,30 +302,45 @@ class _Worker:
 class LocalExecutor:
     """Single-thread workers. A submission ends when its worker answers or dies."""
 
-    def __init__(self, settings: NoSettings, workplace: Workplace) -> None:
+    def __init__(self, settings: NoSettings, workplace: Workplace, log: Path | None = None) -> None:
+        """``log`` takes the workers' standard error; None for the sweep's ``workers.log``."""
         self.slots = workplace.slots
         self._sweep = workplace.sweep
+        self._log = log or workplace.sweep.workers_log
         self._variables = workplace.variables
         self._workers: dict[int, _Worker] = {}
         self._busy: dict[int, _Submission] = {}
         self._looked: dict[int, float] = {}
+        self._problems: dict[int, str] = {}  # what the worker of a slot said last
 
     def submit(self, runs: Sequence[PlannedRun]) -> _Submission:
         """Hand ``runs`` to the worker of a free slot, and start one if it has none."""
+        return self.train([run.run_id for run in runs], self.slots_of(runs))
+
+    def train(self, run_ids: Sequence[str], taken: int = 1) -> _Submission:
+        """``submit``, of runs that are named by their ids and take so many slots."""
         free = [slot for slot in range(self.slots) if slot not in self._busy]
-        if not free:
-            raise EngineError(f"no free slot: all {self.slots} are busy")
+        if len(free) < taken:
+            raise EngineError(f"no free slot: {self.slots - len(free)} of {self.slots} are busy")
         slot = next((slot for slot in free if slot in self._workers), free[0])
         worker = self._workers.get(slot)
         if worker is None or worker.is_ending or worker.process.poll() is not None:
             if worker is not None:
                 del self._workers[slot]
                 worker.close(_CLOSE_SECONDS)
-            self._workers[slot] = worker = _Worker(self._sweep.workers_log, self._variables)
-        submission = _Submission(tuple(self._sweep.run(run.run_id) for run in runs), slot)
-        self._busy[slot] = submission
+            self._workers[slot] = worker = _Worker(self._log, self._variables)
+        others = [other for other in free if other != slot][: taken - 1]
+        run_dirs = tuple(map(self._sweep.run, run_ids))
+        submission = _Submission(run_dirs, slot, (slot, *others))
+        self._busy |= dict.fromkeys(submission.slots, submission)
+        self._problems.pop(slot, None)
         worker.send(submission.run_dirs)
         return submission
+
+    def slots_of(self, runs: Sequence[PlannedRun]) -> int:
+        """One, or one a device for a run of several; a GPU's slots all belong to such a run."""
+        run = runs[0]
+        return min(run.resources.devices_of(run.spec).devices, self.slots)
 
     def state(self, submission: _Submission) -> SubmissionState:
         """``ended`` once the worker has answered or died."""
@@ -272,11 +352,13 @@ class LocalExecutor:
         try:
             answer = json.loads(worker.answers.get_nowait())
             state = "elsewhere" if answer["elsewhere"] else "ended"
+            self._problems[submission.slot] = answer["problem"]
         except queue.Empty:
             if not is_dead and not self._kill_if_hung(worker, submission):
                 return "running"
             state = "ended" if is_dead else "hung"
-        del self._busy[submission.slot]
+        for slot in submission.slots:
+            del self._busy[slot]
         return state
 
     def _kill_if_hung(self, worker: _Worker, submission: _Submission) -> bool:
@@ -291,9 +373,11 @@ class LocalExecutor:
         return True
 
     def last_words(self, submission: _Submission) -> str:
-        """The last line of standard error of the worker that had the runs."""
+        """The problem of which the worker that had the runs spoke, or its last line of error."""
         worker = self._workers.get(submission.slot)
-        return "" if worker is None or worker.process.poll() is None else worker.last_words()
+        if worker is None or worker.process.poll() is None:
+            return self._problems.get(submission.slot, "")
+        return worker.last_words()
 
     def cancel(self, submission: _Submission) -> None:
         """Send the worker SIGTERM: it writes a checkpoint and ends."""
@@ -312,5 +396,9 @@ class LocalExecutor:
 
 
 ENGINE = EnginePart(
-    start=LocalExecutor, profile=profile, environment=environment, measure_steps=measure_steps
+    start=LocalExecutor,
+    profile=profile,
+    environment=environment,
+    measure_steps=measure_steps,
+    measure_joint_steps=measure_joint_steps,
 )

@@ -1,7 +1,6 @@
-"""Measures how busy this machine is: CPU, memory and NVIDIA's GPUs.
+"""Measures how busy this machine is: CPU and memory by psutil, NVIDIA's GPUs by nvidia-smi.
 
-CPU and memory are read from /proc; a system without it, such as macOS, is asked by ``ps`` and
-``vm_stat``, GPUs by ``nvidia-smi``. What a system does not report is left out.
+What a system does not report is left out.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import shutil
 import subprocess
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeAlias
+
+import psutil
 
 from scaling_law.units import format_bytes
 
@@ -22,12 +21,6 @@ _ASK_EVERY_SECONDS = 5.0
 _TIMEOUT_SECONDS = 3.0
 _GPU_QUERY = "name,utilization.gpu,memory.used,memory.total"
 _MIB = 2**20
-# What macOS gives to a program that asks for memory, by the words of vm_stat.
-_AVAILABLE_PAGES = ("Pages free", "Pages inactive", "Pages speculative")
-
-
-Memory: TypeAlias = tuple[float | None, float | None]
-"""Bytes in use, and all; None where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,79 +48,53 @@ class Host:
 class HostMeter:
     """Measures the machine between one call and the next."""
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
-        self._proc = proc
-        self._has_proc = (proc / "stat").is_file()
-        self._before = self._ticks()
-        self._asked = _Asked()
+    def __init__(self) -> None:
+        self._before = _cpu_seconds()
+        self._gpus: tuple[Gpu, ...] = ()
         self._asked_at = -_ASK_EVERY_SECONDS  # on the monotonic clock, in seconds
 
     def read(self) -> Host:
-        """How busy the machine was since the last call; without /proc, of late."""
+        """How busy the machine was since the last call."""
         if time.monotonic() - self._asked_at >= _ASK_EVERY_SECONDS:
             self._asked_at = time.monotonic()
-            self._asked = _ask(others=not self._has_proc)
-        busy, (used, total) = self._asked.cpu_busy_frac, self._asked.memory
-        if self._has_proc:
-            busy, (used, total) = self._busy_since_last(), self._memory()
-        load = None
+            self._gpus = _gpus()
+        load = used = total = None
         with contextlib.suppress(OSError, AttributeError):
             load = os.getloadavg()[0]
+        with contextlib.suppress(OSError, psutil.Error):
+            memory = psutil.virtual_memory()
+            used, total = float(memory.total - memory.available), float(memory.total)
         return Host(
             cpus=os.cpu_count() or 1,
-            cpu_busy_frac=busy,
+            cpu_busy_frac=self._busy_since_last(),
             load=load,
             memory_used_bytes=used,
             memory_total_bytes=total,
-            gpus=self._asked.gpus,
+            gpus=self._gpus,
         )
 
     def _busy_since_last(self) -> float | None:
-        now, before = self._ticks(), self._before
+        now, before = _cpu_seconds(), self._before
         self._before = now
         if not (now and before and now[1] > before[1]):
             return None
         return 1 - (now[0] - before[0]) / (now[1] - before[1])
 
-    def _ticks(self) -> tuple[int, int] | None:
-        """Idle clock ticks and all clock ticks of all CPUs since boot."""
-        try:
-            fields = (self._proc / "stat").read_text().splitlines()[0].split()
-            ticks = [int(field) for field in fields[1:9]]
-            return ticks[3] + ticks[4], sum(ticks)
-        except (OSError, ValueError, IndexError):
-            return None
 
-    def _memory(self) -> Memory:
-        try:
-            lines = (self._proc / "meminfo").read_text().splitlines()
-            kilobytes = {name: float(rest.split()[0]) for name, _, rest in map(_halves, lines)}
-            total, free = kilobytes["MemTotal"] * 1024, kilobytes["MemAvailable"] * 1024
-            return total - free, total
-        except (OSError, ValueError, IndexError, KeyError):
-            return None, None
+def _cpu_seconds() -> tuple[float, float] | None:
+    """Idle seconds and all seconds of all CPUs since boot; None where unknown."""
+    try:
+        times = psutil.cpu_times()._asdict()
+    except (OSError, psutil.Error):
+        return None
+    # the time of guests is counted in user and nice, too
+    whole = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)
+    return times["idle"] + times.get("iowait", 0.0), whole
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """What commands report; None for what they do not."""
-
-    cpu_busy_frac: float | None = None
-    memory: Memory = (None, None)
-    gpus: tuple[Gpu, ...] = ()
-
-
-def _ask(*, others: bool) -> _Asked:
-    """Ask for the GPUs, and where ``others`` says so for CPU and memory too."""
+def _gpus() -> tuple[Gpu, ...]:
     smi = _output("nvidia-smi", f"--query-gpu={_GPU_QUERY}", "--format=csv,noheader,nounits")
-    gpus = tuple(gpu for line in smi.splitlines() if (gpu := _gpu(line)) is not None)
-    if not others:
-        return _Asked(gpus=gpus)
-    return _Asked(
-        cpu_busy_frac=_busy_by(_output("ps", "-A", "-o", "%cpu=")),
-        memory=_memory_by(_output("vm_stat")),
-        gpus=gpus,
-    )
+    return tuple(gpu for line in smi.splitlines() if (gpu := _gpu(line)) is not None)
 
 
 def _output(command: str, *words: str) -> str:
@@ -149,28 +116,6 @@ def _output(command: str, *words: str) -> str:
     return done.stdout
 
 
-def _busy_by(ps: str) -> float | None:
-    """The share of all CPUs in use, from the shares of one CPU that processes take, in percent."""
-    try:
-        shares = [float(line) for line in ps.split()]
-    except ValueError:
-        return None
-    return min(sum(shares) / 100 / (os.cpu_count() or 1), 1.0) if shares else None
-
-
-def _memory_by(vm_stat: str) -> Memory:
-    """Used and all memory in bytes, from counts of pages."""
-    head, _, rest = vm_stat.partition("\n")
-    counts = {name: value.strip(" .") for name, _, value in map(_halves, rest.splitlines())}
-    try:
-        page = int(head.partition("page size of ")[2].split()[0])
-        free = page * sum(int(counts[name]) for name in _AVAILABLE_PAGES)
-        total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (OSError, ValueError, IndexError, KeyError):
-        return None, None
-    return total - free, total
-
-
 def host_text(host: Host) -> str:
     """How busy the machine is, in one line without what is unknown."""
     parts = []
@@ -189,10 +134,6 @@ def host_text(host: Host) -> str:
             line += f", {format_bytes(gpu.used_bytes)} of {format_bytes(gpu.total_bytes)}"
         parts.append(line)
     return "; ".join(parts)
-
-
-def _halves(line: str) -> tuple[str, str, str]:
-    return line.partition(":")
 
 
 def _gpu(line: str) -> Gpu | None:

@@ -16,7 +16,7 @@ from scaling_law.files import checksum
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import RunRecord, short_unit
 from scaling_law.spec.run import RunSpec
-from scaling_law.units import format_bytes, format_count, format_seconds
+from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
 NEWS_SECONDS = 60.0
 
@@ -56,8 +56,9 @@ def describe_end(record: RunRecord) -> str:
     if skipped := record.metrics.get("batches_skipped"):
         loss += f", {skipped:.0f} batches skipped"
     speed = f"{format_count(record.tokens_per_second)} tok/s"
-    memory = format_bytes(record.peak_memory_bytes)
-    line = f"{spec.label}: {loss}, {format_seconds(record.seconds)}, {speed}, peak {memory}"
+    # a command of the user's own does not say how much memory it took
+    memory = record.peak_memory_bytes and f", peak {format_bytes(record.peak_memory_bytes)}"
+    line = f"{spec.label}: {loss}, {format_seconds(record.seconds)}, {speed}{memory or ''}"
     return f"{line}; {one_line(record.message)}" if record.message else line
 
 
@@ -158,7 +159,9 @@ class SweepProgress:
         if self._clock() - self._last_line < NEWS_SECONDS:
             return
         self._last_line = self._clock()
-        plain = f"{len(self._done)} of {len(self._flops)} runs finished{self._left_text()}"
+        plain = (
+            f"{len(self._done)} of {count_of(len(self._flops), 'run')} finished{self._left_text()}"
+        )
         self.say(f"{time.strftime('%H:%M:%S')} {self._news() or plain}")
 
     @staticmethod

@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import datetime
 import difflib
+import functools
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 from scaling_law.errors import ConfigError, PlanError, one_line
 from scaling_law.experiment.analysis import named_by
+from scaling_law.files.layer_metrics import without_maps
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.lease import LeaseWatch, who_has
 from scaling_law.files.record import (
@@ -25,6 +28,7 @@ from scaling_law.files.record import (
     read_record,
 )
 from scaling_law.plan.plan import Plan, PlannedRun, read_plan
+from scaling_law.run.engines import Queue, queues
 from scaling_law.run.sweep_state.eta import SweepPace, flops_done, measure_pace
 from scaling_law.run.sweep_state.progress import read_heartbeat
 from scaling_law.run.sweep_state.snapshot import ENDED, STATES, ArmState, RunState, Snapshot
@@ -35,6 +39,8 @@ from scaling_law.spec.run import RunSpec, stage_of
 from scaling_law.spec.schedule import lr_phase
 
 _MOST_WARNINGS = 20
+# Between two questions to an engine's queue, which many people may watch.
+_ASK_SECONDS = 10.0
 _FileVersion = tuple[int, int, int]  # changes when the file does
 
 
@@ -86,6 +92,7 @@ class SweepReader:
         self._runners = LeaseWatch(removes=False)
         self._plan: tuple[_FileVersion, Plan, list[_Constant], list[_Constant]] | None = None
         self._experiment = False
+        self._asked, self._queue = -1e9, list[Queue]()
         self._ends: dict[str, _Ended] = {}
         self._curves: dict[str, tuple[_FileVersion, list[CurvePoint]]] = {}
         self._logs: dict[str, tuple[_FileVersion, list[RunWarning]]] = {}
@@ -99,9 +106,14 @@ class SweepReader:
         """
         # all are looked at each time: how long one has stood still shows over several readings
         holders = [self._runners.holder(path) for path in self.sweep.runner_leases()]
-        at_work = any(holder is not None for holder in holders)
+        has_runner = any(holder is not None for holder in holders)
+        queues = self._queues()
+        at_work = has_runner or any(queue.runs or queue.has_controller for queue in queues)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        head: dict[str, Any] = {"sweep": str(self.sweep.path), "at_work": at_work, "read_at": now}
+        head: dict[str, Any] = {
+            "sweep": str(self.sweep.path), "at_work": at_work, "read_at": now,
+            "queue": one_line("; ".join(queue.text for queue in queues)),
+        }  # fmt: skip
         try:
             plan, constants, earlier = self._read_plan()
         except (ConfigError, PlanError) as problem:
@@ -109,8 +121,19 @@ class SweepReader:
                 raise
             note = self._nothing_yet(at_work, problem)
             return Snapshot(name=self.sweep.path.name, phase="no_plan", note=note, **head)
-        runs = self._blocked(constants, [self._state(one, at_work, strict) for one in constants])
-        before = [self._state(one, at_work, strict) for one in earlier]
+        states_of = functools.partial(self._state, at_work=has_runner, strict=strict)
+        queued = {run_id: words for queue in queues for run_id, words in queue.runs.items()}
+        working = {run_id for queue in queues for run_id in queue.working}
+        runs = self._blocked(
+            constants,
+            [
+                states_of(one)
+                if one.run_id not in queued
+                else _queued(self._state(one, one.run_id in working, strict), queued[one.run_id])
+                for one in constants
+            ],
+        )
+        before = [states_of(one) for one in earlier]
         seconds = {run.run_id: self._ends[run.run_id].seconds for run in runs if _has_record(run)}
         pace = measure_pace(plan, runs, seconds)
         flops_before = sum(self._ends[run.run_id].flops_spent for run in before if _has_record(run))
@@ -144,6 +167,12 @@ class SweepReader:
             runs_beside=self._beside(everyone),
             **head,
         )
+
+    def _queues(self) -> list[Queue]:
+        """What engines' queues hold of the sweep; they are asked every few seconds."""
+        if time.monotonic() - self._asked >= _ASK_SECONDS:
+            self._asked, self._queue = time.monotonic(), queues(self.sweep)
+        return self._queue
 
     def _metric_units(self) -> dict[str, str]:
         units: dict[str, dict[str, None]] = {}
@@ -332,6 +361,11 @@ def sweep_status(sweep: SweepDir) -> dict[str, Any]:
     return SweepReader(sweep).read(strict=True, logs=False).to_json()
 
 
+def _queued(run: RunState, words: str) -> RunState:
+    """A run with its job in a queue; one that has ended has none."""
+    return run if run.state in ENDED else dataclasses.replace(run, queued=one_line(words))
+
+
 def _has_record(run: RunState) -> bool:
     return run.state in ("done", "stopped_early", "diverged")
 
@@ -370,8 +404,9 @@ def _params_matmul(run: PlannedRun) -> int:
 
 
 def _plain(metrics: Mapping[str, float]) -> dict[str, float] | None:
-    """What was measured, with names that a terminal may show; None for nothing."""
-    return {one_line(name): value for name, value in measured_metrics(metrics).items()} or None
+    """What was measured but maps, with names that a terminal may show; None for nothing."""
+    numbers = without_maps(measured_metrics(metrics))
+    return {one_line(name): value for name, value in numbers.items()} or None
 
 
 def _constant(spec: RunSpec, params_matmul: int, run_dir: RunDir, *, staged: bool) -> _Constant:

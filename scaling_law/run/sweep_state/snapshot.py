@@ -64,6 +64,7 @@ class RunState:
     error: str | None = None  # why it failed, diverged or is blocked
     note: str | None = None  # what a run reports that has not failed, as a probe that did
     ended_at: str | None = None  # UTC, ISO 8601
+    queued: str | None = None  # its job in an engine's queue and how that is; None without one
 
     @property
     def share(self) -> float:
@@ -94,8 +95,9 @@ class Snapshot:
     sweep: str  # the folder
     name: str
     phase: str  # no_plan, running, idle (runs are left and no worker runs) or over
-    at_work: bool  # whether a `slaw run` works on the folder
+    at_work: bool  # whether a `slaw run` works on the folder, or jobs of it are in a queue
     note: str = ""  # what is missing, in phase no_plan
+    queue: str = ""  # what an engine's queue holds of the sweep; "" for nothing
     device_kind: str = ""
     device_name: str = ""
     precision: str = ""

@@ -10,7 +10,7 @@ from scaling_law.files.layer_metrics import measure_units, summaries
 from scaling_law.files.record import metric_label, short_unit
 from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
 from scaling_law.spec.arms import by_options, short_names, varying_keys
-from scaling_law.units import format_count, format_seconds
+from scaling_law.units import count_of, format_count, format_seconds
 
 _STATE_TEXT = {"started": "running", "stopped_early": "stopped early"}
 NOT_RUNNING = "no worker is running; run the same command again to resume"
@@ -59,7 +59,9 @@ def _left(seconds: float | None, at_work: bool, pace: float | None) -> str:
 
 
 def phase_text(snapshot: Snapshot) -> str:
-    """What the sweep does now, in a sentence; "" while it runs."""
+    """What the sweep does now, in a sentence; "" while it runs on this machine."""
+    if snapshot.phase == "running":
+        return snapshot.queue
     if snapshot.phase == "no_plan":
         return f"waiting: {snapshot.note}"
     if snapshot.phase == "idle":
@@ -67,6 +69,8 @@ def phase_text(snapshot: Snapshot) -> str:
     if snapshot.phase == "over":
         if failed := snapshot.counts.get("failed", 0) + snapshot.counts.get("damaged", 0):
             return f"finished, but {failed} failed; run the same command again to retry"
+        if snapshot.counts.keys() == {"diverged"}:
+            return "finished: every run diverged, so there is nothing to fit"
         if snapshot.has_experiment:
             return f"finished; next: slaw report {snapshot.sweep}"
         by = by_options(varying_keys([tuple(arm.values.items()) for arm in snapshot.arms]))
@@ -164,7 +168,7 @@ def run_left_text(run: RunState) -> str:
 
 def news_line(snapshot: Snapshot) -> str:
     """The sweep as one line of a log: what is finished, how long the rest takes, what runs."""
-    line = f"{snapshot.n_ended} of {len(snapshot.runs)} runs finished,"
+    line = f"{snapshot.n_ended} of {count_of(len(snapshot.runs), 'run')} finished,"
     line += f" {snapshot.flops_done_frac:.0%} of the FLOPs done"
     if left := left_text(snapshot):
         line += f", {left}"
@@ -197,11 +201,13 @@ def format_status(status: dict[str, Any]) -> str:
     ]
     if status["runs_beside"]:
         lines.append(
-            f"also here: {status['runs_beside']} finished runs of earlier plans, which `slaw fit`"
-            " includes"
+            f"also here: {count_of(status['runs_beside'], 'finished run')} of earlier plans,"
+            " which `slaw fit` includes"
         )
     if status["phase"] == "idle":
         lines.append(NOT_RUNNING)
+    if status["queue"]:
+        lines.append(status["queue"])
     for arm in status["arms"]:
         done = sum(arm["counts"].get(state, 0) for state in ("done", "stopped_early"))
         rest = {k: v for k, v in arm["counts"].items() if k not in ("done", "stopped_early")}
@@ -232,6 +238,8 @@ def format_status(status: dict[str, Any]) -> str:
             line += f"  {name} {words}"
         if run["tokens_per_second"] is not None:
             line += f"  {run['lr_phase']}  {format_count(run['tokens_per_second'])} tok/s"
+        if run["queued"]:
+            line += f"  {run['queued']}"
         said = run["error"] or run["note"]
         lines.append(line + (f"  {said}" if said else ""))
     return "\n".join(lines)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from scaling_law.errors import one_line
 
-# Parts of the lines that workers log about memory, checkpoints, failures and probes.
+# Parts of the lines that workers log about memory, checkpoints, failures, probes and losses.
 _NOT_MEASURED = " is not measured at step "
-_MARKERS = ("out of memory:", "; using an older one", " failed: ", _NOT_MEASURED)
+LOSS_TOO_HIGH = "loss too high: "
+_MARKERS = ("out of memory:", "; using an older one", " failed: ", _NOT_MEASURED, LOSS_TOO_HIGH)
 _TAIL_BYTES = 65_536
 
 

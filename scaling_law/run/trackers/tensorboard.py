@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scaling_law.errors import install_extra
 from scaling_law.files.record import CurvePoint, RunRecord
 from scaling_law.run.trackers import ProjectSettings, TrackerPart
 from scaling_law.spec.run import RunSpec
@@ -68,5 +69,5 @@ def open_tracker(folder: Path, sweep: str, settings: ProjectSettings) -> TensorB
 
 
 TRACKER = TrackerPart(
-    open=open_tracker, install="pip install 'scaling-law[tensorboard]'", settings=ProjectSettings
+    open=open_tracker, install=install_extra("tensorboard"), settings=ProjectSettings
 )

@@ -6,6 +6,7 @@ import importlib
 import os
 from pathlib import Path
 
+from scaling_law.errors import install_extra
 from scaling_law.run.trackers import ProjectSettings, TrackerPart
 from scaling_law.run.trackers._wandb import Runs
 from scaling_law.spec.run import RunSpec
@@ -22,6 +23,4 @@ def open_tracker(folder: Path, sweep: str, settings: ProjectSettings) -> Runs:
     return Runs(trackio, folder, settings.project or sweep, about)
 
 
-TRACKER = TrackerPart(
-    open=open_tracker, install="pip install 'scaling-law[trackio]'", settings=ProjectSettings
-)
+TRACKER = TrackerPart(open=open_tracker, install=install_extra("trackio"), settings=ProjectSettings)

@@ -6,6 +6,7 @@ import importlib
 import os
 from pathlib import Path
 
+from scaling_law.errors import install_extra
 from scaling_law.run.trackers import ProjectSettings, TrackerPart
 from scaling_law.run.trackers._wandb import Runs
 from scaling_law.spec.run import RunSpec
@@ -30,6 +31,4 @@ def open_tracker(folder: Path, sweep: str, settings: ProjectSettings) -> Runs:
     return Runs(wandb, folder, settings.project or sweep, about)
 
 
-TRACKER = TrackerPart(
-    open=open_tracker, install="pip install 'scaling-law[wandb]'", settings=ProjectSettings
-)
+TRACKER = TrackerPart(open=open_tracker, install=install_extra("wandb"), settings=ProjectSettings)

@@ -28,6 +28,7 @@ INSIDE = {
     "stream": "the residual stream (stream)",
     "attention": "the scores of attention (attention)",
     "units": "hidden units (units)",
+    "experts": "which experts tokens go through (experts)",
 }
 
 
@@ -143,8 +144,14 @@ class Architecture:
     ``measured_as(model)``: the GPT whose training step is the model's, so that its kernels on a CPU
     are chosen by measuring; None: the thresholds choose them. None: they always do.
     ``inside``: what its module shows of its layers, of ``INSIDE`` (``train.architectures.Inside``).
+    ``rounds``: whether number formats round all its products with weights: each is one of linear
+    layers or convolutions by torch.
+    ``attentions``: which kinds of an objective's attention it has (``Objective.attention``).
     ``dispatch_frac``: the time of a training step of a tiny network, which is spent on starting
     operations, over that of the smallest step that a calibration measures (a GPT of two layers).
+    ``shards``: whether its module may be spread over devices that hold a share of its weights each:
+    its blocks are in lists of modules, and what training calls beside ``forward`` is ``loss`` and
+    ``sequence_losses``.
     ``compiles``: whether its module has a ``loss`` of its own that goes through torch.compile.
     ``why_not_grown(small, large)``: why a large model cannot start as a small one that is
     trained, "" where it can. None: it never can.
@@ -176,7 +183,10 @@ class Architecture:
     width: Callable[[Any], int] | None = None
     measured_as: Callable[[Any], ModelSpec | None] | None = None
     inside: tuple[str, ...] = ()
+    rounds: bool = False
+    attentions: tuple[str, ...] = ("causal", "full")
     dispatch_frac: float = 1 / 8
+    shards: bool = False
     compiles: bool = False
     why_not_grown: Callable[[Any, Any], str] | None = None
     solves: str = ""

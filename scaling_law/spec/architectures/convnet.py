@@ -92,6 +92,7 @@ ARCHITECTURE = Architecture(
     one_output=True,
     make=make,
     count_params=counts,
+    rounds=True,
     flops_per_token=flops_per_token,
     activation_bytes=activation_bytes,
     width=lambda model: model.dimensions["channels"],

@@ -90,6 +90,7 @@ ARCHITECTURE = Architecture(
     inputs="numbers",
     one_output=True,
     count_params=counts,
+    rounds=True,
     flops_per_token=flops_per_token,
     activation_bytes=activation_bytes,
     width=lambda model: model.dimensions["width"],

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from scaling_law.spec.architectures import Architecture, Template, counted, template_of
 from scaling_law.spec.counts import ParamCounts, count_params
-from scaling_law.spec.model import ACTIVATIONS, NORMS, POSITIONS, Model, ModelSpec
+from scaling_law.spec.fields import OMIT_EMPTY
+from scaling_law.spec.model import (
+    ACTIVATIONS,
+    DOCUMENTS,
+    NORMS,
+    POSITIONS,
+    Model,
+    ModelSpec,
+    OtherModel,
+)
 from scaling_law.spec.values import MAX_TABLE, MAX_WIDTH, Number, Text
 
 MAX_HEAD_SIZE = 64
@@ -28,6 +38,7 @@ CPU_GAINS = ((24, 1.35), (32, 1.25), (48, 1.2), (64, 1.15))
 # More tokens a step leave little starting to share, and from a vocabulary of 2,048 on a lone run's
 # head is faster than a stack's.
 MOST_BATCH_TOKENS, MOST_VOCAB = 512, 2047
+PACKED = "packed"  # documents whose borders attention crosses, as a config may say it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +50,8 @@ class Settings:
     ``activation``: of the MLP.
     ``qk_norm``: whether queries and keys are normalised.
     ``tied``: whether the head is the embedding table.
+    ``documents``: ``masked`` where attention does not cross the borders of documents, which a text
+    packs into one sequence; None, or ``packed``, where it does.
     """
 
     norm: Annotated[str, Text("normalisation", NORMS)] = "rmsnorm"
@@ -46,6 +59,13 @@ class Settings:
     activation: Annotated[str, Text("MLP activation", ACTIVATIONS)] = "relu2"
     qk_norm: bool = True
     tied: bool = False
+    documents: Annotated[
+        str | None, Text("whether attention crosses documents", (PACKED, *DOCUMENTS))
+    ] = field(default=None, metadata=OMIT_EMPTY)
+
+    def __post_init__(self) -> None:
+        if self.documents == PACKED:
+            object.__setattr__(self, "documents", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +140,17 @@ def heads_for(d_model: int) -> int:
     raise ValueError(f"d_model {d_model} has no even head size of at most {widest}")
 
 
-def _ladder_depth(params_non_embedding: float) -> float:
-    """Depth of the named scales, log-linear in parameters between them."""
-    points = sorted(
+@functools.cache
+def _named_depths() -> list[tuple[float, int]]:
+    """The log of the parameters and the depth of each named scale, by size."""
+    return sorted(
         (math.log(12 * s.n_layer * s.d_model**2), s.n_layer) for s in MODEL_SCALES.values()
     )
+
+
+def _ladder_depth(params_non_embedding: float) -> float:
+    """Depth of the named scales, log-linear in parameters between them."""
+    points = _named_depths()
     size = math.log(params_non_embedding)
     if size <= points[0][0]:
         return points[0][1]
@@ -211,6 +237,7 @@ def make(template: Template, shape: Shape) -> ModelSpec:
         activation=settings.activation,
         qk_norm=settings.qk_norm,
         tied=settings.tied,
+        documents=settings.documents,
         parametrisation=template.parametrisation,
     )
 
@@ -218,6 +245,11 @@ def make(template: Template, shape: Shape) -> ModelSpec:
 def model_of(shape: Shape, model: ModelSpec) -> ModelSpec:
     """``model`` in another shape."""
     return make(template_of(model), shape)
+
+
+def gpt_of(model: OtherModel) -> ModelSpec:
+    """The GPT that an architecture with its settings and shapes is built around."""
+    return make(template_of(model), model.values_as(Shape))
 
 
 def size_name(model: ModelSpec) -> str:
@@ -290,13 +322,15 @@ def activation_bytes(
     activations = tokens * width * (layers * stored_widths + boundaries)
     logits = tokens * model.vocab_size * 4 * 3
     shortest, longest = BLOCKED_TIMES
-    blocked = precision == "fp32" and model.position != "alibi"
+    blocked = precision == "fp32" and model.position != "alibi" and model.documents is None
     if blocked and shortest <= model.n_ctx <= longest:
         keys = (model.n_ctx + ATTENTION_BLOCK) / 2  # of a query, on average
         activations += int(tokens * model.n_head * keys * 4 * layers)
     scores = tokens * model.n_head * model.n_ctx * width  # of one layer
     if model.position == "alibi":  # a CPU's attention with a bias keeps them, and the bias
         activations += scores * (layers + 1)
+    elif model.documents is not None:  # each layer keeps the mask, which all heads share
+        activations += tokens * model.n_ctx * width * layers
     # The halves of a head of two channels, which rotary turns, have one channel each. Torch may lay
     # them out so that its fused attention cannot read them, and the plain one keeps the scores.
     if model.position == "rotary" and model.head_size == 2:
@@ -311,7 +345,7 @@ def cache_numbers(model: ModelSpec) -> int:
 
 def stack_gain(model: ModelSpec, batch_tokens: int, device_kind: str) -> float:
     """Return the gain as measured on a CPU, 1 on a GPU; 0 for models that cannot be stacked."""
-    if model.parametrisation is not None:
+    if model.parametrisation is not None or model.documents is not None:
         return 0.0
     small = batch_tokens <= MOST_BATCH_TOKENS and model.vocab_size <= MOST_VOCAB
     if device_kind == "cpu" and small:
@@ -372,9 +406,11 @@ ARCHITECTURE = Architecture(
     settings=Settings,
     make=make,
     count_params=counts,
+    rounds=True,
     flops_per_token=flops_per_token,
     activation_bytes=activation_bytes,
     size_name=size_name,
+    shards=True,
     shape_text=shape_text,
     scales=MODEL_SCALES,
     shape_for=shape_for,
@@ -390,6 +426,7 @@ ARCHITECTURE = Architecture(
     width=lambda model: model.d_model,
     measured_as=measured_as,
     inside=("stream", "attention", "units"),
+    attentions=("causal", "full", "prefix"),
     # 6.7 ms at 404 parameters, where the calibration's smallest step takes 11 ms (AMD EPYC)
     dispatch_frac=0.6,
     compiles=True,

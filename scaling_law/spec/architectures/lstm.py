@@ -103,6 +103,7 @@ ARCHITECTURE = Architecture(
     size_name=size_name,
     shape_for=shape_for,
     cache_numbers=cache_numbers,
+    attentions=("causal",),
     dispatch_frac=0.2,
     notes=(
         "params: non-emb = LSTM layers with their biases; matmul = matrices of layers and head;"

@@ -16,10 +16,9 @@ from scaling_law.spec.architectures import (
     counted,
     gpt,
     other_model,
-    template_of,
 )
 from scaling_law.spec.counts import ParamCounts, count_params
-from scaling_law.spec.model import ModelSpec, OtherModel
+from scaling_law.spec.model import OtherModel
 from scaling_law.spec.values import Number
 
 
@@ -37,6 +36,7 @@ class Settings(gpt.Settings):
     balance: Annotated[float, Number("load-balancing coefficient", low=0, high=10)] = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.n_active > self.n_expert:
             raise ValueError(
                 f"n_active is {self.n_active}, expected at most n_expert, {self.n_expert}"
@@ -49,17 +49,12 @@ def make(template: Template, shape: gpt.Shape) -> OtherModel:
     return other_model(template, shape)
 
 
-def gpt_of(model: OtherModel) -> ModelSpec:
-    """The GPT that has one expert as the MLP of each block."""
-    return gpt.make(template_of(model), model.values_as(gpt.Shape))
-
-
 def counts(model: OtherModel) -> ParamCounts:
     """Parameters of blocks, routers, experts, tables and head.
 
     ``total`` and ``non_embedding`` count every expert, ``matmul`` those that a token goes through.
     """
-    settings, dense = model.values_as(Settings), gpt_of(model)
+    settings, dense = model.values_as(Settings), gpt.gpt_of(model)
     plain = count_params(dense)
     expert = plain.groups["mlp"]  # one of each block
     router = dense.n_layer * dense.d_model * settings.n_expert
@@ -74,7 +69,7 @@ def counts(model: OtherModel) -> ParamCounts:
 
 def flops_per_token(model: OtherModel) -> int:
     """The GPT's formula with the active parameters; choosing experts is not counted."""
-    dense = gpt_of(model)
+    dense = gpt.gpt_of(model)
     return 6 * count_params(model).matmul + gpt.attention_flops(dense)
 
 
@@ -82,7 +77,7 @@ def activation_bytes(
     model: OtherModel, micro_seqs: int, precision: str, gradient_checkpointing: bool
 ) -> int:
     """Count the GPT's tensors, and for each active expert its rows, hidden layers and answers."""
-    settings, dense = model.values_as(Settings), gpt_of(model)
+    settings, dense = model.values_as(Settings), gpt.gpt_of(model)
     number = 2 if precision in ("bf16", "fp16") else 4
     layers = 1 if gradient_checkpointing else dense.n_layer
     rows = micro_seqs * model.n_ctx * layers
@@ -94,7 +89,7 @@ def activation_bytes(
 def size_name(model: OtherModel) -> str:
     """``4x96e4a1-1.1m``: the GPT's name with experts and active ones, and all of its parameters."""
     settings = model.values_as(Settings)
-    shape = gpt.size_name(gpt_of(model)).rpartition("-")[0]
+    shape = gpt.size_name(gpt.gpt_of(model)).rpartition("-")[0]
     return f"{shape}e{settings.n_expert}a{settings.n_active}-{counted(model)}"
 
 
@@ -110,17 +105,19 @@ ARCHITECTURE = Architecture(
     settings=Settings,
     make=make,
     count_params=counts,
+    rounds=True,
     flops_per_token=flops_per_token,
     activation_bytes=activation_bytes,
     width=lambda model: model.dimensions["d_model"],
     size_name=size_name,
-    shape_text=lambda model: gpt.shape_text(gpt_of(model)),
+    shape_text=lambda model: gpt.shape_text(gpt.gpt_of(model)),
     scales=gpt.MODEL_SCALES,
     shape_for=shape_for,
-    inside=("stream", "attention"),
+    inside=("stream", "attention", "experts"),
+    attentions=("causal", "full", "prefix"),
     # of 4 experts: 2.3 times as long as a GPT's
     dispatch_frac=1.4,
-    cache_numbers=lambda model: gpt.cache_numbers(gpt_of(model)),
+    cache_numbers=lambda model: gpt.cache_numbers(gpt.gpt_of(model)),
     notes=(
         "params: non-emb = blocks with all experts, and final norm; matmul = matrices that a token"
         " goes through (active experts, routers, head); total = all stored, a tied head once",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from scaling_law.parts import NoSettings
-from scaling_law.spec.hyperparams import Rule, RuleChoice, Sizing, choice, round_batch
+from scaling_law.spec.hyperparams import Rule, RuleChoice, Sizing, beta2_for, choice
 from scaling_law.units import format_count
 
 Range = tuple[float, float]
@@ -35,7 +37,9 @@ def power_law_rule(
     """
 
     def choose(sizing: Sizing, settings: NoSettings) -> RuleChoice:
-        batch = sizing.batch_tokens or round_batch(best_batch_tokens, sizing.model.n_ctx)
+        # measured batches may be smaller than the fewest sequences of the other rules
+        n_ctx = sizing.model.n_ctx
+        batch = sizing.batch_tokens or max(1, round(best_batch_tokens / n_ctx)) * n_ctx
         asked = (
             ("non-embedding params", sizing.params, measured_params, trusted_params),
             ("training tokens", sizing.middle_tokens, measured_tokens, trusted_tokens),
@@ -46,7 +50,8 @@ def power_law_rule(
         rate = lr * (sizing.params / params) ** params_exponent
         rate *= (sizing.middle_tokens / tokens) ** tokens_exponent
         rate *= (batch / batch_tokens) ** batch_exponent
-        return choice(sizing, lr=rate, batch_tokens=batch)
+        chosen = choice(sizing, lr=rate, batch_tokens=batch)
+        return dataclasses.replace(chosen, batch_tokens=batch, beta2=beta2_for(batch))
 
     return Rule(choose=choose, measured_params=measured_params, measured_tokens=measured_tokens)
 

@@ -33,7 +33,9 @@ class Module:
 
     ``build(model, seed, gradient_checkpointing)`` gives a module on the CPU. ``seed`` alone decides
     its first weights; it touches no global generator. It gives outputs [B, T', V] from inputs
-    [B, T]; the T' targets are the last positions. It may give the role and decay of its weights
+    [B, T]; the T' targets are the last positions. Where its architecture has ``prefix`` attention
+    it takes beside the inputs how many first positions of each example see one another, [B]. It may
+    give the role and decay of its weights
     (``weights``, see ``weights_of``), the numbers that it reads ids as (``token_table``), remember
     what it has read while it generates (``train.generate.OwnCache``), minimise more than the
     objective's loss (``train.forward.ExtraLoss``), move its positions together
@@ -130,21 +132,24 @@ def weights_of(module: nn.Module) -> list[Weight]:
 class Inside(Protocol):
     """A module that shows probes what its layers compute; ``Architecture.inside`` says what."""
 
-    def inside(self, inputs: Tensor, what: str) -> list[Tensor]:
+    def inside(self, inputs: Tensor, what: str, prefix: Tensor | None = None) -> list[Tensor]:
         """Return what each layer computes of a batch's inputs, the first layer first.
 
         ``stream``: what the first layer reads, then what each layer adds up to, [B, T, M].
         ``attention``: the scores that the softmax reads, [B, H, T, T], with -inf where a position
         does not see another. ``units``: the activations of the hidden units, [B, ..., F].
+        ``experts``: 1 for each expert that a token goes through and 0 for the others, [B, T, E].
         """
         ...
 
 
-def inside(module: nn.Module, inputs: Tensor, what: str) -> list[Tensor]:
+def inside(
+    module: nn.Module, inputs: Tensor, what: str, prefix: Tensor | None = None
+) -> list[Tensor]:
     """Return what ``Inside`` says. Raises ``ValueError`` for a module that does not show it."""
     if not isinstance(module, Inside):
         raise ValueError(f"{type(module).__name__} does not show its layers (inside)")
-    return module.inside(inputs, what)
+    return module.inside(inputs, what, *(() if prefix is None else (prefix,)))
 
 
 def token_table(module: nn.Module) -> Tensor:

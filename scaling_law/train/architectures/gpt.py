@@ -11,6 +11,7 @@ larger scale, cost .1 to .25 nats and make the loss erratic in the learning rate
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from scaling_law.spec.model import ModelSpec
-from scaling_law.train import kernels
+from scaling_law.train import kernels, rounding
 from scaling_law.train.architectures import Module, State, Weight
 from scaling_law.train.parametrisations import Role, multipliers
 
@@ -91,17 +92,27 @@ def split_heads(
     return q, k, v
 
 
+def seen_with(prefix: Tensor, time: int) -> Tensor:
+    """Which positions each position sees, [B, 1, T, T]: those before it, and its prefix.
+
+    ``prefix`` [B] is how many first positions of an example see one another.
+    """
+    at = torch.arange(time, device=prefix.device)
+    return (at[None, :] <= at[:, None]) | (at < prefix[:, None])[:, None, None, :]
+
+
 def mix(
     spec: ModelSpec,
     heads: tuple[Tensor, Tensor, Tensor],
     positions: tuple[Tensor, ...],
     causal: bool = True,
     score_mult: float = 1.0,
+    seen: Tensor | None = None,
 ) -> Tensor:
     """Grouped-query attention of what ``split_heads`` gives -> [B, T, M].
 
-    Without ``causal`` a position sees later ones as well; ``score_mult`` is a factor on the
-    scores, on top of 1/sqrt(K).
+    Without ``causal`` a position sees later ones as well; with ``seen`` it sees what that says
+    (``GPT.seen``); ``score_mult`` is a factor on the scores, on top of 1/sqrt(K).
     """
     q, k, v = heads
     batch, _, time, _ = q.shape
@@ -112,14 +123,26 @@ def mix(
         k, v = (part.repeat_interleave(groups, dim=1) for part in (k, v))
     if spec.position == "alibi":
         bias = positions[0][:, :time, :time].to(q.dtype)
-        # a later position is as far away as an earlier one
-        bias = bias if causal else torch.maximum(bias, bias.transpose(1, 2))
+        bias = alibi_seen(bias, causal, seen)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    elif seen is not None:
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
     elif causal:
         y = kernels.causal_attention(q, k, v)
     else:
         y = F.scaled_dot_product_attention(q, k, v)
     return y.transpose(1, 2).reshape(batch, time, spec.d_model)
+
+
+def alibi_seen(bias: Tensor, causal: bool, seen: Tensor | None) -> Tensor:
+    """ALiBi's causal bias [H, T, T], where ``mix`` says what is seen: [..., H, T, T].
+
+    A later position is as far away as an earlier one.
+    """
+    if causal and seen is None:
+        return bias
+    both = torch.maximum(bias, bias.transpose(1, 2))
+    return both if seen is None else both.masked_fill(~seen, -math.inf)
 
 
 def attend(
@@ -128,10 +151,11 @@ def attend(
     positions: tuple[Tensor, ...],
     causal: bool = True,
     score_mult: float = 1.0,
+    seen: Tensor | None = None,
 ) -> Tensor:
     """Attention of the joint projection [B, T, (H + 2 G) K] -> [B, T, M], as ``mix`` says."""
     rotation = first_angles(spec, positions, joint.shape[1])
-    return mix(spec, split_heads(spec, joint, rotation), positions, causal, score_mult)
+    return mix(spec, split_heads(spec, joint, rotation), positions, causal, score_mult, seen)
 
 
 def first_angles(spec: ModelSpec, positions: tuple[Tensor, ...], time: int) -> tuple[Tensor, ...]:
@@ -204,13 +228,17 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(spec.d_model, spec.d_model + 2 * kv_width, bias=False)
         self.out = nn.Linear(spec.d_model, spec.d_model, bias=False)
 
-    def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
-        """x [B, T, M] -> [B, T, M]."""
+    def forward(
+        self, x: Tensor, positions: tuple[Tensor, ...], seen: Tensor | None = None
+    ) -> Tensor:
+        """x [B, T, M] -> [B, T, M]; ``seen`` is as in ``mix``."""
         joint = kernels.linear(x, self.qkv.weight)
-        y = attend(self.spec, joint, positions, self.causal, self.score_mult)
+        y = attend(self.spec, joint, positions, self.causal, self.score_mult, seen)
         return kernels.linear(y, self.out.weight)
 
-    def scores(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
+    def scores(
+        self, x: Tensor, positions: tuple[Tensor, ...], seen: Tensor | None = None
+    ) -> Tensor:
         """What the softmax reads, [B, H, T, T] in fp32; -inf where a position is not seen."""
         spec, time = self.spec, x.shape[1]
         rotation = first_angles(spec, positions, time)
@@ -219,8 +247,9 @@ class Attention(nn.Module):
         scale = self.score_mult * spec.head_size**-0.5
         scores: Tensor = q.float() @ k.float().transpose(2, 3) * scale
         if spec.position == "alibi":
-            bias = positions[0][:, :time, :time]
-            return scores + (bias if self.causal else torch.maximum(bias, bias.transpose(1, 2)))
+            return scores + alibi_seen(positions[0][:, :time, :time], self.causal, seen)
+        if seen is not None:
+            return scores.masked_fill(~seen, -math.inf)
         if not self.causal:
             return scores
         later = torch.ones(time, time, dtype=torch.bool, device=x.device).triu(1)
@@ -285,12 +314,15 @@ class Block(nn.Module):
         self.norm_mlp = _norm(spec.norm, spec.d_model)
         self.mlp = mlp
 
-    def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
-        """x [B, T, M] -> [B, T, M]."""
-        return self.feed(self.add(x, self.attention(self.norm_attention(x), positions)))
+    def forward(
+        self, x: Tensor, positions: tuple[Tensor, ...], seen: Tensor | None = None
+    ) -> Tensor:
+        """x [B, T, M] -> [B, T, M]; ``seen`` is as in ``mix``."""
+        return self.around(x, lambda normed: self.attention(normed, positions, seen))
 
-    def feed(self, x: Tensor) -> Tensor:
-        """x + mlp(norm(x)), [B, T, M]."""
+    def around(self, x: Tensor, attention: Callable[[Tensor], Tensor]) -> Tensor:
+        """x [B, T, M] -> [B, T, M], with what ``attention`` gives of what it reads."""
+        x = self.add(x, attention(self.norm_attention(x)))
         return self.add(x, self.mlp(self.norm_mlp(x)))
 
     def add(self, x: Tensor, branch: Tensor) -> Tensor:
@@ -305,7 +337,7 @@ def _is_table(name: str) -> bool:
 class GPT(nn.Module):
     """The decoder. ``seed`` alone decides the initial weights; no global RNG is touched.
 
-    ``mlp`` makes the part of a block after its attention.
+    ``mlp`` makes the part of a block after its attention, ``block`` a block of it.
     """
 
     def __init__(
@@ -314,6 +346,7 @@ class GPT(nn.Module):
         seed: int = 0,
         gradient_checkpointing: bool = False,
         mlp: Callable[[ModelSpec], nn.Module] = MLP,
+        block: Callable[[ModelSpec, nn.Module], Block] = Block,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -327,7 +360,7 @@ class GPT(nn.Module):
             self.position = (
                 nn.Embedding(spec.n_ctx, spec.d_model) if spec.position == "learned" else None
             )
-            self.blocks = nn.ModuleList(Block(spec, mlp(spec)) for _ in range(spec.n_layer))
+            self.blocks = nn.ModuleList(block(spec, mlp(spec)) for _ in range(spec.n_layer))
             self.norm = _norm(spec.norm, spec.d_model)
             self.head = nn.Linear(spec.d_model, spec.vocab_size, bias=False)
         self.to_empty(device="cpu")
@@ -413,37 +446,66 @@ class GPT(nn.Module):
             twin.register_buffer("table_0", bias * spacing, persistent=False)
         return twin
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Token ids [B, T] -> normed final states [B, T, M], times the outputs' multiplier."""
+    def hidden(self, tokens: Tensor, prefix: Tensor | None = None) -> Tensor:
+        """Token ids [B, T] -> normed final states [B, T, M], times the outputs' multiplier.
+
+        The first ``prefix`` [B] positions of an example see one another.
+        """
         x = self.embedding(tokens)
         if self.position is not None:
             x = x + self.position.weight[: tokens.shape[1]]
-        positions = self.position_tables
+        positions, seen = self.position_tables, self.seen(tokens, prefix)
         for block in self.blocks:
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, positions, use_reentrant=False)
+                again, places = rounding.again, (positions, seen)
+                x = checkpoint(block, x, *places, use_reentrant=False, context_fn=again)
             else:
-                x = block(x, positions)
+                x = block(x, positions, seen)
         return self._normed(x)
+
+    def seen(self, tokens: Tensor, prefix: Tensor | None = None) -> Tensor | None:
+        """Which positions each position of ids [B, T] sees, [B, 1, T, T].
+
+        None where nothing but ``causal`` of the attention decides. The last id of the vocabulary
+        stands before each document; of masked documents none sees another. A prompt with what is
+        generated after it counts as one document.
+        """
+        if prefix is None and self.spec.documents is None:
+            return None
+        if prefix is not None:
+            seen = seen_with(prefix, tokens.shape[1])
+        else:
+            whole = tokens.shape[1], tokens.shape[1]
+            seen = torch.ones(whole, dtype=torch.bool, device=tokens.device)
+            if cast(Block, self.blocks[0]).attention.causal:
+                seen = seen.tril()
+        if self.spec.documents is None:
+            return seen
+        document = (tokens == self.spec.vocab_size - 1).cumsum(dim=1)
+        return seen & (document[:, :, None] == document[:, None, :])[:, None]
 
     def _normed(self, x: Tensor) -> Tensor:
         x = self.norm(x)
         # on the few numbers that make the logits, not on the many logits
         return x if self._output_mult == 1 else x * self._output_mult
 
-    def inside(self, tokens: Tensor, what: str) -> list[Tensor]:
+    def inside(self, tokens: Tensor, what: str, prefix: Tensor | None = None) -> list[Tensor]:
         """What the layers compute of ids [B, T], as ``train.architectures.Inside`` says."""
         blocks = cast(Sequence[Block], self.blocks)
         if what == "stream":
-            return self._read_by([*blocks, self.norm], tokens)
+            return self._read_by([*blocks, self.norm], tokens, prefix)
         if what == "attention":
             attentions = [block.attention for block in blocks]
-            reads = zip(attentions, self._read_by(attentions, tokens), strict=True)
-            return [part.scores(x, self.position_tables) for part, x in reads]
+            reads = zip(attentions, self._read_by(attentions, tokens, prefix), strict=True)
+            seen = self.seen(tokens, prefix)
+            return [part.scores(x, self.position_tables, seen) for part, x in reads]
         mlps = [cast(MLP, block.mlp) for block in blocks]
-        return [mlp.units(x) for mlp, x in zip(mlps, self._read_by(mlps, tokens), strict=True)]
+        read = self._read_by(mlps, tokens, prefix)
+        return [mlp.units(x) for mlp, x in zip(mlps, read, strict=True)]
 
-    def _read_by(self, parts: Sequence[nn.Module], tokens: Tensor) -> list[Tensor]:
+    def _read_by(
+        self, parts: Sequence[nn.Module], tokens: Tensor, prefix: Tensor | None
+    ) -> list[Tensor]:
         """What each part, in the order of the computation, reads of ids [B, T]."""
         reads: list[Tensor] = []
         hooks = [
@@ -451,7 +513,7 @@ class GPT(nn.Module):
             for part in parts
         ]
         try:
-            self.hidden(tokens)
+            self.hidden(tokens, prefix)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -467,9 +529,10 @@ class GPT(nn.Module):
         x, memory = self.embedding(tokens), Memory(lengths, room, tokens.device)
         if self.position is not None:
             x = x + self.position.weight[: tokens.shape[1]]
+        tables = self.position_tables
         for block in cast(Sequence[Block], self.blocks):
-            y = block.attention.read(block.norm_attention(x), self.position_tables, memory)
-            x = block.feed(block.add(x, y))
+            read = functools.partial(block.attention.read, positions=tables, memory=memory)
+            x = block.around(x, read)
         last = x[torch.arange(len(x), device=x.device), memory.at - 1]
         return cast(Tensor, self.head(self._normed(last))), memory
 
@@ -487,14 +550,14 @@ class GPT(nn.Module):
             bias = table[:, memory.at, : memory.end].transpose(0, 1)
             bias = bias.reshape(len(bias), spec.n_kv_head, -1, memory.end)
         for at, block in enumerate(cast(Sequence[Block], self.blocks)):
-            y = block.attention.extend(block.norm_attention(x), rotation, bias, memory, at)
-            x = block.feed(block.add(x, y))
+            extend = functools.partial(block.attention.extend, rotation=rotation, bias=bias)
+            x = block.around(x, functools.partial(extend, memory=memory, at=at))
         memory.move()
         return cast(Tensor, self.head(self._normed(x[:, 0])))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Token ids [B, T] -> logits [B, T, V]."""
-        return cast(Tensor, self.head(self.hidden(tokens)))
+    def forward(self, tokens: Tensor, prefix: Tensor | None = None) -> Tensor:
+        """Token ids [B, T] -> logits [B, T, V]; ``prefix`` is as in ``hidden``."""
+        return cast(Tensor, self.head(self.hidden(tokens, prefix)))
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean nats per predicted token over [B, T]; the softmax is taken in fp32."""

@@ -10,7 +10,8 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from scaling_law.spec.architectures.moe import Settings, gpt_of
+from scaling_law.spec.architectures.gpt import gpt_of
+from scaling_law.spec.architectures.moe import Settings
 from scaling_law.spec.model import ModelSpec, OtherModel
 from scaling_law.train.architectures import Module
 from scaling_law.train.architectures.gpt import GPT, MLP
@@ -34,6 +35,11 @@ class Experts(nn.Module):
         """Rows [R, M] -> probabilities of all experts [R, E] in fp32, and those chosen [R, A]."""
         probabilities = self.router(rows).float().softmax(dim=-1)
         return probabilities, probabilities.topk(self.n_active, dim=-1).indices
+
+    def choices(self, x: Tensor) -> Tensor:
+        """x [..., M] -> 1 for each expert that a row goes through, else 0, [..., E]."""
+        probabilities, chosen = self.route(x.reshape(-1, x.shape[-1]))
+        return torch.zeros_like(probabilities).scatter(1, chosen, 1.0).view(*x.shape[:-1], -1)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., M] -> [..., M]."""
@@ -77,6 +83,14 @@ class MixtureGPT(GPT):
             mlp=functools.partial(Experts, settings=settings),
         )
         self.balance = settings.balance
+
+    def inside(self, tokens: Tensor, what: str, prefix: Tensor | None = None) -> list[Tensor]:
+        """What the layers compute of ids [B, T], as ``train.architectures.Inside`` says."""
+        if what != "experts":
+            return super().inside(tokens, what, prefix)
+        layers = [module for module in self.modules() if isinstance(module, Experts)]
+        read = self._read_by(layers, tokens, prefix)
+        return [layer.choices(x) for layer, x in zip(layers, read, strict=True)]
 
     def extra_loss(self) -> Tensor:
         """``balance`` times the imbalance of all blocks, of the last batch."""

@@ -28,8 +28,8 @@ class Optimizer:
     loop sets the learning rate of every group before each step;
     ``state_bytes_per_param`` is its state without weight and gradient, in bytes a parameter;
     ``settings`` is a dataclass; fields that ``OptimSpec`` has too are recorded there;
-    ``stacks`` says that the runs of a stack may share one program with it: its state is tensors of
-    the weights' shapes and its update is elementwise;
+    ``stacks`` says that the runs of a stack may share one program with it, and devices a share of
+    the weights each: its state is tensors of the weights' shapes and its update is elementwise;
     ``by_role`` says that weights of different roles (``train.parametrisations``) are in different
     groups, each with its ``role``;
     ``missing`` says what must be installed first, None for nothing.

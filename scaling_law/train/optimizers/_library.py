@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
-_INSTALL = "pip install 'scaling-law[optimizers]'"
+from scaling_law.errors import install_extra
 
 
 def needs(package: str) -> Callable[[], str | None]:
@@ -14,7 +14,7 @@ def needs(package: str) -> Callable[[], str | None]:
 
     def missing() -> str | None:
         if _version(package) is None:
-            return f"needs {package}: {_INSTALL}"
+            return f"needs {package}: {install_extra('optimizers')}"
         return None
 
     return missing

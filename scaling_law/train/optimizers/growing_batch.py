@@ -3,8 +3,9 @@
 A step's batch is the config's; an update takes ``first`` steps of it, and twice as many each time
 ``double_after`` steps have passed, up to ``last``. Its learning rate is that of its last step times
 its steps to the power ``lr_power``: with 0.5 it goes with the root of the batch. Horizons, curves
-and the schedule count steps, not updates. Steps that no update has taken when the run ends have
-trained nothing, so a horizon should be whole updates.
+and the schedule count steps, not updates, and ``grad_clip`` clips the gradient of each step. Steps
+that no update has taken when the run ends have trained nothing, so a horizon should be whole
+updates.
 """
 
 from __future__ import annotations

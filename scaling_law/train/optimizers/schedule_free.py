@@ -6,9 +6,11 @@ the average and the newest weights. It needs no decay: choose ``schedule: {shape
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 from scaling_law.spec.optim import OptimSpec
+from scaling_law.spec.values import Number
 from scaling_law.train.optimizers import Optimizer, adamw
 from scaling_law.train.optimizers._library import needs
 
@@ -16,8 +18,21 @@ if TYPE_CHECKING:
     import torch
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(adamw.Settings):
+    """Schedule-free AdamW's own settings.
+
+    ``beta1`` is the weight of the average in the point at which gradients are taken; the package
+    divides by it.
+    """
+
+    beta1: Annotated[
+        float, Number("weight of the average where gradients are taken", above=0, below=1)
+    ] = 0.9
+
+
 def make(
-    groups: list[dict[str, Any]], optim: OptimSpec, settings: adamw.Settings, device: str
+    groups: list[dict[str, Any]], optim: OptimSpec, settings: Settings, device: str
 ) -> torch.optim.Optimizer:
     """Schedule-free AdamW over parameter groups, with the weights that it trains in the model."""
     from schedulefree import AdamWScheduleFree
@@ -31,6 +46,6 @@ def make(
 OPTIMIZER = Optimizer(
     make=make,
     state_bytes_per_param=8,
-    settings=adamw.Settings,
+    settings=Settings,
     missing=needs("schedulefree"),
 )

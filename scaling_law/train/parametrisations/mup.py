@@ -6,7 +6,8 @@ and the outputs are divided by m. Attention scores are divided by the head size 
 At the base width and head size all factors are 1, so it equals standard there. A plan takes only
 widths that ``base_width`` divides, so that m is a whole number.
 
-The table is for Adam and similar optimizers, whose steps do not scale with the gradient.
+The table is for Adam and similar optimizers, whose steps do not scale with the gradient. AdamW's
+weight decay is multiplied by the learning rate, so that it pulls at hidden matrices by 1/m as well.
 """
 
 from __future__ import annotations

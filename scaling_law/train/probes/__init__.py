@@ -36,6 +36,8 @@ class Probe:
     plan's time: 0 where only weights are read, None for one pass over each split;
     ``work(measured, settings)`` gives what a measurement takes where that depends on the settings
     or the model; ``passes`` is then None;
+    ``refusal(measured, settings)`` says what a config lacks for it, and what to change; "" where it
+    can measure. The plan asks, so that no run is trained without what was asked for;
     ``needs`` is what an architecture must show of its layers (``Architecture.inside``), "" for
     nothing;
     ``reads_step`` says that it reads what the last step changed (``Subject.before_step``).
@@ -47,6 +49,7 @@ class Probe:
     settings: type = NoSettings
     passes: float | None = None
     work: Callable[[Measured, Any], Work] | None = None
+    refusal: Callable[[Measured, Any], str] = lambda measured, settings: ""
     needs: str = ""
     reads_step: bool = False
 
@@ -62,6 +65,13 @@ class Probe:
         if self.passes is not None and self.work is not None:
             raise ValueError("passes and work: expected one of them")
 
+    def refused(self, measured: Measured, settings: Any) -> str:
+        """Why it cannot measure. Raises ``ConfigError`` where ``refusal`` gives no text."""
+        why = self.refusal(measured, settings)
+        if not isinstance(why, str):  # of a user's own file
+            raise ConfigError(f"probes: refusal gives {why!r:.60}, expected a text")
+        return why
+
     def work_of(self, measured: Measured, settings: Any) -> Work:
         """What one measurement takes. Raises ``ConfigError`` where ``work`` gives no ``Work``."""
         if self.work is not None:
@@ -73,6 +83,24 @@ class Probe:
         if self.passes is None:
             return Work(read_tokens=sum(tokens.values()))
         return Work(read_tokens=self.passes * tokens["val"])
+
+
+def needs_ids(measured: Measured, settings: Any) -> str:
+    """The ``refusal`` of a probe whose targets are ids."""
+    if measured.targets == "ids":
+        return ""
+    return "it needs targets that are ids, and the data's are numbers; leave the probe out"
+
+
+def needs_text(measured: Measured, settings: Any) -> str:
+    """The ``refusal`` of a probe of text."""
+    if measured.is_text:
+        return ""
+    return (
+        "it needs text, a target of ids at every position, and an example here has"
+        f" {measured.n_targets} targets, {measured.targets}, in {measured.model.n_ctx} positions;"
+        " leave the probe out, or train on text (data.corpus)"
+    )
 
 
 def l2_norm(tensors: Iterable[Tensor]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scaling_law.parts import NoSettings
-from scaling_law.train.probes import Probe
+from scaling_law.train.probes import Probe, needs_ids
 
 if TYPE_CHECKING:
     from scaling_law.train.subject import Subject
@@ -28,4 +28,4 @@ def _accuracy(subject: Subject, split: str) -> float:
     return right / counted
 
 
-PROBE = Probe(measure=measure, unit="share of targets")
+PROBE = Probe(measure=measure, unit="share of targets", refusal=needs_ids)

@@ -4,7 +4,7 @@ It compares the run's model with its first weights on one batch of ``val`` (Yang
 2203.03466, appendix D). A value is the root mean square of the change: of the outputs
 (``outputs``), of what each block gives, which is the residual stream after it (``blocks.0``), and
 of what each of its branches gives (``blocks.0.mlp``). Blocks are the members of a model's lists of
-modules; a model without such lists has ``outputs`` alone.
+modules (not of lists within those); a model without such lists has ``outputs`` alone.
 """
 
 from __future__ import annotations
@@ -55,11 +55,13 @@ def activations(subject: Subject, batch: Tensors) -> dict[str, Tensor]:
 
 
 def blocks_and_branches(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the members of lists of modules, and their children that have children, by name."""
+    """Return the members of outermost lists of modules, and their children that have children."""
     from torch import nn
 
     named = dict(model.named_modules())
-    lists = [name for name, module in named.items() if isinstance(module, nn.ModuleList)]
+    every = [name for name, module in named.items() if isinstance(module, nn.ModuleList)]
+    # experts, a list within a block, are given other tokens by other weights
+    lists = [name for name in every if not any(name.startswith(f"{outer}.") for outer in every)]
     blocks = [
         (f"{name}.{key}", block) for name in lists for key, block in named[name].named_children()
     ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaling_law.spec.work import Measured, Work
-from scaling_law.train.probes import Probe
+from scaling_law.train.probes import Probe, needs_ids
 
 if TYPE_CHECKING:
     from scaling_law.train.subject import Subject
@@ -75,4 +75,5 @@ PROBE = Probe(
     unit="shares of answers and of targets, nats, Brier score",
     settings=Settings,
     work=work,
+    refusal=needs_ids,
 )

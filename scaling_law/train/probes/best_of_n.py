@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from scaling_law.spec.values import Number
 from scaling_law.spec.work import Measured, Work, continuing
-from scaling_law.train.probes import Probe
+from scaling_law.train.probes import Probe, needs_ids
 
 if TYPE_CHECKING:
     from scaling_law.train.probes._samples import Samples
@@ -125,10 +125,23 @@ def work(measured: Measured, settings: Settings) -> Work:
     return sum(trained, drawing(answers) + drawing(learned) + states)
 
 
+def refusal(measured: Measured, settings: Settings) -> str:
+    """It needs ids, and as many questions as are asked."""
+    if why := needs_ids(measured, settings):
+        return why
+    if (known := measured.examples("val")) < settings.questions:
+        return (
+            f"val has {known} questions to read, expected {settings.questions}; raise"
+            " eval.val_tokens, or ask fewer questions"
+        )
+    return ""
+
+
 PROBE = Probe(
     measure=measure,
     unit="questions, and shares of questions",
     when="end",
     settings=Settings,
     work=work,
+    refusal=refusal,
 )

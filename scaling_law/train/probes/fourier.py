@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from scaling_law.spec.values import Number
+from scaling_law.spec.work import Measured
 from scaling_law.train.probes import Probe
 
 if TYPE_CHECKING:
@@ -50,4 +51,13 @@ def measure(subject: Subject, settings: Settings) -> dict[str, float]:
     }
 
 
-PROBE = Probe(measure=measure, unit="share of power", settings=Settings, passes=0)
+def refusal(measured: Measured, settings: Settings) -> str:
+    """It needs a table of as many ids."""
+    if measured.inputs != "ids":
+        return "it reads the table of ids, and the data's inputs are numbers; leave the probe out"
+    if settings.ids is not None and settings.ids > measured.model.vocab_size:
+        return f"ids is {settings.ids}, and the model reads {measured.model.vocab_size} ids"
+    return ""
+
+
+PROBE = Probe(measure=measure, unit="share of power", settings=Settings, passes=0, refusal=refusal)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scaling_law.parts import NoSettings
+from scaling_law.spec.work import Measured
 from scaling_law.train.probes import Probe
 
 if TYPE_CHECKING:
@@ -50,4 +51,11 @@ def two_nn(points: Tensor) -> float:
     return float(logs @ ranks / (logs @ logs))
 
 
-PROBE = Probe(measure=measure, unit="dimensions", when="end", passes=0)
+def refusal(measured: Measured, settings: NoSettings) -> str:
+    """It needs inputs that are points."""
+    if measured.inputs == "numbers":
+        return ""
+    return "it needs inputs that are numbers, and the data's are ids; leave the probe out"
+
+
+PROBE = Probe(measure=measure, unit="dimensions", when="end", passes=0, refusal=refusal)

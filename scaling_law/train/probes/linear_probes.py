@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from scaling_law.spec.values import Number
 from scaling_law.spec.work import Measured, Work
-from scaling_law.train.probes import Probe
+from scaling_law.train.probes import Probe, needs_ids
 from scaling_law.train.probes._layers import stream_keys
 
 if TYPE_CHECKING:
@@ -110,10 +110,20 @@ def work(measured: Measured, settings: Settings) -> Work:
     return Work(read_tokens=min(settings.tokens, measured.split_tokens["val"]))
 
 
+def refusal(measured: Measured, settings: Settings) -> str:
+    """It needs ids to predict, and two examples: one to fit, one to score."""
+    if why := needs_ids(measured, settings) if settings.ahead == 1 else "":
+        return why
+    if measured.examples("val") < 2:
+        return "val has one example to read, expected at least 2; raise eval.val_tokens"
+    return ""
+
+
 PROBE = Probe(
     measure=measure,
     unit="share of tokens",
     needs="stream",
     settings=Settings,
     work=work,
+    refusal=refusal,
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from scaling_law.spec.values import Number
 from scaling_law.spec.work import Measured, Work
-from scaling_law.train.probes import Probe
+from scaling_law.train.probes import Probe, needs_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,10 +94,28 @@ def work(measured: Measured, settings: Settings) -> Work:
     return Work(read_tokens=settings.choices * sum(measured.validation.values()))
 
 
+def refusal(measured: Measured, settings: Settings) -> str:
+    """It needs text, passages longer than a tail, and as many of them as choices."""
+    if why := needs_text(measured, settings):
+        return why
+    if settings.tail >= measured.model.n_ctx:
+        return (
+            f"a tail of {settings.tail} tokens leaves nothing of a passage of"
+            f" {measured.model.n_ctx}; lower tail"
+        )
+    few = next((s for s in measured.validation if measured.examples(s) < settings.choices), "")
+    return (
+        f"{few} has fewer than {settings.choices} passages; raise eval.val_tokens, or lower choices"
+        if few
+        else ""
+    )
+
+
 PROBE = Probe(
     measure=measure,
     unit="shares of questions, nats per token, number of questions",
     when="end",
     settings=Settings,
     work=work,
+    refusal=refusal,
 )

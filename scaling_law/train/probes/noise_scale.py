@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from scaling_law.spec.values import Number
+from scaling_law.spec.work import Measured
 from scaling_law.train.probes import Probe
 
 if TYPE_CHECKING:
@@ -76,4 +77,16 @@ def estimates(gradients: Iterable[Iterable[Tensor]], size: int) -> tuple[float, 
     return squared, trace, count
 
 
-PROBE = Probe(measure=measure, unit="squared L2 norm", settings=Settings, passes=3)
+def refusal(measured: Measured, settings: Settings) -> str:
+    """It needs two small batches of training examples."""
+    least = 2 * settings.examples
+    if (known := measured.examples("train")) >= least:
+        return ""
+    return (
+        f"it compares batches of {settings.examples} training examples, at least two, and a"
+        f" measurement reads {known}; raise eval.curve_tokens (and eval.val_tokens) to"
+        f" {least * measured.model.n_ctx} or more, or take fewer examples"
+    )
+
+
+PROBE = Probe(measure=measure, unit="squared L2 norm", settings=Settings, passes=3, refusal=refusal)

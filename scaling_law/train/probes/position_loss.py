@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scaling_law.parts import NoSettings
-from scaling_law.train.probes import Probe
+from scaling_law.train.probes import Probe, needs_ids
 
 if TYPE_CHECKING:
     from scaling_law.train.subject import Subject
@@ -47,4 +47,4 @@ def measure(subject: Subject, settings: NoSettings) -> dict[str, float]:
     return means
 
 
-PROBE = Probe(measure=measure, unit="nats per token", when="end", passes=1)
+PROBE = Probe(measure=measure, unit="nats per token", when="end", passes=1, refusal=needs_ids)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from scaling_law.spec.counts import count_params
 from scaling_law.spec.values import Number
 from scaling_law.spec.work import Measured, Work
 from scaling_law.train.probes import Probe
@@ -66,11 +67,7 @@ def kernel(model: nn.Module, inputs: Tensor) -> Tensor:
         outputs = model(inputs).flatten()
     count = sum(w.parameter.numel() for w in weights)
     if len(outputs) > _MOST_OUTPUTS or len(outputs) * count > _MOST_NUMBERS:
-        raise ValueError(
-            f"tangent_kernel takes the gradient of each output by each weight: {len(outputs):,}"
-            f" outputs and {count:,} weights, at most {_MOST_OUTPUTS:,} outputs and"
-            f" {_MOST_NUMBERS:,} numbers; take fewer examples, or a model with fewer outputs"
-        )
+        raise ValueError(_too_many(len(outputs), count))
     rows = []
     for output in outputs:
         gradients = torch.autograd.grad(
@@ -82,12 +79,40 @@ def kernel(model: nn.Module, inputs: Tensor) -> Tensor:
     return jacobian @ jacobian.T
 
 
+def _too_many(outputs: int, weights: int) -> str:
+    return (
+        f"it takes the gradient of each output by each weight: {outputs:,} outputs and {weights:,}"
+        f" weights, at most {_MOST_OUTPUTS:,} outputs and {_MOST_NUMBERS:,} numbers; take fewer"
+        " examples, or a model with fewer outputs"
+    )
+
+
+def _outputs(measured: Measured) -> int:
+    """The outputs of an example."""
+    model = measured.model
+    return getattr(model, "outputs", 0) or model.vocab_size * measured.n_targets
+
+
+def refusal(measured: Measured, settings: Settings) -> str:
+    """It needs few outputs, and few weights."""
+    outputs = min(settings.examples, measured.examples("val")) * _outputs(measured)
+    weights = count_params(measured.model).total
+    too_many = outputs > _MOST_OUTPUTS or outputs * weights > _MOST_NUMBERS
+    return _too_many(outputs, weights) if too_many else ""
+
+
 def work(measured: Measured, settings: Settings) -> Work:
     """A backward pass for each output of the examples, under each of three sets of weights."""
     model = measured.model
-    each = getattr(model, "outputs", 0) or model.vocab_size * measured.n_targets
-    outputs = min(settings.examples * each, _MOST_OUTPUTS)
+    outputs = min(settings.examples * _outputs(measured), _MOST_OUTPUTS)
     return Work(read_tokens=3 * (1 + 2 * outputs) * settings.examples * model.n_ctx)
 
 
-PROBE = Probe(measure=measure, unit="relative distance", when="end", settings=Settings, work=work)
+PROBE = Probe(
+    measure=measure,
+    unit="relative distance",
+    when="end",
+    settings=Settings,
+    work=work,
+    refusal=refusal,
+)

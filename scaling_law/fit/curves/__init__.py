@@ -1,0 +1,1 @@
+"""Laws over whole loss curves: from curves under some schedules to the curve of another."""

@@ -1,0 +1,87 @@
+"""Measure the step of several devices against one's, on the same sequences.
+
+``python -m scaling_law.train.joint_speed SHAPE``, in each process of a group that torch's launcher
+starts, prints the speedup as JSON in the first. First that one
+process takes all sequences while the others wait, then each takes its share.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import torch
+
+from scaling_law import parts
+from scaling_law.errors import SlawError, one_line
+from scaling_law.parts import Reference
+from scaling_law.plan.steps import JointShape, joint_shape_from_json
+from scaling_law.spec.optim import OptimSpec
+from scaling_law.spec.run import DEFAULT_OBJECTIVE
+from scaling_law.train import device
+from scaling_law.train.architectures import build
+from scaling_law.train.forward import Trainable
+from scaling_law.train.group import ALONE, Group, joined
+from scaling_law.train.optim import make_optimizer
+from scaling_law.train.parallel import Spread, kind_of
+from scaling_law.train.tensors import Tensors
+
+# The first steps allocate memory; of the others the fastest counts: the machine may be busy.
+_WARM_STEPS, _STEPS = 2, 6
+_PATIENCE_SECONDS = 300.0
+
+
+def _seconds(shape: JointShape, group: Group) -> float:
+    """The seconds of a step of ``group``, which has all sequences of ``shape`` together."""
+    kind = shape.device
+    model = build(shape.model, 0, shape.recompute).to(kind)
+    together = kind_of(shape.parallel) if group.size > 1 else None
+    if together is not None:
+        together.prepare(model, kind)
+    objective = parts.load("objective", Reference(name=DEFAULT_OBJECTIVE))
+    trainable = Trainable(model, objective)
+    spread = together.spread(trainable, group) if together else Spread(trainable)
+    optimizer = make_optimizer(model, OptimSpec(lr=1e-3, rule="measured"), kind)
+    generator = torch.Generator().manual_seed(0)
+    size = (shape.seqs, shape.model.n_ctx + 1)
+    ids = torch.randint(0, shape.model.vocab_size, size, generator=generator)
+    batch = Tensors(inputs=ids[:, :-1].contiguous(), targets=ids[:, 1:].contiguous())
+    examples = batch.of_rank(group.rank, group.size).to(kind)
+    context = device.autocast(kind, shape.precision)
+    times = []
+    for _ in range(_WARM_STEPS + _STEPS):
+        group.any(False)  # all begin together
+        start = time.perf_counter()
+        with context():
+            loss, extra = spread.losses(examples)
+        total = loss if extra is None else loss + extra
+        total.backward()  # type: ignore[no-untyped-call]
+        spread.clip(1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        group.sum(float(loss.detach()))
+        device.synchronize(kind)
+        times.append(time.perf_counter() - start)
+    return min(times[_WARM_STEPS:])
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code: 0, or 2 where it cannot be measured."""
+    shape = joint_shape_from_json(json.loads(arguments[0]))
+    try:
+        with joined(shape.device, _PATIENCE_SECONDS) as group:
+            device.prepare_process(shape.device, threads=1)
+            alone = _seconds(shape, ALONE) if group.is_first else 0.0
+            group.any(False)
+            together = _seconds(shape, group)
+            if group.is_first:
+                print(json.dumps({"speedup": alone / together}), flush=True)
+    except (SlawError, RuntimeError) as problem:
+        print(f"slaw: {one_line(str(problem))}", file=sys.stderr)
+        return SlawError.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,110 @@
+"""What ``ablations`` says of runs that do not support a comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.spec.model import ModelSpec
+from tests.experiments.test_contract import experiment_of, planted_evidence
+
+NAME = "ablations"
+
+
+def changed(change: Callable[[Run], Run | None]) -> Evidence:
+    evidence = planted_evidence(NAME)
+    runs = (change(run) for run in evidence.runs)
+    return dataclasses.replace(evidence, runs=tuple(run for run in runs if run is not None))
+
+
+def claims_of(evidence: Evidence) -> dict[str, tuple[bool | None, str]]:
+    findings = experiment_of(NAME).analyse(evidence)
+    return {claim.name: (claim.established, claim.because) for claim in findings.claims}
+
+
+def with_loss(run: Run, loss: float | None) -> Run:
+    status = "diverged" if loss is None else run.record.status
+    record = dataclasses.replace(run.record, status=status, val_loss_nats=loss)
+    return dataclasses.replace(run, record=record)
+
+
+def is_post_norm(run: Run) -> bool:
+    return run.spec.model.architecture.name == "post_norm"
+
+
+def is_base(run: Run) -> bool:
+    spec, model = run.spec, run.spec.model
+    if not isinstance(model, ModelSpec) or model.n_kv_head < model.n_head:
+        return False
+    has_usual_rates = spec.schedule.shape == "wsd" and spec.schedule.warmup_steps == 19
+    return has_usual_rates and model.parametrisation is None
+
+
+def test_nothing_is_claimed_where_every_run_diverged():
+    claims = claims_of(changed(lambda run: with_loss(run, None)))
+    assert {established for established, _ in claims.values()} == {None}
+
+
+def test_an_arm_above_the_bases_shortest_horizon_has_less_than_some_multiplier():
+    def worse(run: Run) -> Run:
+        loss = run.record.val_loss_nats
+        return with_loss(run, 2 * loss) if is_post_norm(run) and loss is not None else run
+
+    evidence = changed(worse)
+    claims = claims_of(evidence)
+    assert claims["post_norm_costs"] == (True, "less than 0.50")
+    assert claims["all_compared"][0] is True
+    findings = experiment_of(NAME).analyse(evidence)
+    assert "norms after sums (less than 0.50)" in findings.verdict
+    (bound,) = (one for one in findings.multipliers if one.recipe == "norms after sums")
+    assert bound.text == "less than 0.50" and bound.counts == "exact"
+
+
+def test_an_arm_that_is_known_to_have_less_than_two_may_save_compute():
+    """Within the noise of the base at its own tokens, above it at twice as many."""
+    evidence = planted_evidence(NAME)
+    levels = {
+        run.spec.seed: run.record.val_loss_nats
+        for run in evidence.runs
+        if is_base(run) and run.spec.tokens == 98304
+    }
+
+    def noisy(run: Run) -> Run:
+        loss = levels[run.spec.seed] if is_post_norm(run) else None
+        if loss is None:
+            return run
+        return with_loss(run, loss * (1 + (0.09, 0.02, 0.03)[run.spec.seed]))
+
+    claims = claims_of(changed(noisy))
+    established, because = claims["post_norm_costs"]
+    assert established is None and because.startswith("less than 2.00, perhaps above 1")
+
+
+def test_an_arm_whose_warm_up_is_not_the_bases_has_no_multiplier_and_says_why():
+    def with_longer_warmup(run: Run) -> Run:
+        if not is_post_norm(run):
+            return run
+        schedule = dataclasses.replace(run.spec.schedule, warmup_steps=30)
+        spec = dataclasses.replace(run.spec, schedule=schedule)
+        return dataclasses.replace(run, record=dataclasses.replace(run.record, spec=spec))
+
+    claims = claims_of(changed(with_longer_warmup))
+    established, because = claims["post_norm_costs"]
+    assert established is None and claims["all_compared"][0] is False
+    assert "has 30 of 192 steps, that of the reference 19 of 192 steps" in because
+    # an arm that has another one on purpose is compared
+    assert claims["warm_up_saves"][0] is True
+
+
+def test_an_arm_that_was_not_trained_is_named():
+    claims = claims_of(changed(lambda run: None if is_post_norm(run) else run))
+    established, because = claims["post_norm_costs"]
+    assert established is None and "norms after sums" in because
+
+
+def test_a_tenth_of_the_flops_counts_in_a_multiplier():
+    """The planted multiplier of one key head is 0.85 over its FLOPs, as a share of the base's."""
+    findings = experiment_of(NAME).analyse(planted_evidence(NAME))
+    multiplier = findings.measures["multiplier.one_key_head"]
+    assert multiplier is not None and 0.85 < multiplier < 1.0

@@ -1,0 +1,128 @@
+"""What ``augmentation`` says of runs that do not support a claim."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from scaling_law import parts
+from scaling_law.experiment.changed_text import (
+    KINDS,
+    MASKING,
+    NEW,
+    PLAIN,
+    SHIFTING,
+    SWAPPING,
+    Arm,
+    arm_of,
+)
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.findings import Findings
+from scaling_law.experiment.seeds import best_on_others
+from scaling_law.parts import Reference
+from scaling_law.spec.component import Component
+from tests.experiments.test_contract import experiment_of, planted_evidence
+
+NAME = "augmentation"
+DECAY = 0.01
+
+
+def arm(run: Run) -> Arm:
+    own = arm_of(run.spec)
+    assert own is not None
+    return own
+
+
+def changed(change: Callable[[Run], float | None]) -> Findings:
+    """The findings with so many nats more for each run; None for one that has not finished."""
+    runs = []
+    evidence = planted_evidence(NAME)
+    for run in evidence.runs:
+        more = change(run)
+        if more is not None and run.record.val_loss_nats is not None:
+            record = dataclasses.replace(run.record, val_loss_nats=run.record.val_loss_nats + more)
+            runs.append(dataclasses.replace(run, record=record))
+    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+
+
+def standing(findings: Findings) -> dict[str, bool | None]:
+    return {claim.name: claim.established for claim in findings.claims}
+
+
+def test_a_change_that_harms_is_contradicted_and_the_others_stand():
+    claims = standing(changed(lambda run: 0.3 if arm(run).kind == SWAPPING else 0.0))
+    assert claims["swapping_beats_repeats"] is False
+    assert claims["shifting_beats_repeats"] is claims["changed_text_beats_repeats"] is True
+
+
+def test_a_gain_within_the_noise_of_seeds_is_open():
+    noise = {0: 0.2, 1: -0.2, 2: 0.0}
+    findings = changed(lambda run: noise[run.spec.seed] * (arm(run).kind == SHIFTING))
+    assert standing(findings)["shifting_beats_repeats"] is None
+    assert standing(findings)["masking_beats_repeats"] is True
+
+
+@pytest.mark.parametrize(("kind", "said"), [(NEW, "no run on as many new tokens has finished"),
+                                            (PLAIN, "no plain repeats have finished")])  # fmt: skip
+def test_without_what_changed_text_is_compared_with_nothing_is_said(kind, said):
+    findings = changed(lambda run: None if arm(run).kind == kind else 0.0)
+    assert standing(findings)["changed_text_beats_repeats"] is None
+    assert said in findings.verdict
+
+
+def test_repeats_that_cost_nothing_leave_nothing_to_gain():
+    findings = changed(lambda run: -0.5 if arm(run).kind == PLAIN else 0.0)
+    assert standing(findings)["changed_text_beats_repeats"] is None
+    assert "repeats cost nothing" in findings.verdict
+
+
+def test_without_the_strong_weight_decay_its_claims_are_open():
+    findings = changed(lambda run: 0.0 if arm(run).decay == DECAY else None)
+    claims = standing(findings)
+    assert claims["changed_text_beats_repeats"] is True
+    assert claims["weight_decay_beats_noise"] is None
+    assert claims["changed_text_adds_to_weight_decay"] is None
+    assert "weight decay" not in findings.verdict
+
+
+def test_the_share_is_chosen_on_the_other_seeds():
+    """A share that is best in its own seed by luck alone does not count there."""
+    lucky, steady = {0: 1.0, 1: 3.0, 2: 3.0}, {0: 2.0, 1: 2.0, 2: 2.0}
+    assert best_on_others([lucky, steady]) == {0: 2.0, 1: 3.0, 2: 3.0}
+    assert best_on_others([lucky]) == lucky
+    assert best_on_others([{0: 1.0}, {0: 2.0}]) == {}
+    luck = {0: -0.4, 1: 0.4, 2: 0.4}
+    findings = changed(
+        lambda run: luck[run.spec.seed] if arm(run) == Arm(MASKING, 0.3, DECAY) else 0.0
+    )
+    assert standing(findings)["masking_beats_repeats"] is True
+
+
+def test_runs_that_change_text_in_two_ways_are_left_out_and_counted():
+    evidence = planted_evidence(NAME)
+    both = Component(name="noised", settings=(("mask", 0.1), ("replace", 0.1)))
+    runs = []
+    for run in evidence.runs:
+        record = run.record
+        if arm(run) == Arm(MASKING, 0.3, DECAY):
+            spec = dataclasses.replace(run.spec, objective=both)
+            record = dataclasses.replace(record, spec=spec)
+        runs.append(dataclasses.replace(run, record=record))
+    findings = experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+    assert any("changed in several ways: 12" in note for note in findings.notes)
+    assert standing(findings)["masking_beats_repeats"] is True
+
+
+def test_an_arm_has_the_share_that_its_objective_takes_by_default():
+    (run, *_) = (run for run in planted_evidence(NAME).runs if arm(run).kind == SWAPPING)
+    default = parts.load("objective", Reference(name="swapped_words")).settings()
+    spec = dataclasses.replace(run.spec, objective=Component(name="swapped_words"))
+    assert arm_of(spec) == Arm(SWAPPING, default.share, DECAY)
+
+
+def test_no_runs_establish_nothing():
+    findings = experiment_of(NAME).analyse(Evidence(runs=()))
+    assert set(standing(findings).values()) == {None}
+    assert len(findings.claims) == len(KINDS) + 6

@@ -1,0 +1,132 @@
+"""How context reads losses by position, compares at equal compute, and what bad evidence gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import pytest
+
+from scaling_law import parts
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.findings import Claim
+from scaling_law.spec.counts import flops_per_token
+from tests.experiments.test_contract import experiment_of, planted_evidence
+
+CONTEXT = parts.module_of("experiment", "context")
+
+
+@pytest.fixture(scope="module")
+def planted() -> Evidence:
+    return planted_evidence("context")
+
+
+def claims_of(evidence: Evidence) -> dict[str, Claim]:
+    return {claim.name: claim for claim in experiment_of("context").analyse(evidence).claims}
+
+
+def with_losses(evidence: Evidence, loss: Callable[[Run], float]) -> Evidence:
+    """The same runs with the losses that ``loss`` gives."""
+    runs = (
+        dataclasses.replace(run, record=dataclasses.replace(run.record, val_loss_nats=loss(run)))
+        for run in evidence.runs
+    )
+    return dataclasses.replace(evidence, runs=tuple(runs))
+
+
+def with_metrics(evidence: Evidence, change: Callable[[str, float, Run], float]) -> Evidence:
+    runs = []
+    for run in evidence.runs:
+        metrics = {name: change(name, value, run) for name, value in run.record.metrics.items()}
+        runs.append(
+            dataclasses.replace(run, record=dataclasses.replace(run.record, metrics=metrics))
+        )
+    return dataclasses.replace(evidence, runs=tuple(runs))
+
+
+def test_blocks_stand_at_their_geometric_middle(planted):
+    run = next(run for run in planted.runs if run.spec.model.n_ctx == 16)
+    assert list(CONTEXT.by_place(run, "position")) == pytest.approx(
+        [1, 2, math.sqrt(12), math.sqrt(40), 12]
+    )
+    assert CONTEXT.by_place(run, "elsewhere") == {}
+
+
+def test_equal_compute_lies_between_horizons_by_exact_flops(planted):
+    """Where the loss is a power of compute, every context has the same loss at one compute."""
+
+    def loss(run: Run) -> float:
+        return 5 * (flops_per_token(run.spec.model) * run.spec.tokens / 1e10) ** -0.1
+
+    seen = CONTEXT.seen_in(with_losses(planted, loss))
+    losses = CONTEXT.equal_compute(seen)
+    assert sorted(losses) == [16, 32, 64, 128, 256]
+    flat = [value for seeds in losses.values() for value in seeds.values()]
+    assert flat == pytest.approx([flat[0]] * len(flat))
+    assert len(flat) == 15
+
+
+def test_the_longest_context_can_lose_at_equal_compute(planted):
+    def loss(run: Run) -> float:
+        level = 3.0 if run.spec.model.n_ctx == 256 else 2.5
+        return level * (run.spec.tokens / 1e5) ** -0.05 * (1 + 0.001 * run.spec.seed)
+
+    claims = claims_of(with_losses(planted, loss))
+    assert claims["longest_wins_at_equal_compute"].established is False
+    assert claims["longer_is_lower_at_equal_tokens"].established is False
+
+
+def test_losses_on_no_power_law_contradict_it(planted):
+    def change(name: str, value: float, run: Run) -> float:
+        return value * (1.2 if name.endswith((".5-8", ".33-64")) else 1.0)
+
+    assert claims_of(with_metrics(planted, change))["power_law_in_position"].established is False
+
+
+@pytest.mark.parametrize(("gain", "standing"), [(-0.05, False), (0.0, None), (0.05, True)])
+def test_masking_is_judged_seed_by_seed(planted, gain, standing):
+    def loss(run: Run) -> float:
+        is_masked = getattr(run.spec.model, "documents", None) is not None
+        wobble = 0.01 * (-1) ** run.spec.seed if is_masked else 0.0
+        return 2.5 + 0.1 * run.spec.seed - (gain if is_masked else 0.0) + wobble
+
+    assert claims_of(with_losses(planted, loss))["masking_helps"].established is standing
+
+
+def test_one_seed_and_runs_without_probes_decide_nothing(planted):
+    one = tuple(run for run in planted.runs if run.spec.seed == 0)
+    claims = claims_of(dataclasses.replace(planted, runs=one))
+    assert {claim.established for claim in claims.values()} <= {None, True}
+    assert claims["masking_helps"].established is None
+    assert claims["power_law_in_position"].established is None
+    bare = dataclasses.replace(
+        planted,
+        runs=tuple(
+            dataclasses.replace(run, record=dataclasses.replace(run.record, metrics={}))
+            for run in planted.runs
+        ),
+    )
+    because = claims_of(bare)["power_law_in_position"].because
+    assert "no run measured the loss by position; probes: [position_loss]" in because
+
+
+def test_no_claim_on_later_positions_where_the_loss_no_longer_falls(planted):
+    def change(name: str, value: float, run: Run) -> float:
+        late = name.startswith("position") and name.endswith((".9-16", "-32", "-64", "8", "-256"))
+        return 2.3 if late else value
+
+    claims = claims_of(with_metrics(planted, change))
+    assert "nothing to predict" in claims["predicts_later_positions"].because
+    assert "no loss falls beyond position 8" in claims["larger_gains_more"].because
+
+
+def test_short_contexts_that_learn_faster_are_seen_at_the_same_positions(planted):
+    claims = claims_of(planted)
+    assert claims["short_context_learns_faster"].established is None  # all the same, as planted
+
+    def change(name: str, value: float, run: Run) -> float:
+        return value * (0.9 if run.spec.model.n_ctx == 16 else 1.0)
+
+    claims = claims_of(with_metrics(planted, change))
+    assert claims["short_context_learns_faster"].established is True

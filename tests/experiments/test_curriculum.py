@@ -1,0 +1,76 @@
+"""What ``curriculum`` says of runs that do not support a claim."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from scaling_law.experiment.evidence import Run
+from scaling_law.experiment.findings import Findings
+from tests.experiments.test_contract import experiment_of, planted_evidence
+
+NAME = "curriculum"
+
+
+def changed(change: Callable[[Run], float | None]) -> Findings:
+    """The findings with a number added to every loss, None for a run that has not finished."""
+    evidence, runs = planted_evidence(NAME), []
+    for run in evidence.runs:
+        more = change(run)
+        if more is not None:
+            metrics = {name: value + more for name, value in run.record.metrics.items()}
+            record = dataclasses.replace(run.record, metrics=metrics)
+            runs.append(dataclasses.replace(run, record=record))
+    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+
+
+def standing(findings: Findings) -> dict[str, bool | None]:
+    return {claim.name: claim.established for claim in findings.claims}
+
+
+def phases(run: Run) -> int:
+    assert run.spec.mix is not None
+    return len(run.spec.mix.phases)
+
+
+def test_all_ten_orders_are_read():
+    findings = experiment_of(NAME).analyse(planted_evidence(NAME))
+    assert len(findings.tables[0].rows) == 10
+    assert {row[-1] for row in findings.tables[0].rows} == {"3"}
+    assert not findings.notes
+
+
+def test_without_shuffled_text_nothing_is_said_of_a_gain():
+    findings = changed(lambda run: None if phases(run) == 1 else 0.0)
+    claims = standing(findings)
+    assert claims["easy_first_helps.compression_whole_run"] is None
+    assert claims["easy_beats_hard_first.length"] is True, "it needs no shuffled text"
+
+
+def test_differences_within_the_noise_of_seeds_decide_nothing():
+    findings = changed(lambda run: 0.3 * (run.spec.seed - 1) * (phases(run) > 1))
+    claims = standing(findings)
+    assert claims["easy_first_helps.length_mixed_end"] is None
+    assert claims["none_beats_shuffled"] is None
+
+
+def test_orders_that_end_lower_than_shuffled_forget_nothing():
+    findings = changed(lambda run: -0.5 * (phases(run) > 1))
+    claims = standing(findings)
+    assert claims["easy_first_helps.compression_whole_run"] is True
+    assert claims["first_is_forgotten.compression"] is False
+    assert claims["none_beats_shuffled"] is False
+    assert findings.verdict.startswith("Some order beats shuffled text by 0.02 nats")
+
+
+def test_a_gain_below_the_margin_is_no_use():
+    # the planted gain of 0.032 nats where easy text is read first, until the cooldown
+    findings = changed(lambda run: 0.022 * (phases(run) > 1))
+    claims = standing(findings)
+    assert claims["easy_first_helps.length_mixed_end"] is True
+    assert claims["none_beats_shuffled"] is True
+
+
+def test_orders_that_all_end_higher_leave_shuffled_text_unbeaten():
+    findings = changed(lambda run: 0.1 * (phases(run) > 1))
+    assert standing(findings)["none_beats_shuffled"] is True

@@ -1,0 +1,268 @@
+"""Porian's ladder: from a table, from runs, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from scaling_law.cli.main import main
+from scaling_law.console import Say
+from scaling_law.errors import EXIT_FIT, EXIT_OK, EXIT_USAGE
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.findings import Findings
+from scaling_law.experiment.ladder import RUNGS
+from scaling_law.files.record import write_record
+from scaling_law.plan.device_profile import save_profile
+from scaling_law.run import ablate as ablating
+from scaling_law.run.pinned import keep_plan
+from scaling_law.run.planning import planned
+from scaling_law.run.request import Request, config_and_profile, sweep_of
+from scaling_law.run.runner import SweepOutcome
+from tests.experiments.test_contract import experiment_of, planted_evidence
+from tests.fakes import cpu_profile, planted_runs, record_of
+
+NAME = "kaplan_chinchilla"
+# the exponents that a table is planted with, and Porian's name of each configuration
+PLANTED = {
+    "head_not_counted": 0.8,
+    "head_counted": 0.7,
+    "warmup_by_size": 0.6,
+    "decay_by_horizon": 0.55,
+    "tuned_by_size": 0.5,
+}
+CONFIGS = {
+    "head_not_counted": "rw/base/long/kaplan/kaplan/train",
+    "head_counted": "rw/base/long/kaplan/standard/val",
+    "warmup_by_size": "rw/base/short/kaplan/standard/val",
+    "decay_by_horizon": "rw/base/short/chinchilla/standard/val",
+    "tuned_by_size": "rw/tuned/short/const/standard/val",
+}
+
+
+def table(path: Path, names: Mapping[str, str], head: str = "config") -> Path:
+    """A table whose optimal sizes go as compute to the planted exponents, under these names."""
+    lines = [f"params,tokens,loss,{head}"]
+    for rung, name in names.items():
+        for budget in (1e18, 4e18, 1.6e19, 6.4e19):
+            best = 3e7 * (budget / 1e18) ** PLANTED[rung]
+            for ratio in (0.25, 0.5, 0.9, 1.7, 3.5):
+                params = best * ratio
+                loss = 3 + 0.1 * (ratio**0.7 + ratio**-0.7) - 0.1 * (budget / 1e18) ** 0.1
+                lines.append(f"{params},{budget / 6 / params},{loss},{name}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def exponents(document: Mapping[str, float | None]) -> dict[str, float]:
+    values = {rung.name: document[f"exponent.{rung.name}"] for rung in RUNGS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        ("config", CONFIGS),
+        ("rung", {rung: rung for rung in PLANTED}),
+        (
+            "hparams,warmup,decay,count",
+            {rung: ",".join(name.split("/")[1:5]) for rung, name in CONFIGS.items()},
+        ),
+    ],
+)
+def test_a_table_gives_the_planted_exponents(tmp_path, capsys, head, names):
+    path = table(tmp_path / "t.csv", names, head)
+    assert main(["ablate", "--table", str(path), "--json"]) == EXIT_OK
+    document = json.loads(capsys.readouterr().out)
+    assert exponents(document["measures"]) == pytest.approx(PLANTED, abs=0.02)
+
+
+def test_the_rungs_that_a_table_lacks_are_named(tmp_path, capsys):
+    some = {rung: CONFIGS[rung] for rung in ("head_counted", "warmup_by_size")}
+    path = table(tmp_path / "t.csv", {**some, "tuned_by_size": "rw/tuned/long/kaplan/kaplan/train"})
+    assert main(["ablate", "--table", str(path), "--out", str(tmp_path / "drawn")]) == EXIT_OK
+    out = capsys.readouterr().out
+    assert "established: a warm-up by size lowers it" in out
+    assert "the corrections from head counted to warm-up by size together lower" in out
+    assert "no runs of the rung head not counted" in out
+    assert "no runs of the rung rate and batch by size" in out
+    assert "on no rung, left out: rw/tuned/long/kaplan/kaplan/train" in out
+    assert {file.name for file in (tmp_path / "drawn").glob("*.png")} == {
+        "ladder.png",
+        "minima.png",
+    }
+
+
+@pytest.mark.parametrize(
+    ("head", "names", "message"),
+    [
+        ("recipe", CONFIGS, "no column says how its rows were trained; expected rung"),
+        (
+            "config",
+            {"head_counted": "gpt/a"},
+            "no row is on a rung of the ladder: config has gpt/a",
+        ),
+        (
+            "rung",
+            {"head_counted": "head"},
+            "rung has head; expected head_not_counted, head_counted",
+        ),
+        (
+            "config",
+            {
+                "head_counted": "rw/base/long/kaplan/standard/val",
+                "warmup_by_size": "owt/base/long/kaplan/standard/val",
+            },
+            "are both on the rung head_counted; choose one with --where",
+        ),
+    ],
+)
+def test_a_table_without_a_ladder_is_refused(tmp_path, capsys, head, names, message):
+    path = table(tmp_path / "t.csv", names, head)
+    assert main(["ablate", "--table", str(path)]) == EXIT_USAGE
+    assert message in capsys.readouterr().err
+
+
+def test_a_table_of_too_few_budgets_supports_no_exponent(tmp_path, capsys):
+    path = table(tmp_path / "t.csv", {"head_counted": CONFIGS["head_counted"]})
+    code = main(["ablate", "--table", str(path), "--where", "tokens<1e10"])
+    assert code == EXIT_FIT
+    err = capsys.readouterr().err
+    assert "no rung has an exponent" in err and "at least 3 needed" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--table", "t.csv", "--set", "name=a"], "--set: is for runs"),
+        (["--table", "t.csv", "--dry-run"], "--dry-run: a table trains nothing"),
+        (["--params-are", "total"], "--params-are: is for a table"),
+    ],
+)
+def test_options_of_the_other_kind_are_refused(capsys, words, message):
+    assert main(["ablate", *words]) == EXIT_USAGE
+    assert message in capsys.readouterr().err
+
+
+def changed(change: Callable[[Run], Run | None]) -> Findings:
+    evidence: Evidence = planted_evidence(NAME)
+    runs = (change(run) for run in evidence.runs)
+    left = tuple(run for run in runs if run is not None)
+    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=left))
+
+
+def because(findings: Findings, name: str) -> str:
+    (claim,) = (claim for claim in findings.claims if claim.name == name)
+    assert claim.established is None
+    return claim.because
+
+
+def diverged(run: Run) -> Run:
+    record = dataclasses.replace(run.record, status="diverged", val_loss_nats=None)
+    return dataclasses.replace(run, record=record)
+
+
+def test_nothing_is_claimed_where_every_run_diverged():
+    findings = changed(diverged)
+    assert all(claim.established is None for claim in findings.claims)
+    assert any("without a loss left out" in note for note in findings.notes)
+
+
+def test_minima_at_the_edge_of_the_sizes_give_no_exponent():
+    findings = changed(lambda run: run if run.record.params_matmul > 2e4 else None)
+    why = because(findings, "ends_near_half")
+    assert "have a minimum inside their sizes, at least 3 needed" in why
+    assert any("add sizes on that side" in note for note in findings.notes)
+
+
+def test_a_recipe_that_was_not_trained_leaves_its_rungs_open():
+    findings = changed(lambda run: None if run.spec.schedule.shape == "constant" else run)
+    assert "no runs of the rung head not counted" in because(findings, "counting_lowers")
+    assert findings.measures["exponent.tuned_by_size"] is not None
+
+
+def test_rates_that_are_best_at_an_edge_are_not_called_tuned():
+    findings = changed(lambda run: run if (run.spec.optim.overrides.lr_mult or 1) != 4 else None)
+    assert "26 at the highest; it takes further optim.lr_mult" in because(findings, "tuned_inside")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A measured machine."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
+    save_profile(cpu_profile(torch_version=importlib.metadata.version("torch")), "auto")
+    return tmp_path
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(here, capsys):
+    assert main(["ablate", NAME, "--dry-run", "--device", "cpu"]) == EXIT_OK
+    assert "arms: 5" in capsys.readouterr().out
+    assert not (here / "results").exists()
+
+
+def test_without_a_name_it_says_what_there_is_and_trains_nothing(here, capsys):
+    assert main(["ablate"]) == EXIT_USAGE
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"{NAME} (139 runs, about " in said and f"{NAME}_long (278 runs, about " in said
+    assert "--table FILE, which trains nothing" in said
+    assert not (here / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["schedules"], "names the experiment schedules; slaw ablate expects one with"),
+        (["quick"], "names no experiment; slaw ablate expects one with"),
+        (
+            [NAME, "--set", "grid=[{sizes: [nano14k, nano25k], tokens: [1M, 2M, 4M]}]"],
+            "2 sizes; expected at least 4",
+        ),
+        (
+            [NAME, "--set", "grid=[{sizes: [nano14k, nano25k, nano55k, nano98k], flops: [1e11]}]"],
+            "1 budget that runs decay at; expected at least 3",
+        ),
+    ],
+)
+def test_a_config_that_is_no_ladder_is_refused_before_it_trains(here, capsys, words, message):
+    assert main(["ablate", *words, "--device", "cpu"]) == EXIT_USAGE
+    assert message in capsys.readouterr().err
+    assert not (here / "results").exists()
+
+
+GRID = """grid=[{sizes: [{n_layer: 2, d_model: 8, n_head: 2}, {n_layer: 2, d_model: 12, n_head: 2},
+  {n_layer: 2, d_model: 16, n_head: 2}, {n_layer: 2, d_model: 24, n_head: 2}],
+  flops: [8e9, 1.2e10, 1.8e10], axes: {schedule.shape: [wsd], optim.batch_tokens: [256]}}]"""
+
+
+@pytest.mark.parametrize(("diverge", "code"), [(False, EXIT_OK), (True, EXIT_FIT)])
+def test_the_command_trains_and_shows_the_ladder(here, capsys, monkeypatch, diverge, code):
+    def train(request: Request, say: Say):
+        config, profile = config_and_profile(request, say)
+        sweep, plan = sweep_of(request, config), planned(config, profile, None)
+        keep_plan(plan, config, sweep)
+        runs = planted_runs(experiment_of(NAME), [run.spec for run in plan.runs])
+        for run in runs:
+            lost = record_of(run.spec, status="diverged")
+            write_record(sweep.run(run.record.run_id), lost if diverge else run.record)
+        return sweep, plan, SweepOutcome(done=[run.record.run_id for run in runs])
+
+    drawn: list[Path] = []
+
+    def draw(findings: Findings, folder: Path) -> list[Path]:
+        drawn.append(folder)
+        return []
+
+    monkeypatch.setattr(ablating.ablate, "__kwdefaults__", {"train": train})
+    monkeypatch.setattr("scaling_law.report.experiment.write_figures", draw)
+    assert main(["ablate", NAME, "--device", "cpu", "--out", "mine", "--set", GRID]) == code
+    printed = capsys.readouterr()
+    if diverge:
+        assert "no rung has an exponent" in printed.err and not drawn
+    else:
+        assert "rate and batch by size  0." in printed.out and "3 of 3" in printed.out
+        assert drawn == [Path("mine/figures")]
