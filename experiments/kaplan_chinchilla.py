@@ -293,8 +293,10 @@ def _planted_loss(spec: RunSpec, tokens: float) -> float:
     if recipe != BY_RULE:  # the rate is too low for small models at short horizons
         log += 0.02 * math.log(size / 1e5) ** 2 / 10
     if recipe == BY_RULE:
-        log += 0.02 * math.log2((spec.optim.overrides.lr_mult or 1) / 2) ** 2
-    return math.exp(log + 2e-4 * math.sin(1 + 7 * spec.seed + math.log(size) + math.log(tokens)))
+        log += 0.02 * math.log2(spec.optim.overrides.lr_mult or 1) ** 2
+    return math.exp(
+        log + 2e-3 * math.sin(1 + 7 * spec.seed + 9 * math.log(size) + math.log(tokens))
+    )
 
 
 def _planted_outcome(spec: RunSpec) -> Outcome:

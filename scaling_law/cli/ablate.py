@@ -108,8 +108,8 @@ def add(commands: Commands) -> None:
         description="Train small models in Kaplan's way and correct it step by step, as Porian 2024"
         " did: count the head, warm up by size, decay by horizon, tune rate and batch by size."
         " Print the exponent a of compute-optimal size ~ compute^a of every rung with its interval,"
-        " beside Porian's, and draw the ladder. Shipped are the configs kaplan_chinchilla and,"
-        " eight times as large, kaplan_chinchilla_long; without a name it says what each costs."
+        " beside Porian's, and draw the ladder. Shipped is the config kaplan_chinchilla;"
+        " without a name it says what that costs."
         " The same command resumes. With --table nothing is trained: the same ladder is read from"
         " the rows of a published table.",
     )

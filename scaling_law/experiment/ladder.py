@@ -1,13 +1,15 @@
 """Measure the exponent a of size ~ compute^a rung by rung, from Kaplan's way to Chinchilla's.
 
 Porian 2024 (arXiv 2406.19146) starts as Kaplan 2020 did and corrects one thing at a time. A rung is
-the runs of one way of training under one way of counting; its exponent is that of the line through
-its IsoFLOP minima (``fit.approaches.isoflop``). Runs that we trained and rows of a published table
-take this same way (``ladder_table``).
+the runs of one way of training under one way of counting. Its exponent is that of the line through
+its IsoFLOP minima (``fit.approaches.isoflop``) where six budgets or more have one; with fewer, all
+budgets give it together (``fit.approaches.isoflop_joint``). Runs that we trained and rows of a
+published table take this same way (``ladder_table``).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -31,6 +33,7 @@ from scaling_law.experiment.seeds import LEVEL
 
 if TYPE_CHECKING:
     from scaling_law.fit.approaches.isoflop import IsoflopCell
+    from scaling_law.fit.approaches.isoflop_joint import JointLine
     from scaling_law.fit.points.points import FitPoints
 
 CHINCHILLA = 0.5  # Hoffmann 2022, arXiv 2203.15556, table 2
@@ -95,11 +98,15 @@ class Measured:
     """What the runs of a rung give.
 
     ``exponent`` is a, None where they give none;
+    ``joint`` are the budgets together, None where each budget's own minimum counts;
+    ``alone`` is a of the line through the budgets' own minima, None where there are too few;
     ``cells`` are their IsoFLOP cells, those without a minimum among them;
     ``why`` says why there is no exponent, "" where there is one.
     """
 
     exponent: Exponent | None = None
+    joint: JointLine | None = None
+    alone: Exponent | None = None
     cells: tuple[IsoflopCell, ...] = ()
     why: str = ""
 
@@ -114,31 +121,68 @@ Ladder = Mapping[str, Measured]  # by the rung's name
 
 def measured(points: FitPoints) -> Measured:
     """Return the exponent of the runs of one rung, or why they give none."""
-    from scaling_law.fit.approaches.isoflop import fit_isoflop
+    from scaling_law.fit.approaches.isoflop import FEW_CELLS, fit_isoflop
+    from scaling_law.fit.approaches.isoflop_joint import fit_joint
 
     result = fit_isoflop(points, level=LEVEL)
-    if result.reason:
-        return Measured(cells=result.cells, why=result.reason)
-    line = result.lines["params"]
-    exponent = Exponent(value=line.exponent, interval=line.interval)
-    return Measured(exponent=exponent, cells=result.cells)
+    alone = None
+    if not result.reason:
+        line = result.lines["params"]
+        alone = Exponent(value=line.exponent, interval=line.interval)
+    own = Measured(exponent=alone, alone=alone, cells=result.cells, why=result.reason)
+    if len(own.usable) >= FEW_CELLS:
+        return own
+    joint = fit_joint(points, level=LEVEL)
+    if joint.exponent is None:
+        return own
+    exponent = Exponent(value=joint.exponent, interval=joint.interval)
+    return dataclasses.replace(own, exponent=exponent, joint=joint, why="")
 
 
 def fall(ladder: Ladder, first: str, second: str) -> Exponent | None:
     """Return how much lower the exponent of the second rung is; None where one has no interval.
 
-    The two count as independent. Rungs that share runs are closer than that, so the interval is
-    too wide rather than too narrow.
+    Budgets together: a jackknife over the trunks of both, each left out of both rungs at once, so
+    that noise of runs that the rungs share does not count twice. Else the two count as independent;
+    for rungs that share runs the interval is then too wide rather than too narrow.
     """
-    pair = [ladder[name].exponent for name in (first, second) if name in ladder]
-    ends = [(one.value, *one.interval) for one in pair if one is not None and one.interval]
+    pair = [ladder[name] for name in (first, second) if name in ladder]
+    known = [own.exponent for own in pair if own.exponent is not None]
+    ends = [(one.value, *one.interval) for one in known if one.interval]
     if len(ends) < 2:
         return None
     (above, above_low, above_high), (below, below_low, below_high) = ends
     value = above - below
+    together = [own.joint.without for own in pair if own.joint is not None]
+    if len(together) == 2:
+        half = _half_width(value, above, below, *together)
+        return Exponent(value=value, interval=(value - half, value + half))
     low = value - math.hypot(above - above_low, below_high - below)
     high = value + math.hypot(above_high - above, below - below_low)
     return Exponent(value=value, interval=(low, high))
+
+
+def _half_width(
+    value: float,
+    above: float,
+    below: float,
+    above_without: Mapping[str, float],
+    below_without: Mapping[str, float],
+) -> float:
+    """Half the interval of a difference, by a jackknife over the trunks of both sides.
+
+    A trunk that one side lacks changes the other alone. Degrees of freedom are those of the side
+    with fewer trunks.
+    """
+    from scaling_law.fit.solver.student import t_reach
+
+    trunks = {**above_without, **below_without}
+    moves = [
+        above_without.get(trunk, above) - below_without.get(trunk, below) - value
+        for trunk in trunks
+    ]
+    error = math.sqrt((len(trunks) - 1) / len(trunks) * sum(move**2 for move in moves))
+    return t_reach(min(len(above_without), len(below_without)) - 1, LEVEL) * error
 
 
 def ladder_findings(
@@ -166,7 +210,7 @@ def ladder_findings(
         figures=(_figure(ladder), _minima(ladder)),
         literature=_literature(ladder),
         notes=(*_notes(ladder), *notes),
-        units={"cells": "budgets"},
+        units={"cells": "budgets", "together": "budgets"},
     )
 
 
@@ -269,6 +313,7 @@ def _measures(ladder: Ladder) -> dict[str, float | None]:
         measures[f"exponent.{rung.name}"] = exponent.value if exponent else None
         measures[f"exponent.{rung.name}.low"], measures[f"exponent.{rung.name}.high"] = low, high
         measures[f"cells.{rung.name}"] = len(own.usable) if own else None
+        measures[f"together.{rung.name}"] = len(own.joint.budgets) if own and own.joint else None
     for name, first, second, _ in _STEPS:
         lower = fall(ladder, first, second)
         measures[f"fall.{name.partition('_')[0]}"] = lower.value if lower else None
@@ -287,20 +332,26 @@ def _table(ladder: Ladder) -> Table:
                 f"{exponent.value:.3f}" if exponent else "-",
                 f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-",
                 rung.published.text,
-                _cells_words(own) if own else "no runs",
+                _budgets_words(own) if own else "no runs",
+                own.alone.text if own and own.joint and own.alone else "-",
             )
         )
     return Table(
         caption=f"The exponent a of compute-optimal size ~ compute^a, correction by correction"
         f" (intervals at {LEVEL:.0%})",
-        head=("rung", "a", "interval", SOURCE, "budgets with a minimum inside the sizes"),
+        head=("rung", "a", "interval", SOURCE, "budgets", "a by their own minima alone"),
         rows=tuple(rows),
     )
 
 
-def _cells_words(own: Measured) -> str:
+def _budgets_words(own: Measured) -> str:
+    """``5 together, 4 with the optimum inside their sizes, 1.6e+10 to 2.6e+11 FLOPs``."""
+    if own.joint is not None:
+        flops = own.joint.budgets
+        words = f"{len(flops)} together, {own.joint.n_inside} with the optimum inside their sizes"
+        return f"{words}, {flops[0]:.2g} to {flops[-1]:.2g} FLOPs"
     usable = own.usable
-    words = f"{len(usable)} of {len(own.cells)}"
+    words = f"{len(usable)} of {len(own.cells)} with a minimum"
     if not usable:
         return words
     return f"{words}, {usable[0].flops:.2g} to {usable[-1].flops:.2g} FLOPs"
@@ -311,7 +362,7 @@ def _notes(ladder: Ladder) -> list[str]:
     notes = []
     for rung in RUNGS:
         own = ladder.get(rung.name)
-        if own is None:
+        if own is None or own.joint is not None:
             continue
         if own.why and not own.cells:
             notes.append(f"{rung.words}: {own.why}")
@@ -391,26 +442,22 @@ def _exponents(label: str, values: Mapping[float, Exponent | None]) -> Series:
 
 
 def _minima(ladder: Ladder) -> Figure | None:
-    """Loss against size at each budget, of the first and the last rung that have minima."""
-    known = [rung for rung in RUNGS if rung.name in ladder and ladder[rung.name].usable]
+    """Loss against size at each budget, of the first and the last rung that have an exponent."""
+    known = [rung for rung in RUNGS if rung.name in ladder and ladder[rung.name].exponent]
     panels = []
     for rung in known if len(known) < 2 else (known[0], known[-1]):
-        cells = ladder[rung.name].cells
+        own = ladder[rung.name]
         series = [
             Series(
                 label=f"budget {place}", points=tuple(zip(cell.params, cell.loss_nats, strict=True))
             )
-            for place, cell in enumerate(cells, 1)
+            for place, cell in enumerate(own.cells, 1)
         ]
-        minima = tuple(
-            (cell.params_optimal, cell.loss_min_nats)
-            for cell in cells
-            if cell.params_optimal is not None and cell.loss_min_nats is not None
-        )
-        series.append(Series(label="minimum", points=minima, line=False))
+        label = "minimum" if own.joint is None else "optimum, budgets together"
+        series.append(Series(label=label, points=_optima(own), line=False))
         panels.append(
             Panel(
-                title=f"{rung.words}, {cells[0].flops:.2g} to {cells[-1].flops:.2g} FLOPs",
+                title=f"{rung.words}, {own.cells[0].flops:.2g} to {own.cells[-1].flops:.2g} FLOPs",
                 x=log_axis("parameters, as the rung counts them"),
                 y=Axis(label="loss, nats per token"),
                 series=tuple(series),
@@ -418,3 +465,14 @@ def _minima(ladder: Ladder) -> Figure | None:
         )
     caption = "A line is a budget, the smallest first. The exponent is that of the minima."
     return figure("minima", "Loss by size at equal compute", caption, panels)
+
+
+def _optima(own: Measured) -> tuple[tuple[float, float], ...]:
+    """Parameters and loss at the optima that the exponent rests on."""
+    if own.joint is not None:
+        return tuple(zip(own.joint.params_optimal, own.joint.loss_min_nats, strict=True))
+    return tuple(
+        (cell.params_optimal, cell.loss_min_nats)
+        for cell in own.cells
+        if cell.params_optimal is not None and cell.loss_min_nats is not None
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from scaling_law.console import Say
 from scaling_law.errors import EXIT_FIT, EXIT_OK, EXIT_USAGE
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
-from scaling_law.experiment.ladder import RUNGS
+from scaling_law.experiment.ladder import RUNGS, _half_width
 from scaling_law.files.record import write_record
+from scaling_law.fit.solver.student import t_reach
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.run import ablate as ablating
 from scaling_law.run.pinned import keep_plan
@@ -173,10 +175,26 @@ def test_nothing_is_claimed_where_every_run_diverged():
 
 
 def test_minima_at_the_edge_of_the_sizes_give_no_exponent():
-    findings = changed(lambda run: run if run.record.params_matmul > 2e4 else None)
+    findings = changed(lambda run: run if run.record.params_matmul > 7e4 else None)
     why = because(findings, "ends_near_half")
     assert "have a minimum inside their sizes, at least 3 needed" in why
-    assert any("add sizes on that side" in note for note in findings.notes)
+    assert any(": no minimum at " in note for note in findings.notes)
+
+
+def test_few_budgets_give_one_exponent_together_and_say_so():
+    findings = changed(lambda run: run)
+    assert findings.measures["together.tuned_by_size"] == 5
+    (table,) = findings.tables
+    row = next(row for row in table.rows if row[0] == "rate and batch by size")
+    assert "5 together" in str(row[4]) and row[5] != "-"
+
+
+def test_a_trunk_that_two_rungs_share_moves_both():
+    own, other = {"a": 0.71, "b": 0.69, "c": 0.7}, {"a": 0.61, "b": 0.59, "c": 0.6}
+    assert _half_width(0.1, 0.7, 0.6, own, other) == pytest.approx(0)
+    apart = _half_width(0.1, 0.7, 0.6, own, {f"other {name}": at for name, at in other.items()})
+    # six trunks: the squares of .01 are summed over four of them
+    assert apart == pytest.approx(t_reach(2, 0.9) * math.sqrt(5 / 6 * 4e-4))
 
 
 def test_a_recipe_that_was_not_trained_leaves_its_rungs_open():
@@ -186,8 +204,10 @@ def test_a_recipe_that_was_not_trained_leaves_its_rungs_open():
 
 
 def test_rates_that_are_best_at_an_edge_are_not_called_tuned():
-    findings = changed(lambda run: run if (run.spec.optim.overrides.lr_mult or 1) != 4 else None)
-    assert "26 at the highest; it takes further optim.lr_mult" in because(findings, "tuned_inside")
+    findings = changed(lambda run: run if run.spec.optim.overrides.lr_mult != 0.5 else None)
+    why = because(findings, "tuned_inside")
+    assert "26 of 26 sizes and horizons are best at the lowest multiple" in why
+    assert "it takes further optim.lr_mult" in why
 
 
 @pytest.fixture
@@ -201,14 +221,14 @@ def here(tmp_path, monkeypatch):
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(here, capsys):
     assert main(["ablate", NAME, "--dry-run", "--device", "cpu"]) == EXIT_OK
-    assert "arms: 5" in capsys.readouterr().out
+    assert "arms: 6" in capsys.readouterr().out
     assert not (here / "results").exists()
 
 
 def test_without_a_name_it_says_what_there_is_and_trains_nothing(here, capsys):
     assert main(["ablate"]) == EXIT_USAGE
     (said,) = capsys.readouterr().err.splitlines()
-    assert f"{NAME} (139 runs, about " in said and f"{NAME}_long (278 runs, about " in said
+    assert f"{NAME} (344 runs, about " in said
     assert "--table FILE, which trains nothing" in said
     assert not (here / "results").exists()
 

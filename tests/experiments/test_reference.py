@@ -44,7 +44,6 @@ NAMES = (
     "in_context",
     "inverse_scaling",
     "kaplan_chinchilla",
-    "kaplan_chinchilla_long",
     "kernel_limit",
     "length",
     "length_training",
@@ -69,18 +68,6 @@ NAMES = (
     "transfer",
     "verifier",
     "vocabulary",
-)
-# No rung of a ladder this small has an exponent that excludes another's.
-LADDER = dict.fromkeys(
-    (
-        "ladder_falls",
-        "counting_lowers",
-        "warmup_lowers",
-        "decay_lowers",
-        "tuning_lowers",
-        "ends_near_half",
-        "tuned_inside",
-    )
 )
 # What the records do not establish: the claim, and its standing.
 OPEN = {
@@ -154,8 +141,12 @@ OPEN = {
         "sharing_costs": None,
         "two_trunks_serve_all": None,
     },
-    "kaplan_chinchilla": LADDER,
-    "kaplan_chinchilla_long": LADDER,
+    "kaplan_chinchilla": {
+        "decay_lowers": None,
+        "ends_near_half": False,
+        "tuning_lowers": None,
+        "warmup_lowers": None,
+    },
     "length_training": {
         "ratio_decides": False,
         "rising_lengths_go_further": False,

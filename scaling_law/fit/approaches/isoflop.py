@@ -260,7 +260,7 @@ def _cell(
     points: FitPoints, rows: list[int], width: float, name: str
 ) -> tuple[Curve | None, IsoflopCell]:
     """A cell's curve (None with fewer than three sizes), and the cell as it is reported."""
-    runs, notes = _prepare(points, rows, width)
+    runs, notes = prepare(points, rows, width)
     cell = IsoflopCell(
         flops=math.exp(runs.log_flops),
         n_sizes=runs.n_sizes,
@@ -317,8 +317,11 @@ def refused_below_zero(cell: IsoflopCell) -> IsoflopCell:
     )
 
 
-def _prepare(points: FitPoints, rows: list[int], width: float) -> tuple[CellRuns, list[str]]:
-    """The runs of a cell, sizes in order, and notes."""
+def prepare(points: FitPoints, rows: list[int], width: float) -> tuple[CellRuns, list[str]]:
+    """The runs of a cell at its mean FLOPs, sizes in order, and notes.
+
+    ``width`` is the logarithm of how far its FLOPs may lie from each other, as a factor.
+    """
     log_flops = float(np.log(points.flops[rows]).mean())
     losses, tokens, notes = _moved(points, rows, log_flops, width)
     keys = np.array(_size_keys(points.params[rows]))

@@ -1,0 +1,115 @@
+"""All budgets together: planted exponents, intervals that hold, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from scaling_law.fit.approaches.isoflop import fit_isoflop
+from scaling_law.fit.approaches.isoflop_joint import fit_joint
+from scaling_law.fit.points.points import FitPoints
+
+BUDGETS = 16e9 * 2.0 ** np.arange(5)
+MIDDLE = math.exp(np.log(BUDGETS).mean())
+BEST = 2e4  # parameters at the middle budget
+
+
+def planted(
+    alpha: float,
+    beta: float,
+    *,
+    noise: float = 0.0,
+    seeds: int = 1,
+    shift: float = 1.0,
+    reach: float = 8.0,
+    rng: np.random.Generator | None = None,
+) -> FitPoints:
+    """Chinchilla's law with a = beta / (alpha + beta); sizes within ``reach`` of each optimum.
+
+    ``noise`` is a share of the loss: of a trunk as a whole, and half as much of each point.
+    ``shift`` moves all sizes by a factor.
+    """
+    rng = rng or np.random.default_rng(0)
+    a = beta / (alpha + beta)
+    rows = []
+    for params in BEST * shift * np.geomspace(30**-0.5, 30**0.5, 7):
+        for seed in range(seeds):
+            trunk, drift = rng.normal(0, noise), rng.normal(0, noise / 2)
+            for place, flops in enumerate(BUDGETS):
+                if not 1 / reach < params / (BEST * (flops / MIDDLE) ** a) < reach:
+                    continue
+                tokens = flops / 6 / params
+                law = 2 + 2.5 / (alpha + beta) * (
+                    beta * (params / BEST) ** -alpha + alpha * (tokens * 6 * BEST / MIDDLE) ** -beta
+                )
+                own = trunk + drift * (place - 2) / 2 + rng.normal(0, noise / 2)
+                rows.append((params, tokens, flops, law * (1 + own), f"{params:g}-{seed}", seed))
+    params, tokens, flops, loss, cluster, seed_of = zip(*rows, strict=True)
+    return FitPoints(
+        params=np.array(params),
+        tokens=np.array(tokens),
+        flops=np.array(flops),
+        loss_nats=np.array(loss),
+        loss_sem_nats=np.full(len(rows), math.nan),
+        tokens_unique=np.array(tokens),
+        run_id=tuple(str(row) for row in range(len(rows))),
+        cluster=cluster,
+        size=tuple(f"{size:g}" for size in params),
+        seed=seed_of,
+        convention={},
+    )
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.4, 0.4), (0.3, 0.6), (0.6, 0.3)])
+def test_a_planted_exponent_is_recovered_without_noise(alpha, beta):
+    line = fit_joint(planted(alpha, beta))
+    assert line.exponent == pytest.approx(beta / (alpha + beta), abs=0.006)
+    assert line.misfit_nats < 0.002 and line.n_inside == len(line.budgets) == 5
+
+
+def test_sizes_on_one_side_of_most_optima_still_give_the_exponent():
+    points = planted(0.4, 0.4, shift=4.0)
+    assert sum(cell.usable for cell in fit_isoflop(points).cells) == 3
+    line = fit_joint(points)
+    assert line.n_inside == 3 and line.exponent == pytest.approx(0.5, abs=0.03)
+
+
+def test_seed_noise_moves_all_budgets_together_less_than_their_minima():
+    points = planted(0.4, 0.4, noise=0.003, seeds=2)
+    together, alone = fit_joint(points).interval, fit_isoflop(points).lines["params"].interval
+    assert together is not None and alone is not None
+    assert together[0] < 0.5 < together[1]
+    assert together[1] - together[0] < (alone[1] - alone[0]) / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alpha", "beta"), [(0.4, 0.4), (0.3, 0.6), (0.6, 0.3)])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_nine_in_ten_intervals_hold_the_planted_exponent(alpha, beta, seeds):
+    rng = np.random.default_rng(1)
+    draws, held = 40, 0
+    for _ in range(draws):
+        interval = fit_joint(planted(alpha, beta, noise=0.004, seeds=seeds, rng=rng)).interval
+        assert interval is not None
+        held += interval[0] <= beta / (alpha + beta) <= interval[1]
+    assert 0.8 * draws <= held
+
+
+@pytest.mark.parametrize(
+    ("points", "reason"),
+    [
+        (planted(0.4, 0.4, reach=1.5), "budgets with 3 sizes"),
+        (planted(0.4, 0.4, shift=6.0, reach=16.0), "have their optimum inside their sizes"),
+    ],
+)
+def test_too_little_near_the_optima_is_refused(points, reason):
+    line = fit_joint(points)
+    assert line.exponent is None and reason in line.reason and "at least 3 needed" in line.reason
+
+
+def test_a_curve_that_opens_downwards_is_refused():
+    points = planted(0.4, 0.4)
+    turned = FitPoints(**{**points.__dict__, "loss_nats": 12 - points.loss_nats})
+    assert fit_joint(turned).exponent is None
