@@ -83,23 +83,24 @@ def the_grammar_is_made_once():
 def fits_of_equal_points_are_made_once():
     """Give a fit again where the same points are fitted under the same settings.
 
-    Many tests of commands, reports and forecasts plant one sweep; the tests of the fit itself call
-    it by its own name, and are not reached.
+    Many tests of commands, reports and forecasts plant one sweep; a test that imports ``fit_data``
+    by its own name is not reached.
     """
     from scaling_law import api
     from scaling_law.fit import arms, session, suite
 
     known: dict[Any, suite.FitSuite] = {}
+    fit_data = suite.fit_data
 
     def remembered(data: Any, settings: Any = None) -> suite.FitSuite:
         # equal runs in another folder have the same fit: only messages name where they lie
         key = _by_content((dataclasses.replace(data, origin=""), settings))
         if key not in known:
-            known[key] = suite.fit_data(data, settings)
+            known[key] = fit_data(data, settings)
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (session, arms, api):
+        for module in (session, arms, api, suite):
             patch.setattr(module, "fit_data", remembered)
         yield
 

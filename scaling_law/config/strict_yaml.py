@@ -7,6 +7,7 @@ aliases and tags are refused. Only PyYAML's event stream is used, never its cons
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -127,6 +128,12 @@ def read_document(text: str, name: str) -> YamlDocument:
     Raises ``ConfigError`` with one line per duplicate key, anchor, tag or odd number found,
     or with the first syntax error.
     """
+    return _parsed(text, name).copied()
+
+
+@functools.lru_cache(maxsize=128)
+def _parsed(text: str, name: str) -> YamlDocument:
+    """``text`` as it is parsed once: a command reads its config several times, 10 ms each."""
     return _Builder(name).build(text)
 
 

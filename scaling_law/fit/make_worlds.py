@@ -11,6 +11,7 @@ together missed the held-out runs; so the misfit grows with the distance from th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -298,8 +299,11 @@ def _as_wide(worlds: Worlds, largest: float, shown: Sequence[tuple[float, float]
     return times(math.exp(high))
 
 
+@functools.lru_cache(maxsize=32)
 def _quantiles(count: int, free: int) -> Floats:
-    """``count`` quantiles of Student's t, the same on both sides of 0."""
+    """``count`` quantiles of Student's t, the same on both sides of 0; not to be written to."""
     levels = np.abs(2 * (np.arange(count) + 0.5) / count - 1)
     sides = np.sign(np.arange(count) + 0.5 - count / 2)
-    return np.asarray([t_reach(free, level) if level else 0.0 for level in levels] * sides)
+    values = np.asarray([t_reach(free, level) if level else 0.0 for level in levels] * sides)
+    values.flags.writeable = False  # every law with as many worlds reads the same ones
+    return values

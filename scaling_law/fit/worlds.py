@@ -346,19 +346,34 @@ def weighted_quantiles(values: Floats, weight: Floats, shares: Sequence[float]) 
     return np.stack([np.take_along_axis(ordered, row[None], axis=0)[0] for row in rows])
 
 
+_TABLE_STEPS = 2000
+
+
 @functools.cache
-def _normal_table() -> tuple[Floats, Floats]:
-    """(deviations, share of the normal distribution below them): linear in between to 1e-5."""
-    places = np.linspace(-_NOISE_REACH, _NOISE_REACH, 2001)
-    return places, np.array([NormalDist().cdf(place) for place in places.tolist()])
+def _normal_table() -> tuple[Floats, Floats, Floats]:
+    """(deviations, share of the normal distribution below them, slope from each to the next).
+
+    Linear in between to 1e-5; the last slope is 0.
+    """
+    places = np.linspace(-_NOISE_REACH, _NOISE_REACH, _TABLE_STEPS + 1)
+    shares = np.array([NormalDist().cdf(place) for place in places.tolist()])
+    return places, shares, np.append(np.diff(shares) / np.diff(places), 0.0)
 
 
 def _normal_share(deviations: Floats) -> Floats:
     """The share of the normal distribution below so many standard deviations.
 
     From a table: scipy's would take longer to load than a forecast takes, and a table never falls.
+    Its places are equally far apart, so that each row is computed; ``np.interp``, which gives the
+    same bits, searches for it and takes five times as long.
     """
-    return np.interp(deviations, *_normal_table())
+    places, shares, slopes = _normal_table()
+    at = np.minimum(np.maximum(deviations, -_NOISE_REACH), _NOISE_REACH)
+    row = ((at + _NOISE_REACH) * (_TABLE_STEPS / (2 * _NOISE_REACH))).astype(np.intp)
+    row -= places[row] > at  # the computed row is off by rounding, by one at most
+    row += places[np.minimum(row + 1, _TABLE_STEPS)] <= at
+    row = np.minimum(row, _TABLE_STEPS)
+    return np.asarray(shares[row] + slopes[row] * (at - places[row]))
 
 
 def tails(level: float) -> tuple[float, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from scaling_law.files.layout import SweepDir
@@ -43,8 +45,13 @@ def lay_out(case: Case, folder: Path, sweep: Path) -> list[str]:
 
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file, folder and link below ``folder`` with its content."""
-    content = {}
-    for path in sorted(folder.rglob("*")):
-        plain = path.is_file() and not path.is_symlink()
-        content[str(path.relative_to(folder))] = path.read_bytes() if plain else b""
-    return content
+    return dict(_content(folder, ""))
+
+
+def _content(folder: Path, name: str) -> Iterator[tuple[str, bytes]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            place, plain = f"{name}/{entry.name}", entry.is_file(follow_symlinks=False)
+            yield place, Path(entry).read_bytes() if plain else b""
+            if entry.is_dir(follow_symlinks=False):
+                yield from _content(Path(entry), place)

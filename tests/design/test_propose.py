@@ -18,6 +18,8 @@ from scaling_law.design.text import render
 from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
+from scaling_law.fit.session import fit_sources
+from scaling_law.fit.suite import FitSettings
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import save_profile
@@ -50,11 +52,12 @@ def cached(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder of planted runs with the config of their sweep."""
+    """A folder of planted runs with the config of their sweep, and their fit."""
     sweep = SweepDir(tmp_path_factory.mktemp("finished") / "ladder")
     for record in planted_records():
         write_record(sweep.run(record.run_id), record)
     sweep.config.write_text(config_yaml(ladder_config()))
+    fit_sources([sweep.path], FitSettings(resamples=100))
     return sweep
 
 

@@ -178,6 +178,13 @@ def test_the_figures_can_be_drawn(name):
     assert findings.figures
     with style.applied():
         for figure in findings.figures:
+            assert all(axes.has_data() for axes in draw(figure).axes)
+
+
+@pytest.mark.slow
+def test_the_figures_are_laid_out_and_rendered(name):
+    with style.applied():
+        for figure in planted_findings(name).figures:
             assert style.rendered_svg(draw(figure))
 
 
@@ -188,14 +195,24 @@ def test_no_claim_is_established_without_runs(name):
     assert set(findings.measures.values()) <= {None}
 
 
-def test_the_analysis_reads_an_unfinished_sweep(name):
-    """With any part of the runs finished, the analysis gives what it can."""
+def gives_what_it_can(name: str, counts: set[int]) -> None:
+    """The analysis reads so many of the runs: the first, or the last, as if others were to come."""
     experiment, evidence = experiment_of(name), planted_evidence(name)
-    count = len(evidence.runs)
-    for kept in {1, 2, count // 3, count // 2, count - 1}:
+    for kept in counts:
         for runs in (evidence.runs[:kept], evidence.runs[-kept:]):
             findings = experiment.analyse(dataclasses.replace(evidence, runs=runs))
             assert findings_text(findings)
+
+
+def test_the_analysis_reads_an_unfinished_sweep(name):
+    experiment, evidence = experiment_of(name), planted_evidence(name)
+    gives_what_it_can(name, {1, len(evidence.runs) // 2})
     # runs that recorded only a loss
     bare = tuple(dataclasses.replace(run, curve=()) for run in evidence.runs)
     experiment.analyse(dataclasses.replace(evidence, runs=bare))
+
+
+@pytest.mark.slow
+def test_the_analysis_reads_a_sweep_at_any_stage(name):
+    count = len(planted_evidence(name).runs)
+    gives_what_it_can(name, {2, count // 3, count - 1})

@@ -8,17 +8,17 @@ import math
 import numpy as np
 import pytest
 
+from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.make_worlds import edges_of, make_worlds
+from scaling_law.fit.make_worlds import METHOD, edges_of, make_worlds
 from scaling_law.fit.points.points import FitPoints, points_from_arrays
+from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.interval import prediction_interval
 from scaling_law.fit.solver.solve import Objective
-from scaling_law.fit.suite import FitSettings, joint_fits
 from scaling_law.fit.usual import NO_SHAPE, USUAL, UsualShape
 from scaling_law.fit.weighted import weighted_fits
 from scaling_law.fit.worlds import Worlds
 
-SETTINGS = FitSettings(resamples=100)
 SIZES, HORIZONS = np.geomspace(1e7, 3e8, 6), 2.0 ** np.arange(4)
 NOISE = 0.003
 
@@ -35,15 +35,13 @@ def sweep(loss, seed: int, noise: float = NOISE) -> FitPoints:
     return points_from_arrays(params, tokens, loss(params, tokens) * np.exp(noises))
 
 
-def fitted(points: FitPoints):
-    _, best, _, laws = joint_fits(points, SETTINGS)
-    worlds = make_worlds(points, laws, best=best)
-    assert worlds is not None
-    return worlds, laws[best], (laws, best)
+def laws_of(points: FitPoints) -> dict[str, FitResult]:
+    """The laws that worlds are made of, as a suite fits them."""
+    return {name: fit_law(points, name, resamples=100) for name in METHOD.laws}
 
 
-def made(points: FitPoints, laws, **more) -> Worlds:
-    worlds = make_worlds(points, laws, best="skaling", **more)
+def made(points: FitPoints, laws, best: str, **more) -> Worlds:
+    worlds = make_worlds(points, laws, best=best, **more)
     assert worlds is not None
     return worlds
 
@@ -62,8 +60,10 @@ def best_split(loss, flops: float) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def planted():
+    """Four draws of the surface: points, worlds, laws."""
     draws = [sweep(chinchilla, seed) for seed in range(4)]
-    return [(points, fitted(points)) for points in draws]
+    fitted = [(points, laws_of(points)) for points in draws]
+    return [(points, made(points, laws, "chinchilla"), laws) for points, laws in fitted]
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +72,13 @@ def coupled_sweep():
         return 1.7 + (400 * params**-0.6 + 1500 * tokens**-0.6) ** 0.5
 
     points = sweep(together, 0, noise=0.001)
-    return points, joint_fits(points, SETTINGS)[3]
+    laws = laws_of(points)
+    return points, laws, made(points, laws, "skaling")
 
 
 def test_weights_add_up_to_one_over_at_most_800_worlds_and_are_the_same_every_time(planted):
-    points, (worlds, _, made_of) = planted[0]
-    laws, best = made_of
-    again = make_worlds(points, laws, best=best)
+    points, worlds, laws = planted[0]
+    again = made(points, laws, "chinchilla")
     assert worlds.weight.sum() == pytest.approx(1) and len(worlds) <= 800
     assert set(worlds.laws) == {"chinchilla", "skaling"}
     for field in dataclasses.fields(Worlds):
@@ -86,16 +86,14 @@ def test_weights_add_up_to_one_over_at_most_800_worlds_and_are_the_same_every_ti
 
 
 def test_the_law_that_is_true_weighs_more_than_one_that_cannot_be(coupled_sweep):
-    points, laws = coupled_sweep
-    worlds = made(points, laws)
+    _, _, worlds = coupled_sweep
     assert worlds.laws["skaling"] > 0.7
 
 
 @pytest.mark.parametrize("shown", [((4.0, 0.008), (16.0, 0.012)), ((4.0, 0.01), (16.0, 0.03))])
 def test_no_interval_is_narrower_than_the_errors_that_the_verdict_shows(coupled_sweep, shown):
-    points, laws = coupled_sweep
-    without = made(points, laws)
-    worlds = made(points, laws, shown_errors=shown)
+    points, laws, without = coupled_sweep
+    worlds = made(points, laws, "skaling", shown_errors=shown)
     for factor, error in shown:
         beyond = math.log(factor * points.flops.max() / 6) - worlds.size_edge - worlds.data_edge
         at = [np.exp([edge + beyond / 2]) for edge in (worlds.size_edge, worlds.data_edge)]
@@ -104,9 +102,8 @@ def test_no_interval_is_narrower_than_the_errors_that_the_verdict_shows(coupled_
 
 
 def test_intervals_wider_than_the_errors_of_the_verdict_stay_as_they_are(coupled_sweep):
-    points, laws = coupled_sweep
-    without = made(points, laws)
-    same = made(points, laws, shown_errors=((4.0, 1e-4),))
+    points, laws, without = coupled_sweep
+    same = made(points, laws, "skaling", shown_errors=((4.0, 1e-4),))
     assert np.array_equal(same.size_bend, without.size_bend)
     assert same.noise_log == without.noise_log
 
@@ -139,7 +136,7 @@ def test_fits_with_and_without_a_pull_do_not_depend_on_each_other():
 
 def test_where_a_law_is_true_the_forecast_is_near_and_its_interval_little_wider(planted):
     errors, ratios, hits = [], [], 0
-    for seed, (points, (worlds, law, _)) in enumerate(planted):
+    for seed, (points, worlds, laws) in enumerate(planted):
         largest = float(points.flops.max())
         for times in (3, 10, 30):
             params, tokens = best_split(chinchilla, times * largest)
@@ -147,7 +144,8 @@ def test_where_a_law_is_true_the_forecast_is_near_and_its_interval_little_wider(
             new = math.log(chinchilla(params, tokens)[0]) + noise
             low, high = ends(worlds, params, tokens)
             hits += low <= new <= high
-            alone = prediction_interval(law, {"params": params[0], "tokens": tokens[0]}, level=0.9)
+            at = {"params": params[0], "tokens": tokens[0]}
+            alone = prediction_interval(laws["chinchilla"], at, level=0.9)
             assert alone.nats is not None
             ratios.append((high - low) / math.log(alone.nats[1] / alone.nats[0]))
         params, tokens = best_split(chinchilla, 100 * largest)
@@ -160,7 +158,7 @@ def test_where_a_law_is_true_the_forecast_is_near_and_its_interval_little_wider(
 
 
 def test_larger_models_and_more_data_lower_the_forecast_and_both_ends(planted):
-    _, (worlds, _, _) = planted[1]
+    _, worlds, _ = planted[1]
     grid = np.geomspace(1e6, 1e14, 60)
     middle = np.full_like(grid, 1e10)
     for at in ((grid, middle), (middle, grid), (grid, 20 * grid)):
@@ -170,7 +168,7 @@ def test_larger_models_and_more_data_lower_the_forecast_and_both_ends(planted):
 
 
 def test_the_misfit_begins_at_the_mean_of_the_most_expensive_runs(planted):
-    points, (worlds, _, _) = planted[0]
+    points, worlds, _ = planted[0]
     top = points.flops >= points.flops.max() / 4
     assert worlds.size_edge == pytest.approx(np.log(points.params[top]).mean())
     assert worlds.data_edge == pytest.approx(np.log(points.tokens[top]).mean())
@@ -182,6 +180,5 @@ def test_the_misfit_begins_at_the_mean_of_the_most_expensive_runs(planted):
 def test_too_few_points_for_weights_leave_one_law_and_say_so():
     points = sweep(chinchilla, 0)
     few = points.take(np.array([size in points.size[:9] for size in points.size]))
-    _, best, _, laws = joint_fits(few, SETTINGS)
-    worlds = make_worlds(few, laws, best=best)
-    assert worlds is None or (set(worlds.laws) == {best} and "one law only" in worlds.notes[0])
+    worlds = made(few, laws_of(few), "chinchilla")
+    assert set(worlds.laws) == {"chinchilla"} and "one law only" in worlds.notes[0]

@@ -82,8 +82,9 @@ def forget() -> None:
 
 
 def test_a_law_from_a_file_is_fitted_saved_with_its_hash_and_used_for_forecasts(
-    sweep, mine, capsys
+    fitted_once, capsys
 ):
+    sweep, mine = fitted_once / "s", fitted_once / "mine.py"
     assert main(["fit", str(sweep), *FIT, str(mine)]) == EXIT_OK
     assert "mine.py: converged, on all annealed points" in capsys.readouterr().out
     saved = json.loads((sweep / "fits" / "fit.json").read_text())

@@ -98,8 +98,7 @@ def test_conditions_select_one_of_two_recipes_in_a_folder(tmp_path, results):
     chosen = gather_fit_data([both.path], table=where).points
     assert chosen.run_id == gather_fit_data([results / "low"]).points.run_id
     assert chosen.notes[0] == "40 of 80 runs chosen by optim.lr_mult=0.3"
-    settings = FitSettings(resamples=0)
-    suite, kept = fit_sources([both.path], settings, table=where)
+    suite, kept = fit_sources([both.path], table=where)
     assert kept is None and len(suite.points) == 32, "a sweep's own fit is of all its runs"
     assert known_laws(both.path, where).laws["chinchilla"].n_points == 32
     for words, said in (("optim.lr_mult=7", "no run has"), ("colour=red", "no column 'colour'")):

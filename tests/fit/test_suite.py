@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import write_record
+from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.approaches.compare import compare
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.session import fit_sources, known_laws, stored_or_fitted
@@ -32,8 +34,24 @@ def records():
 
 
 @pytest.fixture(scope="module")
-def suite(records):
-    return fit_suite(records, QUICK)
+def fitted(records, tmp_path_factory):
+    """The folder of the records with its fit, which no test may change; the fit."""
+    sweep = write_sweep(tmp_path_factory.mktemp("fitted"), records)
+    suite, path = fit_sources([sweep.path], QUICK)
+    assert path == sweep.fits / "fit.json"
+    return sweep, suite
+
+
+@pytest.fixture(scope="module")
+def suite(fitted):
+    return fitted[1]
+
+
+def write_sweep(folder: Path, records: list[RunRecord]) -> SweepDir:
+    sweep = SweepDir(folder / "sweep")
+    for record in records:
+        write_record(sweep.run(record.run_id), record)
+    return sweep
 
 
 def test_no_interval_is_narrower_than_the_errors_behind_the_verdict(suite):
@@ -157,12 +175,9 @@ def test_a_law_that_no_rollout_chose_is_not_said_to_predict_best(tmp_path):
         assert "held-out runs:" not in text and "forecasts: this law alone" in text
 
 
-def test_a_saved_fit_is_reused_until_the_records_change(records, tmp_path):
-    sweep = SweepDir(tmp_path / "sweep")
-    for record in records:
-        write_record(sweep.run(record.run_id), record)
-    suite, path = fit_sources([sweep.path], QUICK)
-    assert path == sweep.fits / "fit.json"
+def test_a_saved_fit_is_reused_until_the_records_change(fitted, records, tmp_path):
+    shutil.copytree(fitted[0].path, tmp_path / "sweep")
+    sweep, suite = SweepDir(tmp_path / "sweep"), fitted[1]
     known = stored_or_fitted(sweep)
     assert known.laws["chinchilla"].params == suite.laws["chinchilla"].params
     assert known.laws["chinchilla"].samples == suite.laws["chinchilla"].samples
@@ -170,7 +185,7 @@ def test_a_saved_fit_is_reused_until_the_records_change(records, tmp_path):
     assert known.best_law == suite.best_law == "chinchilla"
     gone = next(r for r in records if r.kind == "branch")
     sweep.run(gone.run_id).record.unlink()
-    laws = stored_or_fitted(sweep).laws
+    laws = stored_or_fitted(sweep, FitSettings(resamples=0)).laws
     assert laws["chinchilla"].n_points == suite.laws["chinchilla"].n_points - 1
 
 
@@ -204,12 +219,9 @@ def test_a_fit_of_an_earlier_slaw_forecasts_with_its_best_law_and_says_so(suite,
     assert any("saved by an earlier slaw; run `slaw fit` again" in w for w in made.warnings)
 
 
-def test_a_damaged_saved_fit_is_named(records, tmp_path):
-    sweep = SweepDir(tmp_path / "sweep")
-    for record in records:
-        write_record(sweep.run(record.run_id), record)
-    _, path = fit_sources([sweep.path], FitSettings(resamples=0))
-    assert path is not None
+def test_a_damaged_saved_fit_is_named(records, suite, tmp_path):
+    sweep = write_sweep(tmp_path, records)
+    path = save_suite(suite, sweep.path)
     content = layout.read_json(path)
     del content["laws"]["chinchilla"]["status"]
     layout.write_json(path, content)

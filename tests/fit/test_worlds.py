@@ -13,7 +13,13 @@ import pytest
 from scaling_law.fit.best_splits import BestSplits
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.surface import Surface
-from scaling_law.fit.worlds import Worlds, weighted_quantiles, worlds_of
+from scaling_law.fit.worlds import (
+    Worlds,
+    _normal_share,
+    _normal_table,
+    weighted_quantiles,
+    worlds_of,
+)
 from tests.fit.test_parametric import planted_fits
 
 SURFACE = ("floor", "size_log", "size_exponent", "data_log", "data_exponent", "power")
@@ -80,6 +86,14 @@ def test_quantiles_are_those_of_many_drawn_runs():
     runs = runs + worlds.noise_log * generator.standard_normal(len(runs))
     below, above = (float(np.mean(runs < end[0])) for end in ends(worlds, at, 0.9))
     assert (below, above) == pytest.approx((0.05, 0.95), abs=2e-3)
+
+
+def test_the_normals_table_is_read_as_numpy_reads_it():
+    places, shares, _ = _normal_table()
+    between = 3 * np.random.default_rng(0).standard_normal((40, 50))
+    for at in (places, np.nextafter(places, 99), np.nextafter(places, -99), between):
+        assert np.array_equal(_normal_share(at), np.interp(at, places, shares))
+    assert _normal_share(np.array([-np.inf, 0.0, np.inf])).tolist() == [shares[0], 0.5, shares[-1]]
 
 
 def test_weighted_quantiles_are_those_of_repeated_values():

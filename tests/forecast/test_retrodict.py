@@ -13,6 +13,8 @@ from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
+from scaling_law.fit.session import fit_sources
+from scaling_law.fit.suite import FitSettings
 from scaling_law.forecast.hardware import Hardware
 from scaling_law.forecast.retrodict import MODELS, arrival, format_arrivals, retrodict
 from scaling_law.forecast.session import find_laws
@@ -21,10 +23,11 @@ from tests.fakes import planted_records
 
 @pytest.fixture(scope="module")
 def planted_folder(tmp_path_factory):
-    """A finished sweep of a planted law."""
+    """A finished sweep of a planted law, and its fit."""
     sweep = SweepDir(tmp_path_factory.mktemp("results") / "planted")
     for record in planted_records():
         write_record(sweep.run(record.run_id), record)
+    fit_sources([sweep.path], FitSettings(resamples=100))
     return sweep.path
 
 

@@ -57,7 +57,7 @@ def test_the_page_agrees_with_its_json(sweeps, capsys):
     assert (second.tables / "versus-base.csv").read_text().count("\n") == 1 + len(document["pairs"])
 
 
-def test_the_answer_comes_first_as_a_sentence(sweeps, capsys):
+def test_the_answer_comes_first_as_a_sentence(sweeps, blank_figures, capsys):
     first, second = sweeps
     assert main(["report", str(first.path), str(second.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -66,7 +66,7 @@ def test_the_answer_comes_first_as_a_sentence(sweeps, capsys):
     assert lines[2].startswith("at equal size, tokens and seed its loss is -1.")
 
 
-def test_runs_left_out_by_a_rule_are_named_with_the_reason(sweeps, tmp_path, capsys):
+def test_runs_left_out_by_a_rule_are_named_with_the_reason(sweeps, blank_figures, tmp_path, capsys):
     first, second = sweeps
     other = SweepDir(tmp_path / "cut")
     gone = None
@@ -95,7 +95,7 @@ def test_sweeps_that_cannot_be_compared_write_no_page(sweeps, tmp_path, capsys):
     assert not other.versus(first).exists() and not other.figures.exists()
 
 
-def test_copies_of_one_sweep_compare_as_equal(sweeps, tmp_path, capsys):
+def test_copies_of_one_sweep_compare_as_equal(sweeps, blank_figures, tmp_path, capsys):
     first, _ = sweeps
     copy = SweepDir(tmp_path / "copy")
     for record in load_records(first):

@@ -119,7 +119,9 @@ def test_a_folders_name_is_never_html_and_no_id_is_used_twice(page):
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
 
 
-def test_the_command_reports_all_and_fails_for_the_damaged_one(folder, tmp_path, capsys):
+def test_the_command_reports_all_and_fails_for_the_damaged_one(
+    folder, blank_figures, tmp_path, capsys
+):
     assert main(["report", str(folder), "--out", str(tmp_path)]) == EXIT_USAGE
     out, err = capsys.readouterr()
     assert "emergence: 3 established, 2 not established" in out
@@ -149,7 +151,7 @@ def test_without_any_finished_run_there_is_no_page(tmp_path, capsys):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_a_folder_of_plain_sweeps_still_gets_a_page_each(tmp_path, capsys):
+def test_a_folder_of_plain_sweeps_still_gets_a_page_each(blank_figures, tmp_path, capsys):
     copy(tmp_path, "one", "quick-cpu", 2)
     copy(tmp_path, "two", "quick-cpu", 3)
     assert main(["report", str(tmp_path)]) == EXIT_OK

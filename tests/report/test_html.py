@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import csv
 import dataclasses
 import hashlib
@@ -271,8 +272,8 @@ def test_the_forecast_figure_ends_at_the_forecast(evidence):
     assert figure.axes[0].get_xlim()[1] > 175e9
 
 
-def test_a_minimum_below_0_in_a_saved_fit_is_drawn_as_refused(sweep):
-    fitted = gather_evidence(sweep, 175e9).fitted
+def test_a_minimum_below_0_in_a_saved_fit_is_drawn_as_refused(evidence):
+    fitted = copy.deepcopy(evidence.fitted)
     assert fitted
     before = [cell.usable for cell in fitted.cells]
     saved = fitted.summary["isoflop"]["cells"][before.index(True)]
@@ -292,7 +293,7 @@ def test_a_page_in_another_folder_has_its_figures_beside_it(sweep, tmp_path):
     assert "Loss of a model of 1M matmul parameters" in page.read_text()
 
 
-def test_too_few_points_give_a_page_that_says_why(tmp_path):
+def test_too_few_points_give_a_page_that_says_why(tmp_path, blank_figures):
     sweep = plant(tmp_path / "few", small_config())
     page = write_report(sweep).read_text()
     assert "no forecast" in page and "No joint law could be fitted" in page
@@ -330,7 +331,7 @@ def test_too_few_points_are_reported_once(tmp_path):
     assert "No law could be fitted: 2 points" in page and "no law can be fitted" not in page
 
 
-def test_the_rounds_of_an_adaptive_loop_are_named(tmp_path):
+def test_the_rounds_of_an_adaptive_loop_are_named(tmp_path, blank_figures):
     sweep = plant(tmp_path / "rounds", small_config())
     for number in (1, 2):
         layout.atomic_write(sweep.round_config(number), checksum.text(f"name: round{number}\n"))
@@ -341,8 +342,8 @@ def test_the_rounds_of_an_adaptive_loop_are_named(tmp_path):
     assert "slaw run sweep.yaml" not in page
 
 
-def test_an_open_interval_end_is_open_in_every_table(sweep):
-    evidence = gather_evidence(sweep, 1e9)
+def test_an_open_interval_end_is_open_in_every_table(evidence):
+    evidence = copy.deepcopy(evidence)
     fitted = evidence.fitted
     assert fitted is not None
     known = fitted.known.laws["chinchilla"]

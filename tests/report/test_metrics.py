@@ -118,7 +118,7 @@ def test_final_metrics_are_drawn_against_the_axes(tmp_path):
     assert [text.get_text() for text in legend.get_texts()] == ["weight_decay 0", "weight_decay 1"]
 
 
-def test_an_experiment_without_a_law_shows_its_findings_and_the_reason(tmp_path):
+def test_an_experiment_without_a_law_shows_its_findings_and_the_reason(tmp_path, blank_figures):
     reference = SweepDir(ROOT / "results" / "reference" / "grokking")
     path = write_report(reference, out=tmp_path / "page.html", analysed=analysed(reference))
     page = path.read_text()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scaling_law.files.layout import RunDir
-from scaling_law.train import checkpoint, shards, shares_folder
+from scaling_law.train import checkpoint, shards
 from scaling_law.train.checkpoint import DamagedCheckpoint
 from scaling_law.train.group import ALONE
 
@@ -36,6 +36,8 @@ def written(folder: Path) -> tuple[RunDir, dict[str, Any]]:
 
 
 def read(run_dir: RunDir, saved: dict[str, Any]) -> dict[str, torch.Tensor]:
+    from scaling_law.train import shares_folder  # loads torch's distributed checkpoints: a second
+
     tensors = {"model.w": torch.zeros(2, 3), "optimizer.0.step": torch.zeros(())}
     shares_folder.read_into(tensors, run_dir.shares(4), saved[shards.SHARES], alone=True)
     return tensors
