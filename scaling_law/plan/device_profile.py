@@ -103,7 +103,10 @@ class DeviceProfile:
     @cached_property
     def speedup_of(self) -> dict[JointShape, float]:
         """How much faster several devices are than one, as measured, by shape."""
-        return {step.shape: step.speedup for step in self.joint_steps}
+        return {
+            step.shape: min(step.speedup, float(step.shape.parallel.devices))
+            for step in self.joint_steps
+        }
 
     @cached_property
     def _speeds(self) -> list[tuple[float, float]]:

@@ -15,7 +15,8 @@ import pytest
 from scaling_law.errors import ConfigError, DeviceError, EngineError
 from scaling_law.files import checksum, layout
 from scaling_law.files.lease import Leases
-from scaling_law.plan.device_profile import load_profile
+from scaling_law.plan.device_profile import load_profile, save_profile
+from scaling_law.plan.steps import JointShape, JointStep
 from scaling_law.run import engines
 from scaling_law.run.engines import Workplace, _slurm_nodes
 from scaling_law.run.engines import _slurm_client as client
@@ -31,7 +32,7 @@ from scaling_law.run.sweep_state.reader import SweepReader
 from scaling_law.run.sweep_state.text import format_status
 from scaling_law.spec.parallel import Parallel
 from scaling_law.spec.to_json import to_json
-from tests.fakes import cpu_profile
+from tests.fakes import cpu_profile, tiny_model
 from tests.faults.world import begin_sweep, results, write_text
 from tests.run.fake_slurm import FakeSlurm, install
 
@@ -448,6 +449,61 @@ def test_a_node_is_measured_once_by_a_job_and_cached_by_its_kind(slurm, monkeypa
     monkeypatch.setattr("importlib.metadata.version", none_here)
     _slurm_nodes.profile(Settings(), "auto", said.append)
     assert slurm.count("sbatch") == 2, "a login node needs no torch once a node is measured"
+    slurm.close()
+
+
+TOGETHER = JointShape(
+    model=tiny_model(), seqs=4, precision="fp32", recompute=False, device="cpu",
+    parallel=Parallel(kind="ddp", devices=4),
+)  # fmt: skip
+
+
+def test_steps_of_several_devices_are_measured_once_where_they_will_train(
+    slurm, monkeypatch, tmp_path
+):
+    step = JointStep(shape=TOGETHER, speedup=3.5)
+    (tmp_path / "answer").write_text(json.dumps(to_json(step)) + "\n")
+    measured_by(slurm, monkeypatch, tmp_path, "cat", str(tmp_path / "answer"))
+    where, said = Settings(concurrent=3, nodes=2), list[str]()
+    kind = _slurm_nodes.kind_of_node(where)
+    assert kind != _slurm_nodes.kind_of_node(Settings(concurrent=3)), "they share no network"
+    save_profile(cpu_profile(slots=1, torch_version=version("torch")), "cpu", kind)
+    for _ in range(2):
+        known = _slurm_nodes.profile(where, "cpu", said.append)
+        known = slurm_part.ENGINE.measure_joint_steps(where, "cpu", known, [TOGETHER], said.append)
+        assert known.speedup_of == {TOGETHER: 3.5} and known.slots == 3
+    assert slurm.count("sbatch") == 1 and len(said) == 2
+    (words,) = [words for words in slurm.calls if words[0] == "sbatch"]
+    assert {"--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=2"} <= set(words)
+    assert "export SLAW_ENGINE=slurm" in slurm.jobs["1"].script, "it starts groups as a worker does"
+    assert not list((tmp_path / "cache" / "slurm").iterdir())
+    slurm.close()
+
+
+def test_steps_that_no_job_can_measure_leave_ideal_scaling(slurm, monkeypatch, tmp_path):
+    measured_by(slurm, monkeypatch, tmp_path, "bash", "-c", "echo 'no second node' >&2; exit 5")
+    known, said = cpu_profile(), list[str]()
+    measure = slurm_part.ENGINE.measure_joint_steps
+    assert measure(Settings(), "cpu", known, [TOGETHER], said.append) == known
+    assert said[-1] == "they could not be measured (no second node); the plan assumes ideal scaling"
+    slurm.full = True
+    assert measure(Settings(), "cpu", known, [TOGETHER], said.append) == known
+    assert "takes no more jobs of yours now" in said[-1] and said[-1].endswith("ideal scaling")
+    slurm.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "time", "minutes"),
+    [("infinite", None, "15"), ("0:10:00", None, "10"), ("1:00:00", 300.0, "5")],
+)
+def test_a_measurement_asks_for_no_more_than_a_job_may_have(
+    slurm, monkeypatch, tmp_path, limit, time, minutes
+):
+    measured_by(slurm, monkeypatch, tmp_path, "bash", "-c", "echo stop >&2; exit 1")
+    slurm.sinfo = f"work*|{limit}|4 cores\n"
+    with pytest.raises(EngineError, match="stop"):
+        _slurm_nodes.profile(Settings(time=time), "cpu", lambda line: None)
+    assert slurm.option("--time") == [minutes]
     slurm.close()
 
 
