@@ -72,7 +72,7 @@ class DeviceProfile:
     ``steps`` are the steps of planned runs that were measured since;
     ``joint_steps`` are those of runs on several devices;
     ``devices`` are the GPUs of the machine, None for a CPU and where they were not counted; of a
-    Ray cluster they are the GPUs or CPUs of its largest node.
+    Ray cluster they are the GPUs or CPUs of its largest node, of SLURM those of the largest job.
     """
 
     kind: str

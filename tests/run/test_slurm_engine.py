@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,10 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from scaling_law.errors import ConfigError, DeviceError, EngineError
+from scaling_law.errors import ConfigError, DeviceError, EngineError, PlanError
 from scaling_law.files import checksum, layout
 from scaling_law.files.lease import Leases
 from scaling_law.plan.device_profile import load_profile, save_profile
+from scaling_law.plan.make import make_plan
 from scaling_law.plan.steps import JointShape, JointStep
 from scaling_law.run import engines
 from scaling_law.run.engines import Workplace, _slurm_nodes
@@ -32,7 +34,7 @@ from scaling_law.run.sweep_state.reader import SweepReader
 from scaling_law.run.sweep_state.text import format_status
 from scaling_law.spec.parallel import Parallel
 from scaling_law.spec.to_json import to_json
-from tests.fakes import cpu_profile, tiny_model
+from tests.fakes import ONE_SIZE, config_of, cpu_profile, tiny_model
 from tests.faults.world import begin_sweep, results, write_text
 from tests.run.fake_slurm import FakeSlurm, install
 
@@ -466,13 +468,14 @@ def test_steps_of_several_devices_are_measured_once_where_they_will_train(
     measured_by(slurm, monkeypatch, tmp_path, "cat", str(tmp_path / "answer"))
     where, said = Settings(concurrent=3, nodes=2), list[str]()
     kind = _slurm_nodes.kind_of_node(where)
-    assert kind != _slurm_nodes.kind_of_node(Settings(concurrent=3)), "they share no network"
     save_profile(cpu_profile(slots=1, torch_version=version("torch")), "cpu", kind)
     for _ in range(2):
         known = _slurm_nodes.profile(where, "cpu", said.append)
         known = slurm_part.ENGINE.measure_joint_steps(where, "cpu", known, [TOGETHER], said.append)
         assert known.speedup_of == {TOGETHER: 3.5} and known.slots == 3
     assert slurm.count("sbatch") == 1 and len(said) == 2
+    alone = _slurm_nodes.profile(Settings(concurrent=3), "cpu", said.append)
+    assert not alone.joint_steps, "the devices of one node exchange nothing over the network"
     (words,) = [words for words in slurm.calls if words[0] == "sbatch"]
     assert {"--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=2"} <= set(words)
     assert "export SLAW_ENGINE=slurm" in slurm.jobs["1"].script, "it starts groups as a worker does"
@@ -538,6 +541,37 @@ def test_a_partition_that_does_not_exist_is_named_with_those_that_do(slurm):
     assert error.value.lines == (
         "engine.partition: 'wrok': no such partition (did you mean work?); there are work",
     )
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cores", "gpus"),
+    [
+        ("4 cores, 2000 MB, (null), (null)", 4, None),
+        ("64 cores, 9000 MB, a,b, gpu:a100:4(S:0-1),gpu:2", 64, 6),
+        ("4+ cores, 2000+ MB, (null), (null)", None, None),
+    ],
+)
+def test_a_partition_says_how_many_devices_its_largest_node_has(slurm, nodes, cores, gpus):
+    slurm.sinfo = f"work*|infinite|2 cores, 1 MB, (null), gpu:1\nwork*|infinite|{nodes}\n"
+    (partition,) = client.partitions()
+    assert partition.devices(are_gpus=False) == cores
+    assert partition.devices(are_gpus=True) == (gpus or 1)
+
+
+def test_more_devices_than_the_largest_job_may_have_are_refused_in_one_line(slurm, monkeypatch):
+    one = cpu_profile(slots=1, torch_version=version("torch"))
+    monkeypatch.setattr(_slurm_nodes, "load_profile", lambda device, kind: one)
+    config = "engine={name: slurm, nodes: 2}"
+    for devices, said in ((8, ""), (10, "devices: 10, and 8 cores may be used by one job")):
+        both = config_of(
+            ONE_SIZE, config, f"parallel={{kind: ddp, devices: {devices}}}",
+            f"optim.batch_tokens={64 * devices}",
+        )  # fmt: skip
+        profile = engines.profile(both.choice("engine"), "cpu", lambda line: None)
+        with pytest.raises(PlanError, match=said) if said else contextlib.nullcontext():
+            make_plan(both, profile, train_tokens=None)
+    several = _slurm_nodes.profile(Settings(partition="work,other"), "cpu", lambda line: None)
+    assert several.devices is None, "the others may have larger nodes"
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ _ENDED = frozenset(
     )
 )  # fmt: skip
 _RUNNING = frozenset(("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"))
+# In what sinfo says of a node; "4+" stands for several kinds. A node may have GPUs of two kinds.
+_CORES, _GPUS = re.compile(r"^(\d+) cores"), re.compile(r"\bgpu(?::[^:,()]+)?:(\d+)")
 # How many jobs one scancel names.
 _MOST_NAMED = 500
 
@@ -100,6 +102,16 @@ class Partition:
     is_default: bool
     most_seconds: float | None
     nodes: tuple[str, ...]
+
+    def devices(self, *, are_gpus: bool) -> int | None:
+        """The GPUs or cores of its largest node; None where SLURM does not say it exactly."""
+        counts = []
+        for node in self.nodes:
+            told = [*map(int, (_GPUS if are_gpus else _CORES).findall(node))]
+            if not (told or are_gpus):
+                return None
+            counts.append(sum(told))
+        return max(counts, default=0) or None
 
 
 def require() -> None:

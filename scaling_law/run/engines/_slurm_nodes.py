@@ -63,22 +63,38 @@ def profile(settings: Settings, device: str, say: Say) -> DeviceProfile:
     if known is None or known.torch_version != installed_torch(known.torch_version):
         known = _measured(settings, device, say)
         save_profile(known, device, kind)
+    # several nodes exchange gradients over the network, one does not
+    spread = load_profile(device, _spread(kind, settings)) if settings.nodes > 1 else known
     return dataclasses.replace(
         known,
         slots=settings.concurrent,
         memory_bytes=known.memory_bytes * settings.concurrent,
+        joint_steps=spread.joint_steps if spread is not None else (),
+        devices=_devices_of_job(settings, known.kind),
     )
+
+
+def _spread(kind: str, settings: Settings) -> str:
+    """The name, in the cache, of as many nodes of a kind as a job has."""
+    return f"{kind}-{settings.nodes}-nodes" if settings.nodes > 1 else kind
+
+
+def _devices_of_job(settings: Settings, device_kind: str) -> int | None:
+    """How many devices the largest job may have; None where that is not known."""
+    if "," in settings.partition:
+        return None  # the others may have larger nodes
+    partition = waited_out(lambda: partition_of(settings))
+    each = partition.devices(are_gpus=device_kind == "cuda")
+    return None if each is None else each * settings.nodes
 
 
 def kind_of_node(settings: Settings) -> str:
     """A name for the kind of nodes that jobs get, for the cache.
 
-    It depends on the nodes of the partition as SLURM describes them, and on what a job asks for:
-    several nodes exchange gradients over the network, one does not.
+    It depends on the nodes of the partition as SLURM describes them, and on what a job asks for.
     """
     partition = partition_of(settings)
     asked = [partition.name, *partition.nodes, str(settings.gpus), *settings.extra]
-    asked += [f"{settings.nodes} nodes"] if settings.nodes > 1 else []
     digest = hashlib.sha256("\n".join(asked).encode()).hexdigest()[:12]
     return f"slurm-{digest}"
 
@@ -149,7 +165,7 @@ def joint_profile(
     say(_joint_steps.announced(missing))
     kind = waited_out(lambda: kind_of_node(settings))
     devices = missing[0].parallel.devices  # all runs of a sweep have the same
-    place = settings.place_of(devices, on_gpus=known.kind == "cuda")
+    where = settings.place_of(devices, on_gpus=known.kind == "cuda")
     steps: list[JointStep] = []
     with _folder() as folder:
         asked, out = folder / "shapes.json", folder / "steps.jsonl"
@@ -157,15 +173,16 @@ def joint_profile(
         module = module_command("scaling_law.run.engines._joint_steps", str(asked))
         line = f"{' '.join(map(quoted, module))} > {quoted(out)}"
         try:
-            done = _by_job(folder, line, settings, place, say)
+            done = _by_job(folder, line, settings, where, say)
             steps, why = _joint_steps.read(_text(out)), done.last if done.code else ""
         except EngineError as problem:
             why = str(problem)
     _joint_steps.say_results(steps, why, say)
     if steps:
-        cached = load_profile(device, kind)
+        place = _spread(kind, settings)
+        cached = load_profile(device, place) or load_profile(device, kind)
         if cached is not None:
-            save_profile(_joint_steps.with_steps(cached, steps), device, kind)
+            save_profile(_joint_steps.with_steps(cached, steps), device, place)
     return _joint_steps.with_steps(known, steps)
 
 
