@@ -277,7 +277,7 @@ def test_jobs_in_line_get_the_room_that_others_leave(sweep, slurm, widens):
 
 
 def test_what_sbatch_refuses_is_one_line_and_leaves_no_file(sweep, slurm):
-    slurm.sinfo += "closed|infinite|4 cores\n"
+    slurm.sinfo += "closed|infinite|2|4 cores\n"
     with pytest.raises(EngineError, match="not permitted"):
         run_on(sweep, Settings(partition="closed"))
     assert not list(Files(sweep.dir).folder.iterdir())
@@ -343,6 +343,21 @@ def test_jobs_that_cannot_be_ended_are_named(sweep, slurm, monkeypatch):
     monkeypatch.setattr("scaling_law.run.engines._slurm_executor._CLOSE_SECONDS", 0.0)
     with pytest.raises(EngineError, match="may go on; slaw cancel"):
         executor.close()
+
+
+def test_a_sweep_that_is_stopped_while_its_jobs_wait_ends_at_once(sweep, slurm):
+    executor = executor_of(sweep)
+    handles = [executor.submit([run]) for run in sweep.plan.runs[:2]]
+    executor.state(handles[0])
+    assert slurm.option("--array") == ["0-1%2"]
+    for handle in handles:
+        executor.cancel(handle)
+    deadline = time.monotonic() + 600
+    while "running" in {executor.state(handle) for handle in handles}:
+        assert time.monotonic() < deadline
+    assert {handle.state for handle in handles} == {"ended"}
+    assert "was cancelled in the queue" in executor.last_words(handles[0])
+    executor.close()
 
 
 def test_a_worker_thought_dead_is_fenced_by_its_lease(sweep, slurm):
@@ -434,7 +449,7 @@ def test_a_node_is_measured_once_by_a_job_and_cached_by_its_kind(slurm, monkeypa
     measured_by(slurm, monkeypatch, tmp_path, "cat", str(tmp_path / "answer"))
     monkeypatch.setenv("SLURM_MEM_PER_CPU", "512")
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "2")
-    slurm.sinfo += "big|infinite|64 cores, 9000 MB, (null), (null)\n"
+    slurm.sinfo += "big|infinite|2|64 cores, 9000 MB, (null), (null)\n"
     said: list[str] = []
     for settings in (Settings(), Settings(concurrent=3)):
         profile = _slurm_nodes.profile(settings, "auto", said.append)
@@ -503,7 +518,7 @@ def test_a_measurement_asks_for_no_more_than_a_job_may_have(
     slurm, monkeypatch, tmp_path, limit, time, minutes
 ):
     measured_by(slurm, monkeypatch, tmp_path, "bash", "-c", "echo stop >&2; exit 1")
-    slurm.sinfo = f"work*|{limit}|4 cores\n"
+    slurm.sinfo = f"work*|{limit}|2|4 cores\n"
     with pytest.raises(EngineError, match="stop"):
         _slurm_nodes.profile(Settings(time=time), "cpu", lambda line: None)
     assert slurm.option("--time") == [minutes]
@@ -544,6 +559,20 @@ def test_a_partition_that_does_not_exist_is_named_with_those_that_do(slurm):
 
 
 @pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (Settings(controller="wrok"), "engine.controller: 'wrok': no such partition (did you mean"),
+        (Settings(nodes=5), "engine.nodes: 5, and partition work has 2 nodes; ask for at most 2"),
+    ],
+)
+def test_a_place_where_a_job_would_wait_for_ever_is_refused(slurm, where, said):
+    with pytest.raises(ConfigError) as error:
+        _slurm_nodes.profile(where, "auto", lambda line: None)
+    (line,) = error.value.lines
+    assert line.startswith(said) and not slurm.count("sbatch")
+
+
+@pytest.mark.parametrize(
     ("nodes", "cores", "gpus"),
     [
         ("4 cores, 2000 MB, (null), (null)", 4, None),
@@ -552,7 +581,7 @@ def test_a_partition_that_does_not_exist_is_named_with_those_that_do(slurm):
     ],
 )
 def test_a_partition_says_how_many_devices_its_largest_node_has(slurm, nodes, cores, gpus):
-    slurm.sinfo = f"work*|infinite|2 cores, 1 MB, (null), gpu:1\nwork*|infinite|{nodes}\n"
+    slurm.sinfo = f"work*|infinite|2|2 cores, 1 MB, (null), gpu:1\nwork*|infinite|2|{nodes}\n"
     (partition,) = client.partitions()
     assert partition.devices(are_gpus=False) == cores
     assert partition.devices(are_gpus=True) == (gpus or 1)
@@ -585,7 +614,7 @@ def test_more_devices_than_the_largest_job_may_have_are_refused_in_one_line(slur
     ],
 )
 def test_slurm_s_times_are_read(limit, seconds, monkeypatch):
-    monkeypatch.setattr(client, "ask", lambda *words: f"p|{limit}|4 cores\n")
+    monkeypatch.setattr(client, "ask", lambda *words: f"p|{limit}|2|4 cores\n")
     assert [one.most_seconds for one in client.partitions()] == [seconds]
 
 

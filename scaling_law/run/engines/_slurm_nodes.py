@@ -31,7 +31,7 @@ from scaling_law.run.engines import _slurm_client as client
 from scaling_law.run.engines._slurm_client import Away, Full, JobState, Partition
 from scaling_law.run.engines._slurm_scripts import common_words, quoted, script
 from scaling_law.spec.to_json import to_json
-from scaling_law.units import format_seconds
+from scaling_law.units import count_of, format_seconds
 
 if TYPE_CHECKING:
     from scaling_law.run.engines.slurm import Settings
@@ -58,6 +58,7 @@ def profile(settings: Settings, device: str, say: Say) -> DeviceProfile:
     node does not have, and ``EngineError`` when it cannot be measured.
     """
     client.require()
+    waited_out(lambda: _refuse_places(settings))
     kind = waited_out(lambda: kind_of_node(settings))
     known = load_profile(device, kind)
     if known is None or known.torch_version != installed_torch(known.torch_version):
@@ -104,23 +105,41 @@ def partition_of(settings: Settings) -> Partition:
 
     Raises ``ConfigError`` where it does not exist, and ``Away``.
     """
-    known = _partitions()
     if settings.partition:
         # sbatch takes several with commas: the first stands for all
-        name = settings.partition.partition(",")[0]
-        chosen = [one for one in known if one.name == name]
-    else:
-        name = ""
-        chosen = [one for one in known if one.is_default]
+        return _named(settings.partition.partition(",")[0], "partition")
+    chosen = [one for one in _partitions() if one.is_default]
     if chosen:
         return chosen[0]
-    names = [one.name for one in known]
-    there = f"there are {listed(names, 8)}" if names else "the cluster shows you none"
-    if not name:
-        raise ConfigError(f"engine.partition: the cluster has no default partition; {there}")
+    raise ConfigError(f"engine.partition: the cluster has no default partition; {_there()}")
+
+
+def _named(name: str, key: str) -> Partition:
+    """The partition of that name; ``key`` is the engine's key that has it."""
+    known = {one.name: one for one in _partitions()}
+    if name in known:
+        return known[name]
     raise ConfigError(
-        f"engine.partition: {name!r:.60}: no such partition{did_you_mean(name, names)}; {there}"
+        f"engine.{key}: {name!r:.60}: no such partition{did_you_mean(name, known)}; {_there()}"
     )
+
+
+def _there() -> str:
+    names = [one.name for one in _partitions()]
+    return f"there are {listed(names, 8)}" if names else "the cluster shows you none"
+
+
+def _refuse_places(settings: Settings) -> None:
+    """Raise ``ConfigError`` for a place where a job would wait for ever. Raises ``Away``."""
+    partition = partition_of(settings)
+    if settings.controller:
+        _named(settings.controller.partition(",")[0], "controller")
+    if "," not in settings.partition and settings.nodes > partition.n_nodes:
+        there = count_of(partition.n_nodes, "node")
+        raise ConfigError(
+            f"engine.nodes: {settings.nodes}, and partition {partition.name} has {there}; ask for"
+            f" at most {partition.n_nodes}"
+        )
 
 
 @functools.cache
