@@ -33,8 +33,8 @@ from scaling_law.train.tensors import Tensors
 
 # The first steps of a turn allocate memory; of the others, of all turns, the fastest counts: the
 # machine may be busy.
-_WARM_STEPS, _STEPS = 2, 4
-_TURNS, _MOST_TURNS = 2, 5
+_WARM_STEPS, _STEPS, _TURN_SECONDS = 2, 4, 1.0
+_TURNS, _MOST_TURNS = 3, 6
 _PATIENCE_SECONDS = 300.0
 
 
@@ -54,9 +54,14 @@ def _seconds(shape: JointShape, group: Group) -> float:
     batch = Tensors(inputs=ids[:, :-1].contiguous(), targets=ids[:, 1:].contiguous())
     examples = batch.of_rank(group.rank, group.size).to(kind)
     context = device.autocast(kind, shape.precision)
-    times = []
-    for _ in range(_WARM_STEPS + _STEPS):
-        group.any(False)  # all begin together
+    times: list[float] = []
+    began = time.perf_counter()
+
+    def goes_on() -> bool:
+        few = len(times) < _WARM_STEPS + _STEPS
+        return group.is_first and (few or time.perf_counter() - began < _TURN_SECONDS)
+
+    while group.any(goes_on()):  # all begin together
         start = time.perf_counter()
         with context():
             loss, extra = spread.losses(examples)

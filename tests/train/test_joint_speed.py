@@ -38,15 +38,16 @@ def speedup(*turns: tuple[float, float]) -> tuple[float, int]:
 
 
 def test_the_fastest_steps_of_both_count_whatever_turn_they_are_of():
-    assert speedup((9.0, 6.0), (12.0, 5.0), (1.0, 1.0)) == (9 / 5, 2)
+    assert speedup((9.0, 6.0), (12.0, 5.0), (9.5, 6.0), (1.0, 1.0)) == (9 / 5, 3)
 
 
 def test_a_machine_that_was_busy_for_one_alone_is_measured_again():
-    assert speedup((30.0, 5.0), (20.0, 5.0), (8.0, 5.0), (1.0, 1.0)) == (8 / 5, 3)
+    turns = [(30.0, 5.0), (20.0, 5.0), (11.0, 5.0), (8.0, 5.0), (1.0, 1.0)]
+    assert speedup(*turns) == (8 / 5, 4)
 
 
 def test_several_devices_gain_at_most_their_number():
-    assert speedup(*[(30.0, 5.0)] * 9) == (2.0, 5)
+    assert speedup(*[(30.0, 5.0)] * 9) == (2.0, 6)
     bounded, below = (JointStep(shape=SHAPE, speedup=number) for number in (2.0, 1.5))
     assert str(bounded).endswith("2.00x one device, the bound") and str(below).endswith("device")
     earlier = cpu_profile(joint_steps=(JointStep(shape=SHAPE, speedup=2.5),))
