@@ -18,6 +18,7 @@ from scaling_law.plan.steps import JointShape, JointStep
 from scaling_law.run import request
 from scaling_law.run.engines import (
     Workplace,
+    _joint_steps,
     _ray_client,
     _ray_driver,
     _ray_executor,
@@ -444,6 +445,7 @@ def test_steps_of_several_devices_are_measured_once_on_a_node_that_has_them(
     step = JointStep(shape=shape, speedup=2.5)
     monkeypatch.setattr(FakeConnection, "answer", {"steps": [to_json(step)], "why": ""})
     measure = engine_named("ray").part.measure_joint_steps
+    assert measure is not None
     assert measure(Settings(), "cpu", known, [shape], lines.append).speedup_of == {shape: 2.5}
     (order,) = made[-1].sent
     assert (order["do"], order["nodes"], order["cpus"]) == ("together", ["c"], 3)
@@ -467,7 +469,7 @@ def test_a_node_answers_with_the_steps_that_it_measured(monkeypatch):
         parallel=Parallel(kind="ddp", devices=2),
     )  # fmt: skip
     good = ["bash", "-c", 'echo "{\\"speedup\\": $SLAW_TEST_SPEEDUP}"']
-    monkeypatch.setattr(_ray_node._joint_steps, "alone_command", lambda devices: good)
+    monkeypatch.setattr(_joint_steps, "alone_command", lambda devices: good)
     monkeypatch.setenv("SLAW_TEST_SPEEDUP", "0")  # set back afterwards
     asked = json.dumps([to_json(shape)])
     answer = _ray_node.measure_together(asked, {"SLAW_TEST_SPEEDUP": "1.5"})

@@ -482,11 +482,13 @@ def test_steps_of_several_devices_are_measured_once_where_they_will_train(
     (tmp_path / "answer").write_text(json.dumps(to_json(step)) + "\n")
     measured_by(slurm, monkeypatch, tmp_path, "cat", str(tmp_path / "answer"))
     where, said = Settings(concurrent=3, nodes=2), list[str]()
+    measure = slurm_part.ENGINE.measure_joint_steps
+    assert measure is not None
     kind = _slurm_nodes.kind_of_node(where)
     save_profile(cpu_profile(slots=1, torch_version=version("torch")), "cpu", kind)
     for _ in range(2):
         known = _slurm_nodes.profile(where, "cpu", said.append)
-        known = slurm_part.ENGINE.measure_joint_steps(where, "cpu", known, [TOGETHER], said.append)
+        known = measure(where, "cpu", known, [TOGETHER], said.append)
         assert known.speedup_of == {TOGETHER: 3.5} and known.slots == 3
     assert slurm.count("sbatch") == 1 and len(said) == 2
     alone = _slurm_nodes.profile(Settings(concurrent=3), "cpu", said.append)
@@ -502,6 +504,7 @@ def test_steps_that_no_job_can_measure_leave_ideal_scaling(slurm, monkeypatch, t
     measured_by(slurm, monkeypatch, tmp_path, "bash", "-c", "echo 'no second node' >&2; exit 5")
     known, said = cpu_profile(), list[str]()
     measure = slurm_part.ENGINE.measure_joint_steps
+    assert measure is not None
     assert measure(Settings(), "cpu", known, [TOGETHER], said.append) == known
     assert said[-1] == "they could not be measured (no second node); the plan assumes ideal scaling"
     slurm.full = True
