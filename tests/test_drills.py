@@ -430,7 +430,7 @@ class Copy:
         environment = {**os.environ, "PYTHONPATH": str(self.folder)}
         done = subprocess.run(
             [sys.executable, *words],
-            capture_output=True, text=True, cwd=self.folder, env=environment, timeout=240,
+            capture_output=True, text=True, cwd=self.folder, env=environment, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr

@@ -57,7 +57,7 @@ def start(*words: str) -> subprocess.Popen[str]:
 
 def slaw(*words: str) -> tuple[int, str, str]:
     process = start(*words)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
 

@@ -72,7 +72,7 @@ class DeviceProfile:
     ``steps`` are the steps of planned runs that were measured since;
     ``joint_steps`` are those of runs on several devices;
     ``devices`` are the GPUs of the machine, None for a CPU and where they were not counted; of a
-    Ray cluster they are the GPUs or CPUs of its largest node.
+    Ray cluster they are the GPUs or CPUs of its largest node, of SLURM those of the largest job.
     """
 
     kind: str
@@ -103,7 +103,10 @@ class DeviceProfile:
     @cached_property
     def speedup_of(self) -> dict[JointShape, float]:
         """How much faster several devices are than one, as measured, by shape."""
-        return {step.shape: step.speedup for step in self.joint_steps}
+        return {
+            step.shape: min(step.speedup, float(step.shape.parallel.devices))
+            for step in self.joint_steps
+        }
 
     @cached_property
     def _speeds(self) -> list[tuple[float, float]]:

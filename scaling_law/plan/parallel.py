@@ -49,12 +49,11 @@ def _too_many(config: SweepConfig, profile: DeviceProfile) -> Iterator[str]:
     if profile.kind == "mps":
         yield f"{_where(config, 'devices')}: {asked}, and a Mac has one GPU; leave parallel out"
     engine = config.choice("engine").part
-    if engine.own_devices and not engine.slot_is_device:
-        return  # the cluster says how many there are
-    # a run's devices are on one machine: the largest node of a cluster
+    # a run's devices are on one machine, the largest node of a cluster, or in one job
     counts_slots = profile.kind == "cpu" and not engine.own_devices
     there = profile.slots if counts_slots else profile.devices
-    place = "on one node of the cluster" if engine.own_devices else "here"
+    of_cluster = "on one node of the cluster" if engine.slot_is_device else "by one job"
+    place = of_cluster if engine.own_devices else "here"
     if there is not None and asked > there:
         unit = "core" if profile.kind == "cpu" else "GPU"
         yield (

@@ -110,11 +110,17 @@ class JointStep:
     """A step of several devices as measured.
 
     ``shape`` is what was measured;
-    ``speedup`` is the time of one device's step over theirs, of the same sequences.
+    ``speedup`` is the time of one device's step over theirs, of the same sequences, at most the
+    number of devices.
     """
 
     shape: JointShape
     speedup: float
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether more was measured than so many devices are taken to gain."""
+        return self.speedup >= self.shape.parallel.devices
 
     def __str__(self) -> str:
         """Say the shape and the speedup."""
@@ -122,6 +128,7 @@ class JointStep:
         return (
             f"{architecture_of(model).shape_text(model)}, {shape.seqs} x {model.n_ctx} tokens,"
             f" {shape.precision}, {shape.parallel}: {self.speedup:.2f}x one device"
+            f"{', the bound' * self.is_bounded}"
         )
 
 

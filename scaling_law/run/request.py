@@ -20,6 +20,7 @@ from scaling_law.files import checksum
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.device_profile import DeviceProfile, shared_by
+from scaling_law.plan.parallel import refuse_engine
 from scaling_law.plan.plan import read_plan
 from scaling_law.run import engines, starts
 
@@ -42,6 +43,7 @@ class Request:
 def config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:
     """Both; errors in the config are reported before a calibration that takes a while."""
     config = config_of(request, "cpu" if request.device == "auto" else request.device)
+    refuse_engine(config)
     engine = config.choice("engine")
     with config.placing():
         profile = engines.profile(engine, request.device, say)

@@ -78,10 +78,9 @@ class Job:
 def begin(job: Job) -> State:
     """Return a fresh, branched, grown or resumed state; cut the curve back to its step."""
     spec, kind = job.spec, job.resources.device
-    model = build(spec.model, init_seed(spec), job.resources.gradient_checkpointing).to(kind)
     together = kind_of(job.resources.devices_of(spec)) if job.group.size > 1 else None
-    if together is not None:
-        together.prepare(model, kind)
+    recipe = spec.model, init_seed(spec), job.resources.gradient_checkpointing
+    model = together.build(*recipe, kind) if together else build(*recipe).to(kind)
     context = rounding.contexts(kind, spec)
     # a probe's model is not compiled, because its batches have other shapes
     trainable = trainable_of(spec, model)

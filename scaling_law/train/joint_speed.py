@@ -1,15 +1,19 @@
 """Measure the step of several devices against one's, on the same sequences.
 
 ``python -m scaling_law.train.joint_speed SHAPE``, in each process of a group that torch's launcher
-starts, prints the speedup as JSON in the first. First that one
-process takes all sequences while the others wait, then each takes its share.
+starts, prints the speedup as JSON in the first. By turns that one process takes all sequences
+while the others wait, and each takes its share. Devices gain at most as many times one's speed as
+they are: where more is measured, because the machine was busy when one worked alone, they take
+further turns, and what is left above is cut off.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -27,18 +31,19 @@ from scaling_law.train.optim import make_optimizer
 from scaling_law.train.parallel import Spread, kind_of
 from scaling_law.train.tensors import Tensors
 
-# The first steps allocate memory; of the others the fastest counts: the machine may be busy.
-_WARM_STEPS, _STEPS = 2, 6
+# The first steps of a turn allocate memory; of the others, of all turns, the fastest counts: the
+# machine may be busy.
+_WARM_STEPS, _STEPS, _TURN_SECONDS = 2, 4, 1.0
+_TURNS, _MOST_TURNS = 3, 6
 _PATIENCE_SECONDS = 300.0
 
 
 def _seconds(shape: JointShape, group: Group) -> float:
     """The seconds of a step of ``group``, which has all sequences of ``shape`` together."""
     kind = shape.device
-    model = build(shape.model, 0, shape.recompute).to(kind)
     together = kind_of(shape.parallel) if group.size > 1 else None
-    if together is not None:
-        together.prepare(model, kind)
+    recipe = shape.model, 0, shape.recompute
+    model = together.build(*recipe, kind) if together else build(*recipe).to(kind)
     objective = parts.load("objective", Reference(name=DEFAULT_OBJECTIVE))
     trainable = Trainable(model, objective)
     spread = together.spread(trainable, group) if together else Spread(trainable)
@@ -49,9 +54,14 @@ def _seconds(shape: JointShape, group: Group) -> float:
     batch = Tensors(inputs=ids[:, :-1].contiguous(), targets=ids[:, 1:].contiguous())
     examples = batch.of_rank(group.rank, group.size).to(kind)
     context = device.autocast(kind, shape.precision)
-    times = []
-    for _ in range(_WARM_STEPS + _STEPS):
-        group.any(False)  # all begin together
+    times: list[float] = []
+    began = time.perf_counter()
+
+    def goes_on() -> bool:
+        few = len(times) < _WARM_STEPS + _STEPS
+        return group.is_first and (few or time.perf_counter() - began < _TURN_SECONDS)
+
+    while group.any(goes_on()):  # all begin together
         start = time.perf_counter()
         with context():
             loss, extra = spread.losses(examples)
@@ -66,17 +76,37 @@ def _seconds(shape: JointShape, group: Group) -> float:
     return min(times[_WARM_STEPS:])
 
 
+def speedup_of(turn: Callable[[], tuple[float, float]], group: Group) -> float:
+    """One device's seconds a step over those of the group, at most its size.
+
+    ``turn`` measures both once. All processes of the group call it together; the first one's
+    seconds count.
+    """
+    alone = together = math.inf
+    for number in range(_MOST_TURNS):
+        seconds = turn()
+        alone, together = min(alone, seconds[0]), min(together, seconds[1])
+        is_too_fast = group.is_first and alone > group.size * together
+        if number + 1 >= _TURNS and not group.any(is_too_fast):
+            break
+    return min(alone / together, float(group.size))
+
+
 def main(arguments: list[str]) -> int:
     """Exit code: 0, or 2 where it cannot be measured."""
     shape = joint_shape_from_json(json.loads(arguments[0]))
     try:
         with joined(shape.device, _PATIENCE_SECONDS) as group:
             device.prepare_process(shape.device, threads=1)
-            alone = _seconds(shape, ALONE) if group.is_first else 0.0
-            group.any(False)
-            together = _seconds(shape, group)
+
+            def turn() -> tuple[float, float]:
+                alone = _seconds(shape, ALONE) if group.is_first else 0.0
+                group.any(False)
+                return alone, _seconds(shape, group)
+
+            speedup = speedup_of(turn, group)
             if group.is_first:
-                print(json.dumps({"speedup": alone / together}), flush=True)
+                print(json.dumps({"speedup": speedup}), flush=True)
     except (SlawError, RuntimeError) as problem:
         print(f"slaw: {one_line(str(problem))}", file=sys.stderr)
         return SlawError.exit_code

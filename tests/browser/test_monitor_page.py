@@ -48,7 +48,7 @@ def served(tmp_path):
     server.server_close()
 
 
-def until(condition, seconds=15.0):
+def until(condition, seconds=120.0):
     """Wait until one of the page's next polls makes a condition true."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -114,7 +114,7 @@ def test_unwritable_messages_end_no_command(monkeypatch):
 
 def run_slaw(words: str, redirect: str = "") -> subprocess.CompletedProcess[str]:
     command = f'"{sys.executable}" -m scaling_law {words} {redirect}'
-    return subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, shell=True, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("words", ["", "help", "--help"])

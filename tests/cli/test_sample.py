@@ -270,7 +270,7 @@ def test_an_interrupted_command_ends_with_its_model(sweep):
         lines = [process.stderr.readline() for _ in range(2)]  # the model is at work
         assert lines[1].startswith("up to 1000000000 tokens")
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (130, "slaw: interrupted\n")
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)  # nobody is left
@@ -282,5 +282,5 @@ def test_a_reader_who_leaves_ends_it_quietly(sweep):
         assert process.stdout is not None and process.stderr is not None
         process.stdout.read(1)
         process.stdout.close()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=600) == 0
         assert process.stderr.read() == ""

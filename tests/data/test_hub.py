@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib.util
 import socket
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -85,10 +84,9 @@ def test_a_refused_connection_is_reported_at_once(
     monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    started = time.monotonic()
+    monkeypatch.setattr(_hub, "_PROBE_SECONDS", 600.0)
     with pytest.raises(ConfigError, match=r"cannot be reached.*put them in") as raised:
         prepare(DataSpec(corpus="openwebtext"))
-    assert time.monotonic() - started < 3
     assert "\n" not in str(raised.value)
     assert list((cache / "data").iterdir()) == []
 
@@ -98,17 +96,15 @@ def test_a_hub_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(_hub, "_PROBE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        started = time.monotonic()
         with pytest.raises(ConfigError, match="cannot be reached"):
             _texts(openwebtext.CORPUS)
-        assert time.monotonic() - started < 1.5
 
 
 def test_a_name_that_never_resolves_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     over = Event()
 
     def stuck(*_: object, **__: object) -> None:
-        over.wait(10)
+        over.wait(600)
         raise socket.gaierror("too late")
 
     monkeypatch.setattr(_hub, "_PROBE_SECONDS", 0.1)

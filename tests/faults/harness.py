@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -20,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from scaling_law.files.layout import SweepDir
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.lease import read_lease
 from scaling_law.files.process import this_process
 from scaling_law.files.record import load_records, read_curve
 from scaling_law.plan.device_profile import save_profile
@@ -173,8 +175,8 @@ def wait_until(there: Callable[[], bool], *processes: subprocess.Popen[str]) -> 
         time.sleep(0.02)
 
 
-def kill_family(runner: int) -> None:
-    """SIGKILL a runner and its workers."""
+def signal_family(runner: int, number: int) -> None:
+    """Send a signal to a runner and its workers."""
     children = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -184,12 +186,30 @@ def kill_family(runner: int) -> None:
         if int(fields[1]) == runner:
             children.append(int(path.name))
     for pid in (runner, *children):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # a worker may have ended meanwhile
+            os.kill(pid, number)
+
+
+def stop_in_a_run(sweep: SweepDir, process: subprocess.Popen[str]) -> RunDir:
+    """SIGSTOP the only worker of a ``slaw run`` in the middle of a run, which it holds then."""
+    while True:
+        assert process.poll() is None, "it ended too soon"
+        for run_dir in sweep.run_dirs():
+            holder = read_lease(run_dir.lease)
+            if holder is None or holder.process is None or not run_dir.log.exists():
+                continue
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(holder.process.pid, signal.SIGSTOP)
+                seen = read_lease(run_dir.lease)
+                if seen is not None and seen.token == holder.token and not run_dir.record.exists():
+                    return run_dir
+                os.kill(holder.process.pid, signal.SIGCONT)  # it was about to end
+        time.sleep(0.02)
 
 
 def workers_of(world: World) -> list[int]:
     """Processes that still work in ``world``, waited for a little: orphans end at a step."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while True:
         workers = []
         for path in Path("/proc").glob("[0-9]*"):

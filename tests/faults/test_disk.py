@@ -132,7 +132,7 @@ def slaw(folder: Path, *words: str) -> tuple[int, str, str]:
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "PYTHONDONTWRITEBYTECODE": "1",
         },
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert "Traceback" not in done.stderr

@@ -19,7 +19,8 @@ from tests.faults.harness import (
     ROOT,
     World,
     assert_nothing_lost,
-    kill_family,
+    signal_family,
+    stop_in_a_run,
     sweep_of,
     trained_flops,
     wait_until,
@@ -35,13 +36,18 @@ def leased(sweep: SweepDir) -> list[Path]:
 @pytest.mark.slow
 def test_two_processes_share_the_runs_and_a_different_config_is_refused(world, undisturbed):
     first, second = world.start("together"), world.start("together")
-    wait_until(lambda: sweep_of(world, "together").runs.is_dir(), first, second)
+    sweep = sweep_of(world, "together")
+    wait_until(lambda: sweep.runs.is_dir() and bool(sweep.runner_leases()), first, second)
+    for process in (first, second):  # the folder stays in use
+        process.send_signal(signal.SIGSTOP)
     code, _, errors = world.run("together", "--set", "optim.lr=0.02")
+    for process in (first, second):
+        process.send_signal(signal.SIGCONT)
     assert code == 2
     assert "together: in use by pid" in errors
     assert "another config" in errors
     for process in (first, second):
-        out, errors = process.communicate(timeout=300)
+        out, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
         assert "9 of 9 runs done" in out
     assert_nothing_lost(world, "together", undisturbed)
@@ -55,7 +61,7 @@ def test_a_process_that_joins_later_takes_free_runs(world, undisturbed):
     wait_until(lambda: bool(leased(sweep_of(world, "later"))), first)
     second = world.start("later")
     for process in (first, second):
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     assert_nothing_lost(world, "later", undisturbed)
     spent, planned = trained_flops(world, "later")
@@ -70,13 +76,13 @@ def test_another_process_takes_the_runs_of_a_killed_one(world, undisturbed, wher
     if where == "on another host":
         environment["SLAW_FAKE_HOST"] = "elsewhere"
     first = world.start(out, **environment)
-    wait_until(lambda: bool(leased(sweep_of(world, out))), first)
+    holder = read_lease(stop_in_a_run(sweep_of(world, out), first).lease)
+    signal_family(first.pid, signal.SIGSTOP)  # it is still there when the other one comes
     second = world.start(out, SLAW_STALE_SECONDS="8")
-    wait_until(lambda: len(sweep_of(world, out).runner_leases()) > 1, first, second)
-    holder = read_lease(leased(sweep_of(world, out))[0])
-    kill_family(first.pid)
+    wait_until(lambda: len(sweep_of(world, out).runner_leases()) > 1, second)
+    signal_family(first.pid, signal.SIGKILL)
     first.communicate()
-    _, errors = second.communicate(timeout=300)
+    _, errors = second.communicate(timeout=600)
     assert second.returncode == 0, errors
     assert holder is not None and holder.process is not None
     assert holder.process.host.startswith("elsewhere/") == (where == "on another host")
@@ -87,19 +93,16 @@ def test_another_process_takes_the_runs_of_a_killed_one(world, undisturbed, wher
 def test_a_worker_that_slept_long_sees_its_run_taken_and_writes_nothing(world, undisturbed):
     out, environment = "asleep", {"SLAW_STALE_SECONDS": "6"}
     first = world.start(out, **environment)
-    wait_until(lambda: bool(leased(sweep_of(world, out))), first)
-    path = leased(sweep_of(world, out))[0]
-    wait_until((path.parent / "log.txt").exists, first)  # it has begun
+    path = stop_in_a_run(sweep_of(world, out), first).lease
     holder = read_lease(path)
     assert holder is not None and holder.process is not None
-    for pid in (first.pid, holder.process.pid):  # all of it, as a frozen container
-        os.kill(pid, signal.SIGSTOP)
+    os.kill(first.pid, signal.SIGSTOP)  # all of it, as a frozen container
     second = world.start(out, **environment)
     wait_until(lambda: _is_another(path, holder.token), second)
     for pid in (first.pid, holder.process.pid):
         os.kill(pid, signal.SIGCONT)
     for process in (first, second):
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     log = (path.parent / "log.txt").read_text()
     assert "stopped without writing" in log

@@ -248,7 +248,7 @@ def test_ctrl_c_on_a_terminal_leaves_cleanly(halved):
             env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "80"},
         )  # fmt: skip
         os.close(child)
-        seen, deadline = b"", time.monotonic() + 60
+        seen, deadline = b"", time.monotonic() + 600
         while b"running" not in seen and time.monotonic() < deadline:
             seen += os.read(parent, 65536)
         process.send_signal(signal.SIGINT)
@@ -257,7 +257,7 @@ def test_ctrl_c_on_a_terminal_leaves_cleanly(halved):
                 seen += piece
         except OSError:  # how Linux says that the other end is closed
             pass
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=600) == 0
     assert b"Traceback" not in seen
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") > -1
 

@@ -24,19 +24,33 @@ from tests.fakes import cpu_profile
 from tests.faults.world import results
 
 ROOT = Path(__file__).resolve().parents[2]
-# A step may sleep, so that a job is long without work for the machine.
+# How many batches of a process come at once, before a step may be told to wait.
+FREE_STEPS = 12
+# From then on a step may wait, so that a job is long without work for the machine, and as long as a
+# test needs: until a file is there, by which a test lets it go on.
 TASK = """
 import os, time
 
 from scaling_law.data.batch import Batch
 from scaling_law.data.tasks import Task
 
+drawn = [0]
+
+
+def wait():
+    drawn[0] += 1
+    until = time.monotonic() + float(os.environ.get("SLAW_TEST_STEP_SECONDS", "0"))
+    while drawn[0] > FREE_STEPS and time.monotonic() < until:
+        if os.path.exists(os.environ["SLAW_TEST_GO"]):
+            return
+        time.sleep(0.05)
+
 
 def examples(settings, split, indices):
     import numpy as np
 
     if split == "train":
-        time.sleep(float(os.environ.get("SLAW_TEST_STEP_SECONDS", "0")))
+        wait()
     digits = np.stack([indices % 5, indices // 5 % 5], axis=1)
     return Batch(inputs=digits, targets=digits.sum(1, keepdims=True) % 5)
 
@@ -47,7 +61,7 @@ TASK = Task(
     splits=lambda settings: {"train": 20, "val": 5},
     examples=examples,
 )
-"""
+""".replace("FREE_STEPS", str(FREE_STEPS))
 SWEEP = """
 name: on-a-cluster
 data: {source: task.py}
@@ -63,6 +77,17 @@ checkpoints: {every_steps: 10}
 """
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command that was started, and the file that has all that it says."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
 @dataclass
 class World:
     """A folder with a config, which an engine trains."""
@@ -70,20 +95,21 @@ class World:
     path: Path
     engine: dict[str, Any]
     environment: dict[str, str] = field(default_factory=dict)
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
+    started: list[Command] = field(default_factory=list)
 
-    def slaw(self, *words: str, step: float = 0.0, **environment: str) -> subprocess.Popen[str]:
-        """Start a command in the folder; a step sleeps ``step`` seconds."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "scaling_law.cli", *words],
-            cwd=self.path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**self.environment, "SLAW_TEST_STEP_SECONDS": str(step), **environment},
-        )
-        self.started.append(process)
-        return process
+    def slaw(self, *words: str, **environment: str) -> Command:
+        """Start a command in the folder."""
+        log = self.path / f"said-{len(self.started)}.txt"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "scaling_law.cli", *words],
+                cwd=self.path,
+                stdout=out,
+                stderr=out,
+                env={**self.environment, **environment},
+            )
+        self.started.append(Command(process, log))
+        return self.started[-1]
 
     def expected(self) -> dict[str, Any]:
         """What the local engine records."""
@@ -92,9 +118,9 @@ class World:
 
     def close(self) -> None:
         """End the commands that a failed test left."""
-        for process in self.started:
-            with process:
-                process.kill()
+        for command in self.started:
+            with command.process:
+                command.process.kill()
 
     def run(
         self,
@@ -103,22 +129,36 @@ class World:
         step: float = 0.0,
         stale_seconds: float = 120.0,
         **engine: Any,
-    ) -> subprocess.Popen[str]:
-        """``slaw run`` on the cluster; ``engine`` are further keys of it."""
+    ) -> Command:
+        """``slaw run`` on the cluster; ``engine`` are further keys of it.
+
+        A step takes ``step`` seconds, but for the first ``FREE_STEPS``, until ``go`` is called.
+        """
         engine = {**self.engine, **engine}
         words = ("--device", "cpu", "--set", f"engine={json.dumps(engine)}", "--out", out, *words)
-        stale = f"{stale_seconds}"
-        return self.slaw("run", "s.yaml", *words, step=step, SLAW_STALE_SECONDS=stale)
+        own = {"SLAW_TEST_STEP_SECONDS": f"{step}", "SLAW_STALE_SECONDS": f"{stale_seconds}"}
+        return self.slaw("run", "s.yaml", *words, **own, SLAW_TEST_GO=str(self._go(out)))
+
+    def go(self, out: str) -> None:
+        """Let the steps of a sweep wait no more."""
+        self._go(out).touch()
+
+    def _go(self, out: str) -> Path:
+        return self.path / f"{out}.go"
 
     def sweep(self, out: str) -> SweepDir:
         return SweepDir(self.path / out)
 
-    def running(self, out: str, step: int = 12) -> RunDir:
-        """A run of a trunk that has taken so many steps, once there is one."""
+    def running(self, out: str) -> RunDir:
+        """The run that trains, once it has taken the steps that do not wait and has a state."""
 
         def there() -> list[RunDir]:
             beats = [(run_dir, read_heartbeat(run_dir)) for run_dir in self.sweep(out).run_dirs()]
-            return [one for one, beat in beats if beat is not None and step <= beat.step < 60]
+            return [
+                run_dir
+                for run_dir, beat in beats
+                if beat is not None and beat.step >= FREE_STEPS and run_dir.checkpoint_steps()
+            ]
 
         return until(there)[0]
 
@@ -146,7 +186,8 @@ def world_in(
             world.close()
 
 
-def until(there: Callable[[], Any], seconds: float = 240) -> Any:
+def until(there: Callable[[], Any], seconds: float = 600) -> Any:
+    """Wait for an event; ``seconds`` end only a test that would wait for ever."""
     deadline = time.monotonic() + seconds
     while not (value := there()):
         assert time.monotonic() < deadline, "it never happened"
@@ -154,10 +195,11 @@ def until(there: Callable[[], Any], seconds: float = 240) -> Any:
     return value
 
 
-def ended(process: subprocess.Popen[str], code: int = 0, seconds: float = 400) -> str:
-    out, errors = process.communicate(timeout=seconds)
-    assert process.returncode == code, out + errors
-    return out + errors
+def ended(command: Command, code: int = 0, seconds: float = 600) -> str:
+    """What a command has said, once it has ended with ``code``."""
+    command.process.wait(seconds)
+    assert command.process.returncode == code, command.said()
+    return command.said()
 
 
 def worker_of(run_dir: RunDir) -> int:
@@ -178,3 +220,9 @@ def check(sweep: SweepDir, expected: dict[str, Any]) -> None:
 
 def was_resumed(run_dir: RunDir) -> bool:
     return "resumed at step" in run_dir.log.read_text()
+
+
+def resumed(run_dir: RunDir, since: float) -> None:
+    """Wait until a run trains again, and print how long that took."""
+    until(lambda: was_resumed(run_dir))
+    print(f"\ntrains again after {time.monotonic() - since:.0f}s")

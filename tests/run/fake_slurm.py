@@ -59,7 +59,7 @@ class FakeSlurm:
     most: int = 1000
     lost_answer: bool = False
     widens: bool = True
-    sinfo: str = "work*|1-00:00:00|4 cores, 2000 MB, (null), (null)\n"
+    sinfo: str = "work*|1-00:00:00|2|4 cores, 2000 MB, (null), (null)\n"
     jobs: dict[str, Job] = field(default_factory=dict)
     calls: list[tuple[str, ...]] = field(default_factory=list)
     _last: int = 0
@@ -124,11 +124,18 @@ class FakeSlurm:
             elif one.state == "PENDING" and self.work is not None:
                 one.node = "fake1"
                 one.state, one.reason = self.work(job, one), "None"
-        return "".join(
-            f"{job.partition('_')[0]}|{job.partition('_')[2] or 'N/A'}|{one.state}|{one.reason}"
-            f"|{one.node}|{one.name}\n"
-            for job, one in self.jobs.items()
-        )
+        lines = {}
+        for job, one in self.jobs.items():
+            number, _, element = job.partition("_")
+            all_of_it = [
+                other for name, other in self.jobs.items() if name.startswith(f"{number}_")
+            ]
+            if element and all(each.state == "CANCELLED" and not each.node for each in all_of_it):
+                element = ""  # no job of the array was ever made
+            lines[number, element] = (
+                f"{number}|{element or 'N/A'}|{one.state}|{one.reason}|{one.node}|{one.name}\n"
+            )
+        return "".join(lines.values())
 
     def _scancel(self, words: tuple[str, ...], given: str) -> str:
         number = next((word[9:] for word in words if word.startswith("--signal=")), "")

@@ -26,7 +26,7 @@ from scaling_law.run.engines.ray import Settings
 from tests.run.slurm_cluster import children_of, free_port
 
 NODES = ("n1", "n2")
-_START_SECONDS = 120.0
+_START_SECONDS = 300.0
 _LOCK = Path(tempfile.gettempdir()) / "slaw-ray.lock"
 
 

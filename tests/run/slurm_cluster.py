@@ -19,7 +19,7 @@ from pathlib import Path
 
 NODES = ("n1", "n2")
 _PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel", "sinfo")
-_START_SECONDS = 30.0
+_START_SECONDS = 300.0
 _CONF = """
 ClusterName=slaw
 SlurmctldHost={host}(127.0.0.1)

@@ -67,7 +67,7 @@ def trunk_of(sweep: Sweep, **changes) -> tuple[PlannedRun, RunDir]:
 
 
 def until_ended(executor: Executor, handle) -> str:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while (state := executor.state(handle)) == "running":
         assert time.monotonic() < deadline, "it never ended"
         time.sleep(0.02)
@@ -76,7 +76,7 @@ def until_ended(executor: Executor, handle) -> str:
 
 def until_trained(run_dir: RunDir) -> int:
     """Wait until a worker takes steps; the worker's pid."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         holder = read_lease(run_dir.lease)
         process = holder.process if holder else None

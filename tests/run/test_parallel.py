@@ -57,7 +57,7 @@ def make(groups, optim, settings, device):
             if os.environ.get("STOP_AT") and done > int(os.environ["STOP_AT"]):
                 import time
 
-                time.sleep(0.2)
+                time.sleep(2)  # long enough to be stopped, on a busy machine, too
             return super().step(closure)
 
     def once(word, pid, number):
@@ -231,6 +231,6 @@ def test_a_stopped_worker_of_two_devices_ends_with_its_exit_code(world):
         while not run_dir.lease.exists() and worker.poll() is None:
             time.sleep(0.1)
         worker.send_signal(signal.SIGUSR1)
-        _, said = worker.communicate(timeout=300)
+        _, said = worker.communicate(timeout=600)
     assert worker.returncode == 75, said
     assert not run_dir.record.exists() and not run_dir.failure.exists()

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.run.cluster_world import World, check, ended, until, was_resumed, worker_of, world_in
+from tests.run.cluster_world import (
+    World,
+    check,
+    ended,
+    resumed,
+    until,
+    was_resumed,
+    worker_of,
+    world_in,
+)
 from tests.run.ray_cluster import cluster, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
@@ -39,12 +48,6 @@ def check_all(world: World, out: str, expected: dict[str, Any]) -> None:
     assert not list(world.sweep(out).engine("ray").glob("*.session"))
 
 
-def again(run_dir, seconds_from: float) -> None:
-    """Print how long a run took to train again."""
-    until(lambda: was_resumed(run_dir))
-    print(f"\ntrains again after {time.monotonic() - seconds_from:.0f}s")
-
-
 def test_two_sweeps_at_once_one_in_a_hostile_folder(world, expected):
     hostile = 'it\'s "a" $(b) `c` %j\\ \n#SBATCH -d'
     sweeps = {out: world.run(out) for out in ("plain", hostile)}
@@ -55,22 +58,24 @@ def test_two_sweeps_at_once_one_in_a_hostile_folder(world, expected):
 
 
 def test_a_killed_worker_is_handed_out_again(world, ray, expected):
-    process = world.run("killed", step=0.1)
+    process = world.run("killed", step=1.0)
     run_dir = world.running("killed")
     began = time.monotonic()
     os.kill(worker_of(run_dir), signal.SIGKILL)
-    again(run_dir, began)
+    world.go("killed")
+    resumed(run_dir, began)
     assert "its worker died; trying once more" in ended(process)
     check_all(world, "killed", expected)
 
 
 def test_a_killed_node_loses_nothing(world, ray, expected):
-    process = world.run("node", step=0.1)
+    process = world.run("node", step=1.0)
     run_dir = world.running("node")
     node = ray.node_of(worker_of(run_dir))
     began = time.monotonic()
     ray.kill(node)
-    again(run_dir, began)
+    world.go("node")
+    resumed(run_dir, began)
     assert "the Ray cluster has 2 nodes now, with room for 1 run at once" in ended(process)
     check_all(world, "node", expected)
     ray.start_node(node)
@@ -78,7 +83,7 @@ def test_a_killed_node_loses_nothing(world, ray, expected):
 
 def test_a_worker_that_was_thought_dead_with_its_raylet_writes_nothing(world, ray, expected):
     """It is stopped while its raylet is killed, and goes on when another worker has its run."""
-    process = world.run("fenced", step=0.2, stale_seconds=10)
+    process = world.run("fenced", step=1.0, stale_seconds=15)
     run_dir = world.running("fenced")
     worker = worker_of(run_dir)
     node = ray.node_of(worker)
@@ -87,10 +92,11 @@ def test_a_worker_that_was_thought_dead_with_its_raylet_writes_nothing(world, ra
     os.kill(ray.raylet_of(node), signal.SIGKILL)
     until(lambda: was_resumed(run_dir))
     os.kill(worker, signal.SIGCONT)
+    until(lambda: "stopped without writing" in run_dir.log.read_text())
+    world.go("fenced")
     said = ended(process)
     assert "its node was lost; submitting it again from step" in said
     assert "waiting for runs that are trained elsewhere: 1 by pid" in said
-    until(lambda: "stopped without writing" in run_dir.log.read_text())
     check_all(world, "fenced", expected)
     ray.kill(node)
     ray.start_node(node)
@@ -101,7 +107,7 @@ def parent_of(pid: int) -> int:
 
 
 def test_slaw_cancel_is_obeyed_and_the_same_command_resumes(world, expected):
-    process = world.run("cancelled", step=0.5)
+    process = world.run("cancelled", step=1.0)
     run_dir = world.running("cancelled")
     status = ended(world.slaw("status", "cancelled"))
     assert "Ray: 1 run training" in status
@@ -110,7 +116,7 @@ def test_slaw_cancel_is_obeyed_and_the_same_command_resumes(world, expected):
     assert list(run_dir.checkpoints.glob("*.pt")) and not run_dir.lease.exists()
     began = time.monotonic()
     process = world.run("cancelled")
-    again(run_dir, began)
+    resumed(run_dir, began)
     ended(process)
     check_all(world, "cancelled", expected)
 

@@ -14,9 +14,11 @@ import pytest
 from scaling_law.errors import DeviceError, EngineError
 from scaling_law.files import layout
 from scaling_law.files.lease import Leases
+from scaling_law.plan.steps import JointShape, JointStep
 from scaling_law.run import request
 from scaling_law.run.engines import (
     Workplace,
+    _joint_steps,
     _ray_client,
     _ray_driver,
     _ray_executor,
@@ -33,7 +35,7 @@ from scaling_law.run.sweep_state.reader import SweepReader
 from scaling_law.run.sweep_state.text import format_status
 from scaling_law.spec.parallel import Parallel
 from scaling_law.spec.to_json import to_json
-from tests.fakes import cpu_profile
+from tests.fakes import cpu_profile, tiny_model
 from tests.faults.world import begin_sweep, write_text
 from tests.run.fake_ray.ray import exceptions
 
@@ -282,9 +284,10 @@ class InlineRay:
 
     def options(self, **options):
         self.handed.append(options)
-        avoided = options.get("label_selector", {}).get("ray.io/node-id", "")
-        fits = next(name for name in self.answers if name not in avoided)
-        return SimpleNamespace(remote=lambda order: (fits, len(self.handed)))
+        where = options.get("label_selector", {}).get("ray.io/node-id", "!in()")
+        named = where.partition("(")[2].rstrip(")").split(",")
+        fits = next(n for n in self.answers if (n in named) != where.startswith("!"))
+        return SimpleNamespace(remote=lambda *given: (fits, len(self.handed)))
 
     def wait(self, tasks, *, num_returns, timeout):
         return tasks, []
@@ -425,3 +428,52 @@ def test_a_node_of_the_largest_kind_is_measured_once(made, monkeypatch, tmp_path
     for device in ("cuda", "mps"):
         with pytest.raises(DeviceError, match=f"device {device}: no node of the Ray cluster"):
             _ray_nodes.profile(Settings(), device, pytest.fail)
+
+
+def test_steps_of_several_devices_are_measured_once_on_a_node_that_has_them(
+    made, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path))
+    monkeypatch.setattr(FakeConnection, "nodes", [node_of("a"), node_of("b"), node_of("c", cpus=4)])
+    shape = JointShape(
+        model=tiny_model(), seqs=4, precision="fp32", recompute=False, device="cpu",
+        parallel=Parallel(kind="ddp", devices=3),
+    )  # fmt: skip
+    profile = cpu_profile(slots=8, torch_version=installed_torch("0"))
+    monkeypatch.setattr(FakeConnection, "answer", {"profile": to_json(profile), "lines": []})
+    known, lines = _ray_nodes.profile(Settings(), "cpu", lambda line: None), list[str]()
+    step = JointStep(shape=shape, speedup=2.5)
+    monkeypatch.setattr(FakeConnection, "answer", {"steps": [to_json(step)], "why": ""})
+    measure = engine_named("ray").part.measure_joint_steps
+    assert measure is not None
+    assert measure(Settings(), "cpu", known, [shape], lines.append).speedup_of == {shape: 2.5}
+    (order,) = made[-1].sent
+    assert (order["do"], order["nodes"], order["cpus"]) == ("together", ["c"], 3)
+    again = _ray_nodes.profile(Settings(), "cpu", lambda line: None)
+    assert again.speedup_of == {shape: 2.5}, "saved for the next time"
+    assert measure(Settings(), "cpu", again, [shape], lines.append) == again and len(lines) == 1
+    # the largest node is gone, or a cluster that grows on demand has none yet
+    monkeypatch.setattr(FakeConnection, "nodes", [node_of("a")])
+    assert measure(Settings(concurrent=9), "cpu", known, [shape], lines.append) == known
+    assert "no node with 3 devices is there now" in lines[-1]
+    failed = {"error": "Ray's process died", "code": 5, "kind": ""}
+    monkeypatch.setattr(FakeConnection, "nodes", [node_of("c", cpus=4)])
+    monkeypatch.setattr(FakeConnection, "answer", failed)
+    assert measure(Settings(), "cpu", known, [shape], lines.append) == known
+    assert "on c of the Ray cluster: Ray's process died" in lines[-1]
+
+
+def test_a_node_answers_with_the_steps_that_it_measured(monkeypatch):
+    shape = JointShape(
+        model=tiny_model(), seqs=4, precision="fp32", recompute=False, device="cpu",
+        parallel=Parallel(kind="ddp", devices=2),
+    )  # fmt: skip
+    good = ["bash", "-c", 'echo "{\\"speedup\\": $SLAW_TEST_SPEEDUP}"']
+    monkeypatch.setattr(_joint_steps, "alone_command", lambda devices: good)
+    monkeypatch.setenv("SLAW_TEST_SPEEDUP", "0")  # set back afterwards
+    asked = json.dumps([to_json(shape)])
+    answer = _ray_node.measure_together(asked, {"SLAW_TEST_SPEEDUP": "1.5"})
+    assert answer == {"steps": [to_json(JointStep(shape=shape, speedup=1.5))], "why": ""}
+    driver, _, out = driver_of(monkeypatch, {"a": answer})
+    driver._together(asked, ["a"], 2, 0.0, {})
+    assert said(out) == [{"say": "together", **answer}]

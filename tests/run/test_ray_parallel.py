@@ -26,9 +26,10 @@ def world(tmp_path_factory):
 
 def test_two_devices_have_the_bits_of_two_processes_here_even_after_a_kill(world):
     ended(world.slaw("run", "s.yaml", "--device", "cpu", "--out", "local", *TWO))
-    process = world.run("killed", *TWO, step=0.1)
+    process = world.run("killed", *TWO, step=1.0)
     run_dir = world.running("killed")
     os.kill(worker_of(run_dir), signal.SIGKILL)
+    world.go("killed")
     until(lambda: was_resumed(run_dir))
     ended(process)
     check(world.sweep("killed"), results(world.sweep("local")))

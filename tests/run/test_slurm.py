@@ -18,8 +18,17 @@ from scaling_law.run.engines import _slurm_nodes
 from scaling_law.run.engines._slurm_files import Files
 from scaling_law.run.engines._slurm_nodes import kind_of_node
 from scaling_law.run.engines.slurm import Settings
+from scaling_law.run.sweep_state.progress import read_heartbeat
 from tests.fakes import cpu_profile
-from tests.run.cluster_world import World, check, ended, until, was_resumed, worker_of, world_in
+from tests.run.cluster_world import (
+    World,
+    check,
+    ended,
+    resumed,
+    until,
+    worker_of,
+    world_in,
+)
 from tests.run.slurm_cluster import cluster, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
@@ -62,10 +71,15 @@ def expected(world):
 def short_jobs(world, expected):
     """A sweep whose first job ends at its time limit, beside all other tests.
 
-    SLURM warns a job of two minutes after 70 to 100 seconds, on a busy machine later; a trunk here
-    takes 160, more than the limit itself.
+    SLURM warns a job of two minutes after 70 to 100 seconds, on a busy machine later; a trunk waits
+    for longer than the limit itself.
     """
-    return world.run("limited", step=2.5, concurrent=2, time=120, sbatch=["--nodelist=n2"])
+    return world.run("limited", step=5.0, concurrent=2, time=120, sbatch=["--nodelist=n2"])
+
+
+def step_of(run_dir: RunDir) -> int:
+    beat = read_heartbeat(run_dir)
+    return beat.step if beat is not None else 0
 
 
 def check_all(world: World, out: str, expected: dict[str, Any]) -> None:
@@ -87,52 +101,62 @@ def test_two_sweeps_at_once_one_in_a_hostile_folder(world, expected):
 
 
 def test_a_killed_worker_is_submitted_again(world, expected):
-    process = world.run("killed", step=0.1)
+    process = world.run("killed", step=1.0)
     run_dir = world.running("killed")
+    began = time.monotonic()
     os.kill(worker_of(run_dir), signal.SIGKILL)
+    world.go("killed")
+    resumed(run_dir, began)
     assert "its worker died; trying once more" in ended(process)
-    assert was_resumed(run_dir)
     check_all(world, "killed", expected)
 
 
 def test_a_job_that_is_preempted_is_requeued(world, slurm, expected):
     # on the node where no other test has a job that would be preempted, too
-    process = world.run("preempted", step=0.1, sbatch=["--nodelist=n1"])
+    process = world.run("preempted", step=1.0, sbatch=["--nodelist=n1"])
     run_dir = world.running("preempted")
     _, node = job_of(world, "preempted", run_dir)
     words = ["--partition=urgent", f"--nodelist={node}", "--exclusive", "--time=1"]
+    began = time.monotonic()
     slurm.ask("sbatch", *words, "--output=/dev/null", "--wrap=sleep 3")
+    until(lambda: "stopped after a checkpoint" in run_dir.log.read_text())
+    world.go("preempted")
+    resumed(run_dir, began)
     ended(process)
-    assert "stopped after a checkpoint" in run_dir.log.read_text() and was_resumed(run_dir)
     check_all(world, "preempted", expected)
 
 
 def test_scancel_is_obeyed_and_the_same_command_resumes(world, slurm, expected):
-    process = world.run("cancelled", step=0.1)
+    process = world.run("cancelled", step=1.0)
     run_dir = world.running("cancelled")
     job, node = job_of(world, "cancelled", run_dir)
     slurm.ask("scancel", job)
     said = ended(process, code=3)
     assert f"job {job} on {node} was cancelled in the queue; run the same command again" in said
     assert list(run_dir.checkpoints.glob("*.pt"))
-    ended(world.run("cancelled"))
-    assert was_resumed(run_dir)
+    began = time.monotonic()
+    process = world.run("cancelled")
+    resumed(run_dir, began)
+    ended(process)
     check_all(world, "cancelled", expected)
 
 
 def test_a_controller_that_does_not_answer_is_waited_out(world, slurm, expected):
-    process = world.run("away", step=0.1)
-    world.running("away")
+    process = world.run("away", step=1.0)
+    run_dir = world.running("away")
     slurm.stop_controller()
-    time.sleep(20)
+    until(lambda: "SLURM's controller does not answer" in process.said())
+    here = step_of(run_dir)
+    until(lambda: step_of(run_dir) >= here + 5)  # it trains on
     slurm.start_controller()
-    said = ended(process)
-    assert "SLURM's controller does not answer" in said and "answers again after" in said
+    until(lambda: "answers again after" in process.said())
+    world.go("away")
+    ended(process)
     check_all(world, "away", expected)
 
 
 def test_a_detached_sweep_outlives_its_watcher_and_is_cancelled_and_resumed(world, expected):
-    said = ended(world.run("detached", "--detach", step=2.5))
+    said = ended(world.run("detached", "--detach", step=5.0))
     assert "watches the sweep and submits its runs" in said
     run_dir = world.running("detached")
     sweep = world.sweep("detached")
@@ -150,9 +174,11 @@ def test_a_detached_sweep_outlives_its_watcher_and_is_cancelled_and_resumed(worl
     assert "ending 1 job and the job that watches them" in said
     assert not run_dir.record.exists() and not run_dir.lease.exists()
     assert "no worker is running" in ended(world.slaw("status", "detached"))
+    began = time.monotonic()
     ended(world.run("detached", "--detach"))
+    resumed(run_dir, began)
     until(lambda: not Files(sweep).controller.exists())
-    assert was_resumed(run_dir) and "3 of 3 runs done" in log_of(sweep)
+    assert "3 of 3 runs done" in log_of(sweep)
     until(lambda: not list(sweep.path.glob("runners/*")))
     check_all(world, "detached", expected)
 
@@ -162,19 +188,26 @@ def log_of(sweep: SweepDir) -> str:
 
 
 def test_runs_longer_than_the_time_limit_continue_in_the_next_job(world, expected, short_jobs):
+    again = "stopped after a checkpoint; submitting it again from step"
+    until(lambda: again in short_jobs.said() or short_jobs.process.poll() is not None)
+    began = time.monotonic()
+    world.go("limited")
+    (trunk,) = [one for one in world.sweep("limited").run_dirs() if "trunk" in one.path.name]
+    resumed(trunk, began)
     said = ended(short_jobs)
-    assert "measuring a node of partition work once, by job" in said
-    assert "stopped after a checkpoint; submitting it again from step" in said
+    assert "measuring a node of partition work once, by job" in said and again in said
     check_all(world, "limited", expected)
 
 
 def test_a_killed_node_loses_nothing(world, slurm, expected):
-    process = world.run("node", step=0.1)
+    process = world.run("node", step=1.0)
     run_dir = world.running("node")
     _, node = job_of(world, "node", run_dir)
+    began = time.monotonic()
     slurm.kill(node)
+    world.go("node")
+    resumed(run_dir, began)
     ended(process)
-    assert was_resumed(run_dir)
     check_all(world, "node", expected)
     slurm.start_node(node)
 

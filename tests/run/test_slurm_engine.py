@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,10 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from scaling_law.errors import ConfigError, DeviceError, EngineError
+from scaling_law.errors import ConfigError, DeviceError, EngineError, PlanError
 from scaling_law.files import checksum, layout
 from scaling_law.files.lease import Leases
-from scaling_law.plan.device_profile import load_profile
+from scaling_law.plan.device_profile import load_profile, save_profile
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.steps import JointShape, JointStep
 from scaling_law.run import engines
 from scaling_law.run.engines import Workplace, _slurm_nodes
 from scaling_law.run.engines import _slurm_client as client
@@ -31,7 +34,7 @@ from scaling_law.run.sweep_state.reader import SweepReader
 from scaling_law.run.sweep_state.text import format_status
 from scaling_law.spec.parallel import Parallel
 from scaling_law.spec.to_json import to_json
-from tests.fakes import cpu_profile
+from tests.fakes import ONE_SIZE, config_of, cpu_profile, tiny_model
 from tests.faults.world import begin_sweep, results, write_text
 from tests.run.fake_slurm import FakeSlurm, install
 
@@ -274,7 +277,7 @@ def test_jobs_in_line_get_the_room_that_others_leave(sweep, slurm, widens):
 
 
 def test_what_sbatch_refuses_is_one_line_and_leaves_no_file(sweep, slurm):
-    slurm.sinfo += "closed|infinite|4 cores\n"
+    slurm.sinfo += "closed|infinite|2|4 cores\n"
     with pytest.raises(EngineError, match="not permitted"):
         run_on(sweep, Settings(partition="closed"))
     assert not list(Files(sweep.dir).folder.iterdir())
@@ -340,6 +343,21 @@ def test_jobs_that_cannot_be_ended_are_named(sweep, slurm, monkeypatch):
     monkeypatch.setattr("scaling_law.run.engines._slurm_executor._CLOSE_SECONDS", 0.0)
     with pytest.raises(EngineError, match="may go on; slaw cancel"):
         executor.close()
+
+
+def test_a_sweep_that_is_stopped_while_its_jobs_wait_ends_at_once(sweep, slurm):
+    executor = executor_of(sweep)
+    handles = [executor.submit([run]) for run in sweep.plan.runs[:2]]
+    executor.state(handles[0])
+    assert slurm.option("--array") == ["0-1%2"]
+    for handle in handles:
+        executor.cancel(handle)
+    deadline = time.monotonic() + 600
+    while "running" in {executor.state(handle) for handle in handles}:
+        assert time.monotonic() < deadline
+    assert {handle.state for handle in handles} == {"ended"}
+    assert "was cancelled in the queue" in executor.last_words(handles[0])
+    executor.close()
 
 
 def test_a_worker_thought_dead_is_fenced_by_its_lease(sweep, slurm):
@@ -431,7 +449,7 @@ def test_a_node_is_measured_once_by_a_job_and_cached_by_its_kind(slurm, monkeypa
     measured_by(slurm, monkeypatch, tmp_path, "cat", str(tmp_path / "answer"))
     monkeypatch.setenv("SLURM_MEM_PER_CPU", "512")
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "2")
-    slurm.sinfo += "big|infinite|64 cores, 9000 MB, (null), (null)\n"
+    slurm.sinfo += "big|infinite|2|64 cores, 9000 MB, (null), (null)\n"
     said: list[str] = []
     for settings in (Settings(), Settings(concurrent=3)):
         profile = _slurm_nodes.profile(settings, "auto", said.append)
@@ -448,6 +466,65 @@ def test_a_node_is_measured_once_by_a_job_and_cached_by_its_kind(slurm, monkeypa
     monkeypatch.setattr("importlib.metadata.version", none_here)
     _slurm_nodes.profile(Settings(), "auto", said.append)
     assert slurm.count("sbatch") == 2, "a login node needs no torch once a node is measured"
+    slurm.close()
+
+
+TOGETHER = JointShape(
+    model=tiny_model(), seqs=4, precision="fp32", recompute=False, device="cpu",
+    parallel=Parallel(kind="ddp", devices=4),
+)  # fmt: skip
+
+
+def test_steps_of_several_devices_are_measured_once_where_they_will_train(
+    slurm, monkeypatch, tmp_path
+):
+    step = JointStep(shape=TOGETHER, speedup=3.5)
+    (tmp_path / "answer").write_text(json.dumps(to_json(step)) + "\n")
+    measured_by(slurm, monkeypatch, tmp_path, "cat", str(tmp_path / "answer"))
+    where, said = Settings(concurrent=3, nodes=2), list[str]()
+    measure = slurm_part.ENGINE.measure_joint_steps
+    assert measure is not None
+    kind = _slurm_nodes.kind_of_node(where)
+    save_profile(cpu_profile(slots=1, torch_version=version("torch")), "cpu", kind)
+    for _ in range(2):
+        known = _slurm_nodes.profile(where, "cpu", said.append)
+        known = measure(where, "cpu", known, [TOGETHER], said.append)
+        assert known.speedup_of == {TOGETHER: 3.5} and known.slots == 3
+    assert slurm.count("sbatch") == 1 and len(said) == 2
+    alone = _slurm_nodes.profile(Settings(concurrent=3), "cpu", said.append)
+    assert not alone.joint_steps, "the devices of one node exchange nothing over the network"
+    (words,) = [words for words in slurm.calls if words[0] == "sbatch"]
+    assert {"--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=2"} <= set(words)
+    assert "export SLAW_ENGINE=slurm" in slurm.jobs["1"].script, "it starts groups as a worker does"
+    assert not list((tmp_path / "cache" / "slurm").iterdir())
+    slurm.close()
+
+
+def test_steps_that_no_job_can_measure_leave_ideal_scaling(slurm, monkeypatch, tmp_path):
+    measured_by(slurm, monkeypatch, tmp_path, "bash", "-c", "echo 'no second node' >&2; exit 5")
+    known, said = cpu_profile(), list[str]()
+    measure = slurm_part.ENGINE.measure_joint_steps
+    assert measure is not None
+    assert measure(Settings(), "cpu", known, [TOGETHER], said.append) == known
+    assert said[-1] == "they could not be measured (no second node); the plan assumes ideal scaling"
+    slurm.full = True
+    assert measure(Settings(), "cpu", known, [TOGETHER], said.append) == known
+    assert "takes no more jobs of yours now" in said[-1] and said[-1].endswith("ideal scaling")
+    slurm.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "time", "minutes"),
+    [("infinite", None, "15"), ("0:10:00", None, "10"), ("1:00:00", 300.0, "5")],
+)
+def test_a_measurement_asks_for_no_more_than_a_job_may_have(
+    slurm, monkeypatch, tmp_path, limit, time, minutes
+):
+    measured_by(slurm, monkeypatch, tmp_path, "bash", "-c", "echo stop >&2; exit 1")
+    slurm.sinfo = f"work*|{limit}|2|4 cores\n"
+    with pytest.raises(EngineError, match="stop"):
+        _slurm_nodes.profile(Settings(time=time), "cpu", lambda line: None)
+    assert slurm.option("--time") == [minutes]
     slurm.close()
 
 
@@ -485,6 +562,51 @@ def test_a_partition_that_does_not_exist_is_named_with_those_that_do(slurm):
 
 
 @pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (Settings(controller="wrok"), "engine.controller: 'wrok': no such partition (did you mean"),
+        (Settings(nodes=5), "engine.nodes: 5, and partition work has 2 nodes; ask for at most 2"),
+    ],
+)
+def test_a_place_where_a_job_would_wait_for_ever_is_refused(slurm, where, said):
+    with pytest.raises(ConfigError) as error:
+        _slurm_nodes.profile(where, "auto", lambda line: None)
+    (line,) = error.value.lines
+    assert line.startswith(said) and not slurm.count("sbatch")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cores", "gpus"),
+    [
+        ("4 cores, 2000 MB, (null), (null)", 4, None),
+        ("64 cores, 9000 MB, a,b, gpu:a100:4(S:0-1),gpu:2", 64, 6),
+        ("4+ cores, 2000+ MB, (null), (null)", None, None),
+    ],
+)
+def test_a_partition_says_how_many_devices_its_largest_node_has(slurm, nodes, cores, gpus):
+    slurm.sinfo = f"work*|infinite|2|2 cores, 1 MB, (null), gpu:1\nwork*|infinite|2|{nodes}\n"
+    (partition,) = client.partitions()
+    assert partition.devices(are_gpus=False) == cores
+    assert partition.devices(are_gpus=True) == (gpus or 1)
+
+
+def test_more_devices_than_the_largest_job_may_have_are_refused_in_one_line(slurm, monkeypatch):
+    one = cpu_profile(slots=1, torch_version=version("torch"))
+    monkeypatch.setattr(_slurm_nodes, "load_profile", lambda device, kind: one)
+    config = "engine={name: slurm, nodes: 2}"
+    for devices, said in ((8, ""), (10, "devices: 10, and 8 cores may be used by one job")):
+        both = config_of(
+            ONE_SIZE, config, f"parallel={{kind: ddp, devices: {devices}}}",
+            f"optim.batch_tokens={64 * devices}",
+        )  # fmt: skip
+        profile = engines.profile(both.choice("engine"), "cpu", lambda line: None)
+        with pytest.raises(PlanError, match=said) if said else contextlib.nullcontext():
+            make_plan(both, profile, train_tokens=None)
+    several = _slurm_nodes.profile(Settings(partition="work,other"), "cpu", lambda line: None)
+    assert several.devices is None, "the others may have larger nodes"
+
+
+@pytest.mark.parametrize(
     ("limit", "seconds"),
     [
         ("infinite", None),
@@ -495,7 +617,7 @@ def test_a_partition_that_does_not_exist_is_named_with_those_that_do(slurm):
     ],
 )
 def test_slurm_s_times_are_read(limit, seconds, monkeypatch):
-    monkeypatch.setattr(client, "ask", lambda *words: f"p|{limit}|4 cores\n")
+    monkeypatch.setattr(client, "ask", lambda *words: f"p|{limit}|2|4 cores\n")
     assert [one.most_seconds for one in client.partitions()] == [seconds]
 
 

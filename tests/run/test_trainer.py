@@ -168,7 +168,7 @@ def test_exit_code_75_without_a_way_to_resume_fails(tmp_path):
 
 
 def test_a_loss_of_inf_ends_the_run_as_diverged(tmp_path):
-    record = finished(job_of(tmp_path, spec_of(), "--fault inf --pause 0.01"))
+    record = finished(job_of(tmp_path, spec_of(), "--fault inf --wait-at 8"))
     assert (record.status, record.message) == ("diverged", "loss is inf at step 6")
     assert record.val_loss_nats is None and record.tokens == 5 * 256
 
@@ -211,9 +211,10 @@ def hanging(folder: Path, losses: dict[int, float]) -> CommandJob:
     """A job whose command writes points, of which losses are given by step, and then hangs."""
     written = folder / "written.jsonl"
     write_points(written, losses)
-    command = f"sh -c 'echo started; cat {written} >> $0; exec sleep 60' {{metrics}}"
+    command = f"sh -c 'echo started; cat {written} >> $0; exec sleep 600' {{metrics}}"
     job = job_of(folder, spec_of(f"trainer.command={command}"))
-    return dataclasses.replace(job, resources=Resources(silent_seconds=1.0))
+    # a busy machine is slow to start a shell
+    return dataclasses.replace(job, resources=Resources(silent_seconds=5.0))
 
 
 def test_a_command_that_hangs_is_ended_with_the_reason_and_its_points_stay(tmp_path):
@@ -241,11 +242,11 @@ def test_a_command_that_outlived_its_worker_is_ended_first(tmp_path):
     from scaling_law.files import checksum
 
     job = job_of(tmp_path, spec_of())
-    earlier = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"],
+    earlier = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],
                                start_new_session=True)  # fmt: skip
     checksum.write(job.run_dir.trainer_process, to_json(process_with(earlier.pid)))
     finished(job)
-    assert earlier.wait(timeout=10) == -signal.SIGKILL
+    assert earlier.wait(timeout=600) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
@@ -342,27 +343,34 @@ def slaw(folder: Path, *words: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def _waits(metrics: Path) -> bool:
+    """Whether a run has written the point after which it waits."""
+    return '"step": 10,' in metrics.read_text()
+
+
 @pytest.mark.slow
 def test_the_command_line_runs_is_killed_resumes_and_fits(tmp_path):
-    (tmp_path / "own.yaml").write_text(CONFIG.replace("--seed {seed}", "--pause 0.02"))
+    waits = f"--wait-at 10 --wait-for {tmp_path / 'go'}"
+    (tmp_path / "own.yaml").write_text(CONFIG.replace("--seed {seed}", waits))
     first = slaw(tmp_path, "run", "own.yaml")
     runs = tmp_path / "results" / "own" / "runs"
-    deadline = time.monotonic() + 120
-    while len(list(runs.glob("*/record.json"))) < 2 and time.monotonic() < deadline:
+    while first.poll() is None and not any(map(_waits, runs.glob("*/*/metrics.jsonl"))):
         time.sleep(0.1)
     first.send_signal(signal.SIGTERM)
-    said = first.communicate(timeout=60)[0]
+    said = first.communicate(timeout=600)[0]
     assert first.returncode == 75, said
     assert not list(runs.glob("*/trainer.json")), "no command is left behind"
+    assert list(runs.glob("*/*/state.npz")) and not list(runs.glob("*/record.json"))
+    (tmp_path / "go").touch()
     again = slaw(tmp_path, "run", "own.yaml")
-    said = again.communicate(timeout=240)[0]
+    said = again.communicate(timeout=600)[0]
     assert again.returncode == 0 and "6 of 6 runs done" in said, said
     fit = slaw(tmp_path, "fit", "results/own")
-    said = fit.communicate(timeout=120)[0]
+    said = fit.communicate(timeout=600)[0]
     assert fit.returncode == 4 and "6 annealed points" in said, said
     assert "2 sizes (at least 3)" in said, said
     broken = CONFIG.replace("--seed {seed}", "--fault nothing").replace("name: own", "name: bad")
     (tmp_path / "bad.yaml").write_text(broken)
     bad = slaw(tmp_path, "run", "bad.yaml")
-    said = bad.communicate(timeout=240)[0]
+    said = bad.communicate(timeout=600)[0]
     assert bad.returncode == 3 and "it wrote no point to metrics.jsonl" in said, said

@@ -20,8 +20,8 @@ parser.add_argument("--lr", type=float, required=True)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--out", required=True)
 parser.add_argument("--resume", action="store_true")
-parser.add_argument("--pause", type=float, default=0.0)
 parser.add_argument("--wait-at", type=int, default=0)
+parser.add_argument("--wait-for", default="")
 parser.add_argument("--fault", default="")
 args = parser.parse_args()
 
@@ -65,8 +65,7 @@ for step in range(first, args.steps):
         sys.exit(0)
     metrics.write(line)
     metrics.flush()
-    time.sleep(args.pause)
-    while args.wait_at == step + 1 and not stopped:
+    while args.wait_at == step + 1 and not stopped and not Path(args.wait_for or "no").exists():
         time.sleep(0.01)
     if stopped:
         np.savez(state_file, weights=weights, step=step + 1)

@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
+from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.model import ModelSpec, OtherModel
 from scaling_law.spec.optim import OptimSpec
+from scaling_law.train.architectures import module_of
 from scaling_law.train.architectures.gpt import GPT, alibi_bias, rotary_tables, rotate
 from scaling_law.train.optim import make_optimizer
 
@@ -100,6 +102,38 @@ def test_weights_depend_on_the_seed_alone_and_global_rng_state_is_unchanged():
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(one.embedding.weight, other.embedding.weight)
+
+
+POST_NORM = OtherModel(
+    architecture=Component(name="post_norm"),
+    shape=(("d_model", 32), ("n_head", 4), ("n_kv_head", 2), ("n_layer", 3)),
+    vocab_size=60,
+    n_ctx=16,
+)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [BASE, dataclasses.replace(BASE, position="learned", tied=True), POST_NORM],
+    ids=["gpt", "tied", "post_norm"],
+)
+def test_blocks_that_are_filled_one_after_the_other_have_the_weights_of_the_whole(model):
+    part = module_of(model)
+    whole = {n: w.clone() for n, w in part.build(model, 7, False).named_parameters()}
+    assert part.build_empty is not None
+    module, fill = part.build_empty(model, False)
+    assert all(weight.is_meta for weight in module.parameters())
+    n_blocks = 0
+    for block in fill(7):
+        there = [n for n, w in module.named_parameters() if "blocks." in n and not w.is_meta]
+        assert there and all(name.startswith(f"blocks.{n_blocks}.") for name in there)
+        for name, weight in block.named_parameters(f"blocks.{n_blocks}"):
+            assert torch.equal(weight, whole.pop(name)), name
+        block.to("meta")  # as if its shares were kept elsewhere
+        n_blocks += 1
+    assert n_blocks == dict(model.dimensions)["n_layer"]
+    rest = {n: w for n, w in module.named_parameters() if "blocks." not in n}
+    assert rest.keys() == whole.keys() and all(torch.equal(rest[n], whole[n]) for n in whole)
 
 
 def test_gradients_match_finite_differences():

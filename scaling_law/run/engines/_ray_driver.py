@@ -53,6 +53,7 @@ class Driver:
         self._nodes: list[dict[str, Any]] = []
         self._looked = -1e9
         self._train, self._measure = ray.remote(node.train), ray.remote(node.measure)
+        self._measure_together = ray.remote(node.measure_together)
 
     def connect(self) -> None:
         """Attach to the cluster, or start one. Raises ``EngineError``."""
@@ -107,15 +108,26 @@ class Driver:
     def _profile(
         self, device: str, nodes: list[str], gpus: float, variables: dict[str, str]
     ) -> None:
+        task = self._on(nodes, self._measure, 1, gpus).remote(device, variables)
+        self.say("profile", **self._measurement(task))
+
+    def _together(
+        self, shapes: str, nodes: list[str], cpus: int, gpus: float, variables: dict[str, str]
+    ) -> None:
+        task = self._on(nodes, self._measure_together, cpus, gpus).remote(shapes, variables)
+        self.say("together", **self._measurement(task))
+
+    def _on(self, nodes: list[str], function: Any, cpus: int, gpus: float) -> Any:
+        """``function`` as a task of so many CPUs and GPUs of one of ``nodes``."""
         where = {"ray.io/node-id": f"in({','.join(nodes)})"}
-        task = self._measure.options(
-            num_cpus=1, num_gpus=gpus, max_retries=0, label_selector=where
-        ).remote(device, variables)
+        return function.options(num_cpus=cpus, num_gpus=gpus, max_retries=0, label_selector=where)
+
+    def _measurement(self, task: Any) -> dict[str, Any]:
         try:
-            answer = self._ray.get(task)
+            answer: dict[str, Any] = self._ray.get(task)
         except self._ray.exceptions.RayError as problem:
-            answer = {"error": _last_line(problem), "code": EngineError.exit_code, "kind": ""}
-        self.say("profile", **answer)
+            return {"error": _last_line(problem), "code": EngineError.exit_code, "kind": ""}
+        return answer
 
     # tasks
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import signal
@@ -21,7 +22,8 @@ from scaling_law import __version__
 from scaling_law.errors import SlawError
 from scaling_law.files.layout import SweepDir
 from scaling_law.parts import NoSettings
-from scaling_law.run.engines import Workplace
+from scaling_law.plan.steps import joint_shape_from_json
+from scaling_law.run.engines import Workplace, _joint_steps
 from scaling_law.run.engines._ray_files import Files, Session
 from scaling_law.run.engines.local import LocalExecutor
 from scaling_law.run.engines.local import profile as local_profile
@@ -129,6 +131,17 @@ def measure(device: str, variables: Mapping[str, str]) -> dict[str, Any]:
     except SlawError as problem:
         return {"error": str(problem), "code": problem.exit_code, "kind": type(problem).__name__}
     return {"profile": to_json(measured), "lines": lines}
+
+
+def measure_together(shapes: str, variables: Mapping[str, str]) -> dict[str, Any]:
+    """Steps of several devices of this node, as JSON, of the ``shapes``, as JSON.
+
+    ``why`` says why it ended before the last, "" for none.
+    """
+    os.environ.update(variables)
+    asked = [joint_shape_from_json(one) for one in json.loads(shapes)]
+    steps, why = _joint_steps.all_measured(asked, _joint_steps.alone_command)
+    return {"steps": [to_json(step) for step in steps], "why": why}
 
 
 def _ray_node() -> str:

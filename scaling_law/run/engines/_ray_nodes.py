@@ -17,9 +17,11 @@ from scaling_law.plan.device_profile import (
     profile_from_json,
     save_profile,
 )
-from scaling_law.run.engines import installed_torch, local, worker_variables
+from scaling_law.plan.steps import JointShape, JointStep, joint_step_from_json
+from scaling_law.run.engines import _joint_steps, installed_torch, local, worker_variables
 from scaling_law.run.engines._ray_client import Connection, require
 from scaling_law.run.engines._ray_executor import carried, places
+from scaling_law.spec.to_json import to_json
 
 if TYPE_CHECKING:
     from scaling_law.run.engines.ray import Settings
@@ -45,7 +47,7 @@ def profile(settings: Settings, device: str, say: Say) -> DeviceProfile:
         connection.heard()
         nodes = connection.nodes
         on_gpus = _on_gpus(device, nodes)
-        chosen = _largest_kind([node for node in nodes if not on_gpus or node["gpus"]], on_gpus)
+        chosen = _chosen(nodes, on_gpus)
         kind = _kind(chosen[0], on_gpus)
         known = load_profile(device, kind)
         if known is None or known.torch_version != installed_torch(known.torch_version):
@@ -55,6 +57,58 @@ def profile(settings: Settings, device: str, say: Say) -> DeviceProfile:
         connection.close()
     largest = max(places([node], on_gpus) for node in nodes)
     return _at_once(known, places(nodes, on_gpus), largest, settings)
+
+
+def joint_profile(
+    settings: Settings, device: str, known: DeviceProfile, shapes: Sequence[JointShape], say: Say
+) -> DeviceProfile:
+    """``known`` with steps of several devices measured by a task, which has the devices of a run.
+
+    Where that is not possible the plan assumes ideal scaling; a line says so.
+    """
+    if settings.start:
+        return local.measure_joint_steps(NoSettings(), device, known, shapes, say)
+    missing = _joint_steps.missing_of(known, shapes)
+    if not missing:
+        return known
+    say(_joint_steps.announced(missing))
+    devices = missing[0].parallel.devices  # all runs of a sweep have the same
+    connection = Connection(settings, None, None)
+    try:
+        connection.heard()
+        nodes, on_gpus = connection.nodes, _on_gpus(device, connection.nodes)
+        wide = [node for node in nodes if places([node], on_gpus) >= devices]
+        steps, why = _together(connection, missing, wide, on_gpus)
+    finally:
+        connection.close()
+    _joint_steps.say_results(steps, why, say)
+    kind = _kind(_chosen(nodes, on_gpus)[0], on_gpus)
+    cached = load_profile(device, kind)
+    if steps and cached is not None:
+        save_profile(_joint_steps.with_steps(cached, steps), device, kind)
+    return _joint_steps.with_steps(known, steps)
+
+
+def _together(
+    connection: Connection,
+    shapes: Sequence[JointShape],
+    nodes: Sequence[dict[str, Any]],
+    on_gpus: bool,
+) -> tuple[list[JointStep], str]:
+    """The steps of ``shapes`` on one of ``nodes``, and why not all could be measured."""
+    devices = shapes[0].parallel.devices
+    if not nodes:
+        return [], f"no node with {devices} devices is there now"
+    own = _largest_kind(nodes, on_gpus)
+    connection.send(
+        do="together", shapes=json.dumps([to_json(shape) for shape in shapes]),
+        nodes=[node["id"] for node in own], cpus=devices, gpus=float(devices) if on_gpus else 0.0,
+        variables={**worker_variables(), **carried()},
+    )  # fmt: skip
+    answer = connection.wait_for("together", _MEASURE_SECONDS)
+    if "error" in answer:
+        return [], f"on {own[0]['host']} of the Ray cluster: {answer['error']}"
+    return [joint_step_from_json(step) for step in answer["steps"]], answer["why"]
 
 
 def _at_once(
@@ -89,6 +143,11 @@ def _kind(node: dict[str, Any], on_gpus: bool) -> str:
     has = [node["cpus"], node["gpus"], round(node["memory_bytes"] / _GIB), node["accelerators"]]
     digest = hashlib.sha256(json.dumps([*has, on_gpus]).encode()).hexdigest()[:12]
     return f"ray-{digest}"
+
+
+def _chosen(nodes: Sequence[dict[str, Any]], on_gpus: bool) -> list[dict[str, Any]]:
+    """The nodes whose profile stands for the cluster."""
+    return _largest_kind([node for node in nodes if not on_gpus or node["gpus"]], on_gpus)
 
 
 def _largest_kind(nodes: Sequence[dict[str, Any]], on_gpus: bool) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ _ENDED = frozenset(
     )
 )  # fmt: skip
 _RUNNING = frozenset(("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"))
+# In what sinfo says of a node; "4+" stands for several kinds. A node may have GPUs of two kinds.
+_CORES, _GPUS = re.compile(r"^(\d+) cores"), re.compile(r"\bgpu(?::[^:,()]+)?:(\d+)")
 # How many jobs one scancel names.
 _MOST_NAMED = 500
 
@@ -93,13 +96,25 @@ class Partition:
 
     ``name`` is its name, and ``is_default`` whether a job that names none goes there;
     ``most_seconds`` is the longest that a job may run, None for no limit;
+    ``n_nodes`` is how many nodes it has;
     ``nodes`` are the kinds of its nodes: cores, memory, features and GPUs in SLURM's words.
     """
 
     name: str
     is_default: bool
     most_seconds: float | None
+    n_nodes: int
     nodes: tuple[str, ...]
+
+    def devices(self, *, are_gpus: bool) -> int | None:
+        """The GPUs or cores of its largest node; None where SLURM does not say it exactly."""
+        counts = []
+        for node in self.nodes:
+            told = [*map(int, (_GPUS if are_gpus else _CORES).findall(node))]
+            if not (told or are_gpus):
+                return None
+            counts.append(sum(told))
+        return max(counts, default=0) or None
 
 
 def require() -> None:
@@ -223,18 +238,21 @@ def widen(job: str, at_once: int) -> None:
 
 def partitions() -> list[Partition]:
     """The partitions that this user sees. Raises as ``ask``."""
-    text = ask("sinfo", "--noheader", "--format=%P|%l|%c cores, %m MB, %f, %G")
+    text = ask("sinfo", "--noheader", "--format=%P|%l|%D|%c cores, %m MB, %f, %G")
     kinds: dict[str, dict[str, None]] = {}
     limits: dict[str, str] = {}
+    counts: Counter[str] = Counter()
     for line in text.splitlines():
-        name, limit, kind = line.split("|", 2)
+        name, limit, count, kind = line.split("|", 3)
         kinds.setdefault(name, {})[kind.strip()] = None
         limits[name] = limit
+        counts[name] += int(count)
     return [
         Partition(
             name=name.rstrip("*"),
             is_default=name.endswith("*"),
             most_seconds=_seconds(limits[name]),
+            n_nodes=counts[name],
             nodes=tuple(sorted(kinds[name])),
         )
         for name in kinds

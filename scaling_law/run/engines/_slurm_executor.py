@@ -257,8 +257,10 @@ class SlurmExecutor:
             self._away_since = None
         self._find_unsure(known)
         for job in self._jobs.values():
-            before, job.seen = job.seen, known.get(job.id, _UNKNOWN)
-            if job.id not in known:
+            # of an array that ended before any job of it began, squeue knows the whole alone
+            seen = known.get(job.id) or known.get(job.batch.job)
+            before, job.seen = job.seen, seen or _UNKNOWN
+            if seen is None:
                 # SLURM forgets jobs some minutes after their end
                 job.seen = dataclasses.replace(before, state="COMPLETED", reason="")
             if job.seen.is_over != before.is_over:
@@ -336,7 +338,8 @@ class SlurmExecutor:
     def _settle(self, job: _Job) -> None:
         """End the submissions of a job that SLURM says has ended."""
         state = job.seen.state
-        if not job.said.starts and state in ("COMPLETED", "FAILED") and job.open:
+        is_asked = job.asked_at is not None
+        if not (job.said.starts or is_asked) and state in ("COMPLETED", "FAILED") and job.open:
             job.over_at = job.over_at or time.monotonic()
             if not self._may_settle(job):
                 return

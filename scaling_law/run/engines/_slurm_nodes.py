@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,22 +18,26 @@ from scaling_law.console import Say
 from scaling_law.errors import ConfigError, DeviceError, EngineError, did_you_mean, listed, one_line
 from scaling_law.files import layout
 from scaling_law.files.process import module_command
+from scaling_law.parts import Reference
 from scaling_law.plan.device_profile import (
     DeviceProfile,
     load_profile,
     profile_from_json,
     save_profile,
 )
+from scaling_law.plan.steps import JointShape, JointStep
+from scaling_law.run.engines import _joint_steps, installed_torch, worker_variables
 from scaling_law.run.engines import _slurm_client as client
-from scaling_law.run.engines import installed_torch, worker_variables
-from scaling_law.run.engines._slurm_client import Away, JobState, Partition
+from scaling_law.run.engines._slurm_client import Away, Full, JobState, Partition
 from scaling_law.run.engines._slurm_scripts import common_words, quoted, script
-from scaling_law.units import format_seconds
+from scaling_law.spec.to_json import to_json
+from scaling_law.units import count_of, format_seconds
 
 if TYPE_CHECKING:
     from scaling_law.run.engines.slurm import Settings
 
-# What a measurement asks for; it takes about 20 seconds.
+# What a measurement asks for, within the partition's limit; it takes about 20 seconds, and as many
+# for each shape of several devices.
 _MEASURE_SECONDS = 900.0
 # Between two looks at the measurement's job, doubling up to the second.
 _LOOK_SECONDS, _MOST_LOOK_SECONDS = 0.5, 10.0
@@ -52,16 +58,35 @@ def profile(settings: Settings, device: str, say: Say) -> DeviceProfile:
     node does not have, and ``EngineError`` when it cannot be measured.
     """
     client.require()
+    waited_out(lambda: _refuse_places(settings))
     kind = waited_out(lambda: kind_of_node(settings))
     known = load_profile(device, kind)
     if known is None or known.torch_version != installed_torch(known.torch_version):
         known = _measured(settings, device, say)
         save_profile(known, device, kind)
+    # several nodes exchange gradients over the network, one does not
+    spread = load_profile(device, _spread(kind, settings)) if settings.nodes > 1 else known
     return dataclasses.replace(
         known,
         slots=settings.concurrent,
         memory_bytes=known.memory_bytes * settings.concurrent,
+        joint_steps=spread.joint_steps if spread is not None else (),
+        devices=_devices_of_job(settings, known.kind),
     )
+
+
+def _spread(kind: str, settings: Settings) -> str:
+    """The name, in the cache, of as many nodes of a kind as a job has."""
+    return f"{kind}-{settings.nodes}-nodes" if settings.nodes > 1 else kind
+
+
+def _devices_of_job(settings: Settings, device_kind: str) -> int | None:
+    """How many devices the largest job may have; None where that is not known."""
+    if "," in settings.partition:
+        return None  # the others may have larger nodes
+    partition = waited_out(lambda: partition_of(settings))
+    each = partition.devices(are_gpus=device_kind == "cuda")
+    return None if each is None else each * settings.nodes
 
 
 def kind_of_node(settings: Settings) -> str:
@@ -80,23 +105,41 @@ def partition_of(settings: Settings) -> Partition:
 
     Raises ``ConfigError`` where it does not exist, and ``Away``.
     """
-    known = _partitions()
     if settings.partition:
         # sbatch takes several with commas: the first stands for all
-        name = settings.partition.partition(",")[0]
-        chosen = [one for one in known if one.name == name]
-    else:
-        name = ""
-        chosen = [one for one in known if one.is_default]
+        return _named(settings.partition.partition(",")[0], "partition")
+    chosen = [one for one in _partitions() if one.is_default]
     if chosen:
         return chosen[0]
-    names = [one.name for one in known]
-    there = f"there are {listed(names, 8)}" if names else "the cluster shows you none"
-    if not name:
-        raise ConfigError(f"engine.partition: the cluster has no default partition; {there}")
+    raise ConfigError(f"engine.partition: the cluster has no default partition; {_there()}")
+
+
+def _named(name: str, key: str) -> Partition:
+    """The partition of that name; ``key`` is the engine's key that has it."""
+    known = {one.name: one for one in _partitions()}
+    if name in known:
+        return known[name]
     raise ConfigError(
-        f"engine.partition: {name!r:.60}: no such partition{did_you_mean(name, names)}; {there}"
+        f"engine.{key}: {name!r:.60}: no such partition{did_you_mean(name, known)}; {_there()}"
     )
+
+
+def _there() -> str:
+    names = [one.name for one in _partitions()]
+    return f"there are {listed(names, 8)}" if names else "the cluster shows you none"
+
+
+def _refuse_places(settings: Settings) -> None:
+    """Raise ``ConfigError`` for a place where a job would wait for ever. Raises ``Away``."""
+    partition = partition_of(settings)
+    if settings.controller:
+        _named(settings.controller.partition(",")[0], "controller")
+    if "," not in settings.partition and settings.nodes > partition.n_nodes:
+        there = count_of(partition.n_nodes, "node")
+        raise ConfigError(
+            f"engine.nodes: {settings.nodes}, and partition {partition.name} has {there}; ask for"
+            f" at most {partition.n_nodes}"
+        )
 
 
 @functools.cache
@@ -128,8 +171,43 @@ def waited_out(question: Callable[[], _Answer]) -> _Answer:
             pause = min(2 * pause, _MOST_LOOK_SECONDS)
 
 
-def _measured(settings: Settings, device: str, say: Say) -> DeviceProfile:
-    """Measure ``device`` on a node; the memory is that of one job."""
+def joint_profile(
+    settings: Settings, device: str, known: DeviceProfile, shapes: Sequence[JointShape], say: Say
+) -> DeviceProfile:
+    """``known`` with steps of several devices measured by a job, which has the devices of a run.
+
+    Where that is not possible the plan assumes ideal scaling; a line says so.
+    """
+    missing = _joint_steps.missing_of(known, shapes)
+    if not missing:
+        return known
+    say(_joint_steps.announced(missing))
+    kind = waited_out(lambda: kind_of_node(settings))
+    devices = missing[0].parallel.devices  # all runs of a sweep have the same
+    where = settings.place_of(devices, on_gpus=known.kind == "cuda")
+    steps: list[JointStep] = []
+    with _folder() as folder:
+        asked, out = folder / "shapes.json", folder / "steps.jsonl"
+        asked.write_text(json.dumps([to_json(shape) for shape in missing]))
+        module = module_command("scaling_law.run.engines._joint_steps", str(asked))
+        line = f"{' '.join(map(quoted, module))} > {quoted(out)}"
+        try:
+            done = _by_job(folder, line, settings, where, say)
+            steps, why = _joint_steps.read(_text(out)), done.last if done.code else ""
+        except EngineError as problem:
+            why = str(problem)
+    _joint_steps.say_results(steps, why, say)
+    if steps:
+        place = _spread(kind, settings)
+        cached = load_profile(device, place) or load_profile(device, kind)
+        if cached is not None:
+            save_profile(_joint_steps.with_steps(cached, steps), device, place)
+    return _joint_steps.with_steps(known, steps)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for one measurement, which the nodes see. Raises ``ConfigError``."""
     try:
         folder = layout.cache_dir() / "slurm" / f"measure-{time.time_ns():x}"
         folder.mkdir(parents=True)
@@ -138,9 +216,50 @@ def _measured(settings: Settings, device: str, say: Say) -> DeviceProfile:
             f"{layout.cache_dir()}: cannot be written ({problem.strerror}); {layout.CACHE_REMEDY}"
         ) from None
     try:
-        return _measured_in(folder.absolute(), settings, device, say)
+        yield folder.absolute()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    """A job that has ended: its id, the exit code of its command, the last line that it said."""
+
+    job: str
+    code: int
+    last: str
+
+
+def _by_job(folder: Path, line: str, settings: Settings, place: Sequence[str], say: Say) -> _Done:
+    """Run a line of bash by a job at ``place``. Raises ``EngineError`` where it ends without."""
+    done, log = quoted(folder / "code.txt"), folder / "log.txt"
+    command = ["bash", "-c", quoted(f"{line}; echo $? > {done}.new; mv {done}.new {done}")]
+    text = script(command, quoted(log), settings, worker_variables(Reference(name="slurm")))
+    limits = [_MEASURE_SECONDS, waited_out(lambda: most_seconds(settings)), settings.time]
+    seconds = min(limit for limit in limits if limit is not None)
+    words = [*common_words("slaw-measure", settings, seconds), *place]
+    try:
+        job = waited_out(lambda: client.submit(text, words))
+    except Full as full:
+        raise EngineError(
+            f"engine slurm: the cluster takes no more jobs of yours now (sbatch: {full}); wait for"
+            " others to end"
+        ) from None
+    say(f"measuring a node of partition {partition_of(settings).name} once, by job {job}")
+    try:
+        _wait(job, folder / "code.txt", say)
+    except BaseException:
+        client.cancel([job])
+        raise
+    said = [line for line in _text(log).splitlines() if line.strip()]
+    last = one_line(said[-1]) if said else "no message"
+    return _Done(job=job, code=int(_text(folder / "code.txt")), last=last)
+
+
+def _measured(settings: Settings, device: str, say: Say) -> DeviceProfile:
+    """Measure ``device`` on a node; the memory is that of one job."""
+    with _folder() as folder:
+        return _measured_in(folder, settings, device, say)
 
 
 def _measured_in(folder: Path, settings: Settings, device: str, say: Say) -> DeviceProfile:
@@ -149,29 +268,12 @@ def _measured_in(folder: Path, settings: Settings, device: str, say: Say) -> Dev
     memory = (
         '"${SLURM_MEM_PER_NODE:-0} ${SLURM_MEM_PER_CPU:-0} ${SLURM_CPUS_ON_NODE:-1} $(nproc --all)"'
     )
-    done = quoted(folder / "code.txt")
-    command = ["bash", "-c", quoted(
-        f"echo {memory} > {about}; {calibrate} > {out}; echo $? > {done}.new;"
-        f" mv {done}.new {done}"
-    )]  # fmt: skip
-    log = folder / "log.txt"
-    text = script(command, quoted(log), settings, worker_variables())
-    words = [*common_words("slaw-measure", settings, _MEASURE_SECONDS), *settings.place]
-    job = waited_out(lambda: client.submit(text, words))
-    partition = partition_of(settings).name
-    say(f"measuring a node of partition {partition} once, by job {job}")
-    try:
-        _wait(job, folder / "code.txt", say)
-    except BaseException:
-        client.cancel([job])
-        raise
-    said = [line for line in _text(log).splitlines() if line.strip()]
-    last = one_line(said[-1]) if said else "no message"
-    code = int(_text(folder / "code.txt"))
-    if code == DeviceError.exit_code:
-        raise DeviceError(f"on the nodes of partition {partition}: {last}")
-    if code:
-        raise EngineError(f"measuring device {device!r} by job {job} failed: {last}")
+    line = f"echo {memory} > {about}; {calibrate} > {out}"
+    done = _by_job(folder, line, settings, settings.place, say)
+    if done.code == DeviceError.exit_code:
+        raise DeviceError(f"on the nodes of partition {partition_of(settings).name}: {done.last}")
+    if done.code:
+        raise EngineError(f"measuring device {device!r} by job {done.job} failed: {done.last}")
     measured = profile_from_json(json.loads(_text(folder / "profile.json")))
     if measured.kind != "cpu":
         return dataclasses.replace(measured, slots=1)

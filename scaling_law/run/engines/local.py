@@ -33,12 +33,12 @@ from scaling_law.plan.device_profile import (
     save_profile,
 )
 from scaling_law.plan.plan import PlannedRun
-from scaling_law.plan.steps import JointShape, JointStep, StepShape, step_from_json
+from scaling_law.plan.steps import JointShape, StepShape, step_from_json
 from scaling_law.run.engines import (
-    LAUNCHER,
     EnginePart,
     SubmissionState,
     Workplace,
+    _joint_steps,
     worker_environment,
 )
 from scaling_law.spec.to_json import to_json
@@ -54,8 +54,6 @@ _MOST_WORDS = 4096
 _CLOSE_SECONDS = 10.0
 # The most shapes that are measured for one plan, and the most that are saved.
 _MOST_SHAPES, _MOST_STEPS = 40, 400
-# The most shapes of several devices, each of which starts a group of processes.
-_MOST_JOINT = 8
 
 
 def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
@@ -167,39 +165,16 @@ def measure_joint_steps(
 
     Where measuring fails, the plan assumes ideal scaling; a line says so.
     """
-    missing = [shape for shape in shapes if shape not in known.speedup_of][:_MOST_JOINT]
+    missing = _joint_steps.missing_of(known, shapes)
     if not missing:
         return known
-    say(
-        f"measuring the steps of {count_of(len(missing), 'shape')} on several devices against one,"
-        " some seconds each; saved for the next time"
-    )
-    steps: list[JointStep] = []
-    for shape in missing:
-        done = subprocess.run(
-            [
-                *LAUNCHER, "--standalone", f"--nproc-per-node={shape.parallel.devices}",
-                "--max-restarts=0", "--no-python",
-                *module_command("scaling_law.train.joint_speed", json.dumps(to_json(shape))),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=worker_environment(),
-        )  # fmt: skip
-        try:
-            steps.append(JointStep(shape=shape, speedup=float(json.loads(done.stdout)["speedup"])))
-        except (ValueError, KeyError, TypeError):
-            words = [line for line in done.stderr.splitlines() if line.startswith("slaw: ")]
-            why = words[0].removeprefix("slaw: ") if words else "no message"
-            say(f"they could not be measured ({why}); the plan assumes ideal scaling")
-            break
-    cached = load_profile(device) or known
-    others = tuple(step for step in cached.joint_steps if step.shape not in missing)
+    say(_joint_steps.announced(missing))
+    steps, why = _joint_steps.all_measured(missing, _joint_steps.alone_command)
+    _joint_steps.say_results(steps, why, say)
     if steps:
-        saved = dataclasses.replace(cached, joint_steps=(*others, *steps)[-_MOST_STEPS:])
-        _save(saved, device, say)
-    return dataclasses.replace(known, joint_steps=(*known.joint_steps, *steps))
+        cached = load_profile(device) or known
+        _save(_joint_steps.with_steps(cached, steps), device, say)
+    return _joint_steps.with_steps(known, steps)
 
 
 def environment() -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from scaling_law.console import Say
 from scaling_law.files.layout import SweepDir
 from scaling_law.plan.device_profile import DeviceProfile
+from scaling_law.plan.steps import JointShape
 from scaling_law.run.engines import EnginePart, Executor, Queue, Workplace
 from scaling_law.spec.values import Number, Text
 
@@ -63,6 +65,14 @@ def _profile(settings: Settings, device: str, say: Say) -> DeviceProfile:
     return profile(settings, device, say)
 
 
+def _joint_profile(
+    settings: Settings, device: str, known: DeviceProfile, shapes: Sequence[JointShape], say: Say
+) -> DeviceProfile:
+    from scaling_law.run.engines._ray_nodes import joint_profile
+
+    return joint_profile(settings, device, known, shapes, say)
+
+
 def environment() -> dict[str, str]:
     """The machine and the node of this worker."""
     from scaling_law.run.engines._ray_node import host_name, node_id
@@ -80,6 +90,7 @@ ENGINE = EnginePart(
     start=_start,
     profile=_profile,
     environment=environment,
+    measure_joint_steps=_joint_profile,
     settings=Settings,
     own_devices=True,
     slot_is_device=True,

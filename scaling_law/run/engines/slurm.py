@@ -13,6 +13,7 @@ from typing import Annotated
 from scaling_law.console import Say
 from scaling_law.files.layout import SweepDir
 from scaling_law.plan.device_profile import DeviceProfile
+from scaling_law.plan.steps import JointShape
 from scaling_law.run.engines import (
     LAUNCHER,
     EnginePart,
@@ -137,6 +138,14 @@ def _profile(settings: Settings, device: str, say: Say) -> DeviceProfile:
     return profile(settings, device, say)
 
 
+def _joint_profile(
+    settings: Settings, device: str, known: DeviceProfile, shapes: Sequence[JointShape], say: Say
+) -> DeviceProfile:
+    from scaling_law.run.engines._slurm_nodes import joint_profile
+
+    return joint_profile(settings, device, known, shapes, say)
+
+
 def environment() -> dict[str, str]:
     """The node and the job of this worker."""
     from scaling_law.run.engines._slurm_worker import job_name, node_name
@@ -200,6 +209,7 @@ ENGINE = EnginePart(
     start=_start,
     profile=_profile,
     environment=environment,
+    measure_joint_steps=_joint_profile,
     settings=Settings,
     own_devices=True,
     refusal=refusal,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 State = dict[str, Tensor]
 """A module's ``state_dict``."""
+Filling = Callable[[int], Iterator[nn.Module]]
+"""Gives a module the first weights of a seed; yields each block that has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,10 @@ class Module:
     ``solve(module, batches)`` sets the weights of a module on the CPU to those that minimise the
     loss on the training examples, which every call of ``batches`` yields again as tensors of a
     few examples; None where the architecture is trained in steps;
-    ``repeated(model)`` gives the names of tensors in its state that repeat another.
+    ``repeated(model)`` gives the names of tensors in its state that repeat another;
+    ``build_empty(model, gradient_checkpointing)`` gives a module without weights, and a function
+    that gives it, by a seed, those of ``build``, block by block (``GPT.filled``), so that a device
+    may keep its share of each before the next is there; None where the module is built whole.
     """
 
     build: Callable[[Any, int, bool], nn.Module]
@@ -57,6 +62,7 @@ class Module:
     to_hf: Callable[[Any, State], tuple[dict[str, Any], State]] | None = None
     solve: Callable[[Any, Callable[[], Iterator[Tensors]]], None] | None = None
     repeated: Callable[[Any], tuple[str, ...]] = lambda model: ()
+    build_empty: Callable[[Any, bool], tuple[nn.Module, Filling]] | None = None
 
 
 def module_of(model: Model) -> Module:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from scaling_law.spec.model import ModelSpec
 from scaling_law.train import kernels, rounding
-from scaling_law.train.architectures import Module, State, Weight
+from scaling_law.train.architectures import Filling, Module, State, Weight
 from scaling_law.train.parametrisations import Role, multipliers
 
 if TYPE_CHECKING:
@@ -337,13 +337,14 @@ def _is_table(name: str) -> bool:
 class GPT(nn.Module):
     """The decoder. ``seed`` alone decides the initial weights; no global RNG is touched.
 
+    With None it has no weights yet: they are on torch's meta device until ``filled`` gives them.
     ``mlp`` makes the part of a block after its attention, ``block`` a block of it.
     """
 
     def __init__(
         self,
         spec: ModelSpec,
-        seed: int = 0,
+        seed: int | None = 0,
         gradient_checkpointing: bool = False,
         mlp: Callable[[ModelSpec], nn.Module] = MLP,
         block: Callable[[ModelSpec, nn.Module], Block] = Block,
@@ -363,9 +364,6 @@ class GPT(nn.Module):
             self.blocks = nn.ModuleList(block(spec, mlp(spec)) for _ in range(spec.n_layer))
             self.norm = _norm(spec.norm, spec.d_model)
             self.head = nn.Linear(spec.d_model, spec.vocab_size, bias=False)
-        self.to_empty(device="cpu")
-        if spec.tied:
-            self.head.weight = self.embedding.weight
         tables: tuple[Tensor, ...] = ()
         if spec.position == "rotary":
             tables = rotary_tables(spec.n_ctx, spec.head_size)
@@ -374,12 +372,30 @@ class GPT(nn.Module):
         self._n_tables = len(tables)
         for index, table in enumerate(tables):
             self.register_buffer(f"table_{index}", table, persistent=False)
-        self._init_weights(seed)
+        if seed is not None:
+            for _ in self.filled(seed):
+                pass
 
     @torch.no_grad()
-    def _init_weights(self, seed: int) -> None:
+    def filled(self, seed: int) -> Iterator[nn.Module]:
+        """Give an empty model its first weights on the CPU; yield each block that has them.
+
+        Weights are drawn one after the other from one generator, so that those of a block do not
+        depend on whether the blocks before are still whole.
+        """
         generator = torch.Generator().manual_seed(seed)
-        for name, weight in self.named_parameters():
+        for name, module in self.named_children():
+            if isinstance(module, nn.ModuleList):
+                for number, block in enumerate(module):
+                    yield self._filled(block, f"{name}.{number}", generator)
+            elif self.spec.tied and module is self.head:
+                self.head.weight = self.embedding.weight
+            else:
+                self._filled(module, name, generator)
+
+    def _filled(self, module: nn.Module, prefix: str, generator: torch.Generator) -> nn.Module:
+        module.to_empty(device="cpu")
+        for name, weight in module.named_parameters(prefix):
             if weight.ndim == 1:
                 weight.fill_(1.0)
                 continue
@@ -393,6 +409,7 @@ class GPT(nn.Module):
                     std *= self._multipliers.residual_initial(self.spec.n_layer)
             std *= self._multipliers.initial(self._role(name, weight))
             weight.normal_(0.0, std, generator=generator)
+        return module
 
     def _role(self, name: str, weight: Tensor) -> Role:
         if name == "head.weight" or (self.spec.tied and name == "embedding.weight"):
@@ -597,8 +614,14 @@ def _to_hf(model: ModelSpec, state: State) -> tuple[dict[str, Any], State]:
     return hf_model(model, state)
 
 
+def _build_empty(model: ModelSpec, gradient_checkpointing: bool) -> tuple[GPT, Filling]:
+    module = GPT(model, None, gradient_checkpointing)
+    return module, module.filled
+
+
 MODULE = Module(
     build=GPT,
+    build_empty=_build_empty,
     stack=_stack,
     grow=_grow,
     to_hf=_to_hf,

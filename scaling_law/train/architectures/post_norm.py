@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scaling_law.spec.architectures.gpt import gpt_of
 from scaling_law.spec.model import OtherModel
-from scaling_law.train.architectures import Module
+from scaling_law.train.architectures import Filling, Module
 from scaling_law.train.architectures.gpt import GPT, Block
 
 
@@ -26,11 +26,18 @@ class PostNormGPT(GPT):
     """The decoder. ``seed`` alone decides the initial weights."""
 
     def __init__(
-        self, model: OtherModel, seed: int = 0, gradient_checkpointing: bool = False
+        self, model: OtherModel, seed: int | None = 0, gradient_checkpointing: bool = False
     ) -> None:
         super().__init__(gpt_of(model), seed, gradient_checkpointing, block=PostBlock)
 
 
+def _build_empty(model: OtherModel, gradient_checkpointing: bool) -> tuple[PostNormGPT, Filling]:
+    module = PostNormGPT(model, None, gradient_checkpointing)
+    return module, module.filled
+
+
 MODULE = Module(
-    build=PostNormGPT, repeated=lambda model: ("head.weight",) if gpt_of(model).tied else ()
+    build=PostNormGPT,
+    build_empty=_build_empty,
+    repeated=lambda model: ("head.weight",) if gpt_of(model).tied else (),
 )

@@ -1,6 +1,6 @@
 """How one run's model lies on several devices, one file a kind: ``kind: ddp`` is ``ddp.py``.
 
-A file exports ``KIND = Kind(prepare, spread)``; ``spec.parallel.STAGES`` has its stage.
+A file exports ``KIND = Kind(build, spread)``; ``spec.parallel.STAGES`` has its stage.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scaling_law.spec.model import Model
 from scaling_law.spec.parallel import Parallel
 from scaling_law.train.forward import Trainable
 from scaling_law.train.group import Group
@@ -68,12 +69,12 @@ class Spread:
 class Kind:
     """A kind.
 
-    ``prepare(model, kind)`` spreads a fresh model over the devices of the group before anything
-    else refers to its weights; ``kind`` is that of the devices;
+    ``build(model, seed, gradient_checkpointing, kind)`` is ``train.architectures.build``, spread
+    over the devices of the group; ``kind`` is that of the devices;
     ``spread(trainable, group)`` is how the loop trains it.
     """
 
-    prepare: Callable[[nn.Module, str], None]
+    build: Callable[[Model, int, bool, str], nn.Module]
     spread: Callable[[Trainable, Group], Spread]
 
 

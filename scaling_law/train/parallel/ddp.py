@@ -11,6 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from scaling_law.spec.model import Model
+from scaling_law.train import architectures
 from scaling_law.train.forward import Trainable
 from scaling_law.train.group import Group
 from scaling_law.train.parallel import Kind, Spread
@@ -48,8 +50,9 @@ class _DataParallel(Spread):
         return contextlib.nullcontext() if is_last else self._wrapped.no_sync()
 
 
-def prepare(model: nn.Module, kind: str) -> None:
-    """Leave the model whole: every process builds the same one."""
+def build(model: Model, seed: int, gradient_checkpointing: bool, kind: str) -> nn.Module:
+    """The whole model: every process builds the same one."""
+    return architectures.build(model, seed, gradient_checkpointing).to(kind)
 
 
-KIND = Kind(prepare=prepare, spread=_DataParallel)
+KIND = Kind(build=build, spread=_DataParallel)

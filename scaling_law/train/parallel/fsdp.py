@@ -6,6 +6,7 @@ gradients are added up into shares after each micro-batch. The optimizer sees on
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -15,6 +16,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from scaling_law.spec.model import Model
+from scaling_law.train import architectures
 from scaling_law.train.forward import OwnLoss, Trainable
 from scaling_law.train.group import Group
 from scaling_law.train.parallel import Kind, Spread
@@ -48,19 +51,30 @@ class _FullySharded(Spread):
         )
 
 
-def prepare(model: nn.Module, kind: str) -> None:
-    """Shard a model block by block: each element of a list of modules, then all else."""
+def build(model: Model, seed: int, gradient_checkpointing: bool, kind: str) -> nn.Module:
+    """Shard a model block by block: each element of a list of modules, then all else.
+
+    Where its architecture gives the blocks their weights one after the other, no process ever has
+    more than one whole block, beside its shares and what is in no block.
+    """
     mesh = init_device_mesh(kind, (dist.get_world_size(),))
-    for module in list(model.modules()):
-        if isinstance(module, nn.ModuleList):
-            for block in module:
-                fully_shard(block, mesh=mesh)
+    part = architectures.module_of(model)
+    if part.build_empty is not None:
+        module, fill = part.build_empty(model, gradient_checkpointing)
+        blocks = fill(seed)
+    else:
+        module = part.build(model, seed, gradient_checkpointing).to(kind)
+        lists = [one for one in module.modules() if isinstance(one, nn.ModuleList)]
+        blocks = itertools.chain.from_iterable(lists)
+    for block in blocks:
+        fully_shard(block, mesh=mesh)
     # measuring is a forward pass without a backward one, which must leave the weights shared out
-    fully_shard(model, mesh=mesh, reshard_after_forward=True)
-    assert isinstance(model, FSDPModule), "torch changes its class"
-    if isinstance(model, OwnLoss):
+    fully_shard(module, mesh=mesh, reshard_after_forward=True)
+    assert isinstance(module, FSDPModule), "torch changes its class"
+    if isinstance(module, OwnLoss):
         for name in ("loss", "sequence_losses"):
-            register_fsdp_forward_method(model, name)
+            register_fsdp_forward_method(module, name)
+    return module
 
 
-KIND = Kind(prepare=prepare, spread=_FullySharded)
+KIND = Kind(build=build, spread=_FullySharded)
