@@ -134,6 +134,7 @@ def _next_lines(
 
 def _fit_by(options: argparse.Namespace) -> int:
     from scaling_law.fit.arms import fit_by, fits_json, format_fits
+    from scaling_law.fit.points.dataset import unfinished_notes
     from scaling_law.fit.summary import format_suite
 
     for name in ("compare", "figure"):
@@ -141,18 +142,20 @@ def _fit_by(options: argparse.Namespace) -> int:
             raise ConfigError(
                 f"--{name} is for one fit; choose an arm with --where instead of --by"
             )
+    sources = [Path(source) for source in options.sources]
     fits, saved = fit_by(
-        [Path(f) for f in options.sources],
+        sources,
         options.by,
         _fit_settings(options),
         table=table_settings(options),
         out=Path(options.out) if options.out else None,
     )
+    notes = unfinished_notes(sources)
     if options.json:
-        show(json.dumps(fits_json(fits), indent=1, allow_nan=False))
+        show(json.dumps(fits_json(fits, notes), indent=1, allow_nan=False))
         _refuse_no_arm(fits)
         return EXIT_OK
-    show(format_fits(fits))
+    show(format_fits(fits, notes))
     if options.full:
         for fit in fits:
             if fit.suite is not None:
@@ -182,7 +185,7 @@ def _validate(options: argparse.Namespace) -> int:
         [Path(f) for f in options.sources],
         _fit_settings(options),
         table=table_settings(options),
-        law=named_laws([options.law])[0] if options.law else None,
+        law=_laws_to_fit([options.law])[0] if options.law else None,
     )
     if options.json:
         show(json.dumps(check.to_json(), indent=1, allow_nan=False))
@@ -196,6 +199,15 @@ def named_laws(names: Sequence[str]) -> list[str]:
     from scaling_law.fit.laws import read_law_file
 
     return [read_law_file(name) for name in names]
+
+
+def _laws_to_fit(names: Sequence[str]) -> list[str]:
+    """The laws of the command line that are fitted. Raises ``ConfigError`` for a published one."""
+    from scaling_law.forecast.published import check_fitted
+
+    laws = named_laws(names)
+    check_fitted(laws)
+    return laws
 
 
 def typed_table_options(options: argparse.Namespace) -> list[str]:
@@ -245,7 +257,7 @@ def _fit_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
         keep=tuple(options.keep or ()),
         intervals=options.intervals,
         profiles=tuple(options.profile or ("E",)),
-        laws=tuple(named_laws(getattr(options, "laws", None) or ())),
+        laws=tuple(_laws_to_fit(getattr(options, "laws", None) or ())),
         metric=getattr(options, "metric", None),
     )
 

@@ -29,6 +29,7 @@ from scaling_law.fit.points.dataset import (
     from_records,
     gather,
     refuse_table_settings,
+    unfinished_notes,
 )
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.points.rows import cell_text
@@ -83,12 +84,14 @@ class Comparisons:
 
     ``base`` is its name;
     ``compared`` are those with a multiplier;
-    ``not_compared`` are (name, reason) of the others.
+    ``not_compared`` are (name, reason) of the others;
+    ``notes`` say how many runs of the sources have not finished.
     """
 
     base: str
     compared: tuple[PointComparison, ...]
     not_compared: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``slaw compare --json``."""
@@ -96,6 +99,7 @@ class Comparisons:
             "base": self.base,
             "compared": [one.to_json() for one in self.compared],
             "not_compared": [{"name": name, "why": why} for name, why in self.not_compared],
+            "notes": list(self.notes),
         }
 
 
@@ -114,6 +118,7 @@ def compare_sources(
     """
     reading = reading or Reading()
     recipes = _arms(sources, by, reading) if by else _whole(sources, reading)
+    notes = tuple(unfinished_notes(sources))
     first, others = _based(recipes, base)
     others = [_beside(first, other) for other in others]
     other_base = ("--base NAME chooses another base",) if by and base is None else ()
@@ -121,7 +126,7 @@ def compare_sources(
         raise type(first.points)(f"the base, {first.name}: {first.points}", *other_base)
     if len(others) == 1:
         compared = [_compared(first, others[0], question, reading)]
-        return Comparisons(base=first.name, compared=tuple(compared), not_compared=())
+        return Comparisons(base=first.name, compared=tuple(compared), not_compared=(), notes=notes)
     compared, failed = [], []
     for other in others:
         try:
@@ -136,6 +141,7 @@ def compare_sources(
         base=first.name,
         compared=tuple(compared),
         not_compared=not_compared,
+        notes=notes,
     )
 
 
