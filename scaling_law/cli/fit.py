@@ -94,7 +94,8 @@ def _fit_one(options: argparse.Namespace) -> int:
     trust = suite.validation.trust_flops_factor
     best = suite.joint_law
     can_forecast = best is not None and best.usable
-    show("\n".join(_next_lines(options, can_forecast=can_forecast, trust=trust)))
+    more = [] if trust or not can_forecast else _more_runs(options)
+    show("\n".join(_next_lines(options, more, can_forecast=can_forecast, trust=trust)))
     _refuse_no_law(suite, approaches)
     return EXIT_OK
 
@@ -112,21 +113,42 @@ def _refuse_no_law(suite: FitSuite, approaches: Sequence[Approach] | None) -> No
         raise FitError(suite.why_no_joint_law)
 
 
+def _more_runs(options: argparse.Namespace) -> list[str]:
+    """The command that chooses further runs of a sweep's folder, what for, and their cost.
+
+    Empty for a table or a choice of runs, and for a sweep that no further runs can be chosen for.
+    """
+    from scaling_law.design.session import further_runs
+
+    if len(options.sources) != 1 or options.metric or options.out or typed_table_options(options):
+        return []
+    further = further_runs(Path(options.sources[0]))
+    if further is None:
+        return []
+    words = ["--target", further.target, "--time", further.time]
+    return [
+        f"slaw plan {shlex.join([options.sources[0], *words])}",
+        f"  chooses the runs that forecast {further.times} times the largest size best, for"
+        f" {further.time} of training, about what these runs took",
+    ]
+
+
 def _next_lines(
-    options: argparse.Namespace, *, can_forecast: bool, trust: float | None
+    options: argparse.Namespace, more: Sequence[str], *, can_forecast: bool, trust: float | None
 ) -> list[str]:
     """The commands to run next: a forecast as far as this fit is trusted, and the whole of it.
 
-    Without trust the forecast is for the compute of the largest run.
+    Without trust the command that chooses ``more`` runs, or where there is none the forecast for
+    the compute of the largest run.
     """
     chosen = typed_table_options(options)
-    lines = []
+    lines = list(more)
     # of several sources a forecast reads what --out saved
     results = options.out or (options.sources[0] if len(options.sources) == 1 else None)
-    if can_forecast and results is not None and options.metric is None:
-        more = [] if options.out else chosen
+    if can_forecast and not lines and results is not None and options.metric is None:
+        typed = [] if options.out else chosen
         target = f"--flops {trust or 1:g}x"
-        lines.append(f"slaw extrapolate {target} {shlex.join(['--results', results, *more])}")
+        lines.append(f"slaw extrapolate {target} {shlex.join(['--results', results, *typed])}")
     if not options.full and not options.compare:
         lines.append("the same with --full: every law and check, and every run left out")
     return [f"{'next:' if i == 0 else '     '} {line}" for i, line in enumerate(lines)]

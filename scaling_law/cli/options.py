@@ -16,7 +16,7 @@ from scaling_law.files.layout import RESULTS
 
 DEFAULT_MODE = "quick"
 # The configs that are shipped, with what they take on 2 cores.
-MODES = {"quick": "10 minutes", "dev": "a day", "full": "a week"}
+MODES = {"tour": "a minute", "quick": "10 minutes", "dev": "a day", "full": "a week"}
 # What other commands call it: a size to forecast is a sweep's --target and a law's --params.
 _CALLED_HERE = {
     "--target": ("--params",),
@@ -291,7 +291,7 @@ def add_config_options(parser: argparse.ArgumentParser, *, required: bool = Fals
         "--mode",
         type=given,
         metavar="NAME",
-        help="shipped config: quick, dev or full"
+        help=f"shipped config: {', '.join(MODES)}"
         + ("" if required else f" (default: {DEFAULT_MODE})"),
     )
     parser.add_argument(
