@@ -483,16 +483,21 @@ def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_table_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for reading a table, and for choosing runs."""
+def add_table_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add the options for reading a table, and for choosing runs.
+
+    Where ``several`` tables are read, ``--columns`` may be given once for each, and is a list.
+    """
     group = parser.add_argument_group("for a table (--where: also for a sweep)")
     group.add_argument(
         "--columns",
         type=given,
+        action="append" if several else "store",
         metavar="ROLE=COLUMN,...",
         help="names of the columns, as in params=N,tokens=D,loss=val_loss; further roles: flops, "
         "cluster (the trunk), seed, sem, size, run_id, unique_tokens, batch, state, "
-        "tokens_per_second; ROLE= ignores a column",
+        "tokens_per_second; ROLE= ignores a column"
+        + ("; once for all tables, or once for each" if several else ""),
     )
     group.add_argument(
         "--params-are",

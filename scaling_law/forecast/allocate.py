@@ -294,9 +294,7 @@ def _setups(
         load_rule(rule)  # an unknown one is no matter of shapes
     try:
         setups = tuple(
-            training_setup(
-                params, tokens, counted, template=template, rule=rule, own=source.optim
-            )
+            training_setup(params, tokens, counted, template=template, rule=rule, own=source.optim)
             for params, tokens in sizes
         )
     except ConfigError as problem:

@@ -131,8 +131,8 @@ def consequences(
     """``shape``, ``cost``, ``over_training`` and ``serving``, each None where it does not apply.
 
     ``fit`` and ``worlds`` are what the prediction rests on; ``template`` gives the shape's
-    vocabulary and context (None: a large model's). ``chosen``: whether the law chose the size; where
-    only a range of it may be quoted, no shape is given.
+    vocabulary and context (None: a large model's). ``chosen``: whether the law chose the size;
+    where only a range of it may be quoted, no shape is given.
     """
     decision: dict[str, Any] = dict.fromkeys(("shape", "cost", "over_training", "serving"))
     params, tokens, flops = prediction.params, prediction.tokens, prediction.flops

@@ -418,6 +418,11 @@ def test_without_trust_the_suggested_forecast_stays_at_the_largest_compute(capsy
     code, out, _ = run(capsys, "fit", str(path), "--resamples", "0")
     assert code == 0 and "trust forecasts up to" not in out
     assert "next: slaw extrapolate --flops 1x --results" in out
+    for law, said in (("kaplan", "mean kaplan_nd?"), ("hoffmann2022", "--law chinchilla fits its")):
+        for command in ("fit", "validate"):
+            assert run(capsys, command, str(path), "--law", law)[0] == 2
+            # the law is refused before the table is read
+            assert said in run(capsys, command, str(path), "--law", law)[2]
     path.write_text("params,tokens,loss\n" + "\n".join(_grid(1, 8)) + "\n")
     code, out, _ = run(capsys, "fit", str(path), "--resamples", "0")
     assert code == 4 and "no joint law could be fitted" in out

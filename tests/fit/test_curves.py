@@ -239,6 +239,15 @@ def test_held_out_curves_are_scored_and_schedules_ranked(folder):
     assert result.to_json()["lowest"]["small"]["schedule"] == texts[0]
 
 
+def test_a_sweeps_runs_that_have_not_finished_are_left_out_by_name(tmp_path):
+    sweep = SweepDir(tmp_path)
+    record = record_of(tiny_spec(), status="diverged")
+    write_record(sweep.run(record.run_id), record)
+    (sweep.runs / "later").mkdir()
+    left_out = dict(read_sweep(sweep).left_out)
+    assert left_out == {"later": "not finished", record.run_id: "diverged"}
+
+
 def test_a_rate_higher_than_any_that_was_fitted_is_not_ranked(folder):
     result = answer([folder], Question(schedules=("wsd:lr=.1", "constant", "wsd:steps=5k")))
     assert result.too_high("small") == ["wsd:lr=.1"] and result.chance_lowest("small") is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,23 @@ class Reading:
     ``convention`` is the count of parameters, of a sweep;
     ``keep`` are rules that leave no run out;
     ``metric`` takes the place of the validation loss, of a sweep;
-    ``table`` is how a table is read, and which rows or runs are taken.
+    ``table`` is how a table is read, and which rows or runs are taken;
+    ``columns`` are the columns of each source by role, in their order; empty: all have those of
+    ``table``.
     """
 
     convention: str = "matmul"
     keep: tuple[str, ...] = ()
     metric: str | None = None
     table: TableSettings = field(default_factory=TableSettings)
+    columns: tuple[Mapping[str, str], ...] = ()
+
+    def of(self, number: int) -> Reading:
+        """How the source of that number is read."""
+        if not self.columns:
+            return self
+        table = dataclasses.replace(self.table, columns=self.columns[number])
+        return dataclasses.replace(self, table=table, columns=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,20 +166,32 @@ def _whole(sources: Sequence[Path], reading: Reading) -> list[Recipe]:
     names = [path.name for path in sources]
     labels = [path.name if names.count(path.name) == 1 else str(path) for path in sources]
     if all(path.is_dir() for path in sources):
-        refuse_table_settings(", ".join(map(str, sources)), reading.table)
+        refuse_table_settings(", ".join(map(str, sources)), reading.of(0).table)
     recipes = []
-    for path, label in zip(sources, labels, strict=True):
+    for number, (path, label) in enumerate(zip(sources, labels, strict=True)):
         try:
             if path.is_file():
-                recipes.append(_table(path, label, reading))
+                recipes.append(_table(path, label, reading.of(number)))
                 continue
             records = load_records(only_sweep(path, "name one as a recipe"))
             recipes.append(_of_records(label, records, reading, str(path)))
         except SlawError as problem:
-            if str(path) in str(problem):
+            hint = _other_names(path, reading)
+            if str(path) in str(problem) and not hint:
                 raise
-            raise type(problem)(f"{path}: {problem}") from None
+            place = "" if str(path) in str(problem) else f"{path}: "
+            raise type(problem)(f"{place}{problem}{hint}") from None
     return recipes
+
+
+def _other_names(path: Path, reading: Reading) -> str:
+    """What to do where a table lacks a column that was named for all tables; "" elsewhere."""
+    if reading.columns or not reading.table.columns or not path.is_file():
+        return ""
+    known = read_rows(path, lambda _: False).known
+    if all(name in known for name in reading.table.columns.values() if name):
+        return ""
+    return "; tables with other names take --columns once for each, in their order"
 
 
 def _table(path: Path, label: str, reading: Reading) -> Recipe:
