@@ -9,15 +9,18 @@ import pytest
 
 from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import write_record
 from scaling_law.fit.curves.curve import Curve, Rate
 from scaling_law.fit.curves.fit_curves import fit_curves
 from scaling_law.fit.curves.law import MULTI_POWER, PROGRESS, course, loss_and_slopes
 from scaling_law.fit.curves.planned import asked
-from scaling_law.fit.curves.read_sweep import planned_rate
+from scaling_law.fit.curves.read_sweep import planned_rate, read_sweep
 from scaling_law.fit.curves.session import Question, answer, fit_with_other
 from scaling_law.fit.curves.table import read_curve_table
 from scaling_law.fit.curves.text import format_curves
 from scaling_law.spec.schedule import ScheduleSpec
+from tests.fakes import record_of, tiny_spec
 from tests.test_benchmarks import benchmark
 
 # L0, log A, log alpha, log B, log C, log beta, gamma, p, q
