@@ -174,13 +174,11 @@ def allocate(
     optimal = choice.kind == "compute_optimal"  # base then has more than a prediction at a point
     prediction = base if optimal else solver.predict(source, choice, level)
     params, tokens, method = solver.intervals(choice, level)
-    setup, ends, trouble = None, (), []
-    if _only_ranges(prediction) and not _is_decided(asked, scenario, choice):
-        pairs = _ends(asked, params, tokens)
-        ends, trouble = _setups(source, pairs, base, template, rule)
-    else:
-        made, trouble = _setups(source, [(choice.params, choice.tokens)], base, template, rule)
-        setup = made[0] if made else None
+    is_range = _only_ranges(prediction) and not _is_decided(asked, scenario, choice)
+    sizes = _ends(asked, params, tokens) if is_range else [(choice.params, choice.tokens)]
+    made, trouble = _setups(source, sizes, base, template, rule)
+    setup = made[0] if made and not is_range else None
+    ends = made if is_range else ()
     unique = scenario.tokens_unique
     smaller = solver.smaller(choice)
     doubts = solver.doubts(choice)
