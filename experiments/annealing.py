@@ -492,6 +492,7 @@ EXPERIMENT = Experiment(
     reproduces="Hu 2024 (MiniCPM), Blakeney 2024 (upsampling at the end)",
     settings=Settings,
     refusal=refusal,
+    reads_mixture=True,
     analyse=analyse,
     planted=Planted(
         outcome=_planted_outcome,

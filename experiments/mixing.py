@@ -503,6 +503,7 @@ EXPERIMENT = Experiment(
     settings=Settings,
     refusal=refusal,
     propose=propose,
+    reads_mixture=True,
     analyse=analyse,
     planted=Planted(
         outcome=_planted_outcome,

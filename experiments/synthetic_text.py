@@ -577,6 +577,7 @@ EXPERIMENT = Experiment(
     reproduces="Shumailov 2023, Gerstgrasser 2024 (model collapse, and how real text avoids it)",
     settings=Settings,
     propose=propose,
+    reads_mixture=True,
     analyse=analyse,
     planted=Planted(
         outcome=_planted_outcome,

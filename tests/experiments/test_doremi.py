@@ -133,3 +133,12 @@ def test_data_without_several_domains_are_refused(data, why):
     changes = [data, "model={}", "grid=[{sizes: [nano14k], steps: [10]}]"]
     with pytest.raises(ConfigError, match=why):
         load_config(NAME, device_kind="cpu", overrides=changes)
+
+
+@pytest.mark.parametrize("name", ["doremi", "mixing", "annealing", "curriculum"])
+def test_runs_without_a_mixture_are_refused_before_any_is_trained(name):
+    changes = ["data={corpus: installed, tokenizer: bytes, vocab_size: 257}"]
+    changes += ["grid=[{sizes: [nano14k], steps: [10]}]", "axes={optim.lr: [0.1, 0.2]}"]
+    changes += ["experiment=" + name]
+    with pytest.raises(ConfigError, match=r"with optim.lr=0.1 read none; expected data.mix"):
+        load_config(name, device_kind="cpu", overrides=changes)
