@@ -18,7 +18,7 @@ from statistics import fmean
 
 from scaling_law.data.tasks.shots import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
 from scaling_law.experiment.findings import (
@@ -35,6 +35,7 @@ from scaling_law.experiment.groups import every, grouped, left_out, need_sizes, 
 from scaling_law.experiment.seeds import LEVEL, Mean, mean_over, pooled_noise, range_text
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
+from scaling_law.units import count_of
 
 CLOSE = 0.04  # how near the best possible accuracy is reached
 GAINS = 0.1  # accuracy that shots add where a model uses them
@@ -123,11 +124,12 @@ def _uses(groups: Group) -> Claim:
     def decide() -> Decision:
         need_sizes(groups)
         gains = [one.gain for one in groups[max(groups)]]
-        return min(gains) >= GAINS, f"{range_text(gains)} more, at {max(groups):,} parameters"
+        words = f"{range_text(gains)} more, at {max(groups):,} parameters; over {GAINS:g} by"
+        return decided([gain - GAINS for gain in gains], words, show=lambda mean: mean.text)
 
     return claim(
         "largest_uses_shots",
-        f"every seed of the largest model gains {GAINS:g} of accuracy or more from the shots",
+        f"the largest model gains more than {GAINS:g} of accuracy from the shots",
         decide,
     )
 
@@ -168,15 +170,14 @@ def _grows(groups: Group) -> Claim:
 def _same_without(groups: Group) -> Claim:
     def decide() -> Decision:
         need_sizes(groups)
-        zero = [fmean(one.accuracies[0] for one in ones) for ones in groups.values()]
+        zero = {size: [one.accuracies[0] for one in ones] for size, ones in groups.items()}
         gains = [_gain(ones).value for ones in groups.values()]
         need(
             max(gains) >= GAINS,
             f"no size gains more than {max(gains):.2f} from the shots",
             "larger models, or more steps",
         )
-        spread = max(zero) - min(zero)
-        return spread <= CLOSE, f"from {min(zero):.3f} to {max(zero):.3f} over the sizes"
+        return _within(zero, CLOSE)
 
     return claim(
         "hidden_without_shots",
@@ -184,6 +185,36 @@ def _same_without(groups: Group) -> Claim:
         " shots does not show",
         decide,
     )
+
+
+def _within(values: Mapping[int, Sequence[float]], most: float) -> Decision:
+    """The decision of a claim that the means of all sizes are within ``most`` of each other.
+
+    It holds where the interval of every difference of two sizes is within ``most``, and does not
+    where one is beyond. The noise of seeds is pooled over sizes, and the two sizes that differ most
+    are picked out of all pairs (Bonferroni).
+    """
+    from scaling_law.fit.solver.student import t_reach  # loads numpy
+
+    noise = pooled_noise(values.values())
+    means = {size: fmean(own) for size, own in values.items()}
+    pairs = list(itertools.combinations(values, 2))
+
+    def interval(one: int, other: int) -> tuple[float, float]:
+        error = noise.error(len(values[one]), len(values[other]))
+        reach = t_reach(noise.freedom, 1 - (1 - LEVEL) / len(pairs)) * error
+        apart = abs(means[one] - means[other])
+        return apart - reach, apart + reach
+
+    low = max(interval(*pair)[0] for pair in pairs)
+    high = max(interval(*pair)[1] for pair in pairs)
+    words = (
+        f"from {min(means.values()):.3f} to {max(means.values()):.3f} over the sizes; two of"
+        f" {len(pairs)} pairs differ by at most {high:.3f}, by noise of"
+        f" {count_of(noise.freedom, 'degree')} of freedom"
+    )
+    need(high <= most or low > most, words, "more seeds, or more examples (val_examples)")
+    return high <= most, words
 
 
 def _reaches(groups: Group) -> Claim:
@@ -198,15 +229,15 @@ def _reaches(groups: Group) -> Claim:
         off = [one.off for one in ones]
         near = sum(distance <= CLOSE for distance in off)
         words = (
-            f"{near} of {len(off)} seeds, at most {range_text(off)} off, at"
-            f" {max(groups):,} parameters"
+            f"{near} of {len(off)} seeds are, at most {range_text(off)} off, at"
+            f" {max(groups):,} parameters; nearer than {CLOSE:g} by"
         )
-        return 2 * near >= len(off), words
+        return decided([CLOSE - one for one in off], words, show=lambda mean: mean.text)
 
     return claim(
         "as_good_as_possible",
-        f"half of the seeds of the largest model, or more, are within {CLOSE:g} of the best"
-        " possible accuracy after each number of shots",
+        f"the largest model is within {CLOSE:g} of the best possible accuracy after each number of"
+        " shots, on average over seeds",
         decide,
     )
 

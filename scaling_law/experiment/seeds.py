@@ -68,6 +68,12 @@ class Mean:
         ends = self.interval and (math.exp(self.interval[0]), math.exp(self.interval[1]))
         return Mean(value=math.exp(self.value), interval=ends, seeds=self.seeds)
 
+    def times(self, factor: float) -> Mean:
+        """So many times the factor that this mean, with its interval, is the logarithm of."""
+        one = self.factor
+        ends = one.interval and (factor * one.interval[0], factor * one.interval[1])
+        return Mean(value=factor * one.value, interval=ends, seeds=self.seeds)
+
 
 def mean_over(
     values: Sequence[float], noise: SeedNoise | None = None, *, of: int = 1
