@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import math
 
 import numpy as np
 import pytest
@@ -143,7 +144,11 @@ def test_errors_that_fall_with_twice_the_steps_decide_no_law():
 
 
 def test_equal_errors_contradict_that_larger_and_convolutional_networks_are_better():
-    claims = claims_of(changed(planted_evidence("images"), lambda run, p: 0.8))
+    def alike(run, point):
+        draw = dict(run.spec.data.source.settings).get("seed", 0)
+        return 0.8 + 1e-4 * math.sin(7 * draw + count_params(run.spec.model).total)
+
+    claims = claims_of(changed(planted_evidence("images"), alike))
     assert claims["larger_is_better"][0] is False
     assert claims["convolutions_are_better"][0] is None, "they are equal"
     established, because = claims["law_by_examples"]

@@ -54,12 +54,13 @@ def test_one_encoding_that_is_not_learned_leaves_the_claims_about_the_others():
 
 def test_answers_that_hold_beyond_the_trained_length_contradict_the_claims():
     def change(run: Run) -> dict[str, float]:
-        return {name: 1.0 for name in run.record.metrics if name.endswith(".exact")}
+        exact = 1.0 - 0.002 * run.spec.seed
+        return {name: exact for name in run.record.metrics if name.endswith(".exact")}
 
     claims = claims_of("length", changed("length", change))
     for name in ("fails_beyond_rotary", "learned_positions_end", "interpolation_helps_rotary"):
         assert claims[name][0] is False, name
-    assert claims["alibi_goes_further"][0] is None  # all seeds are equal
+    assert claims["alibi_goes_further"][0] is None, "both encodings are equal"
 
 
 def test_without_interpolated_positions_only_their_claims_are_open():

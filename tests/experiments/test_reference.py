@@ -154,8 +154,10 @@ OPEN = {
         "sharing_costs": None,
         "two_trunks_serve_all": None,
     },
+    "images": {"convolutions_are_better": None},
     "kaplan_chinchilla": LADDER,
     "kaplan_chinchilla_long": LADDER,
+    "length": {"fails_beyond_alibi": None, "fails_beyond_none": None},
     "length_training": {
         "ratio_decides": False,
         "rising_lengths_go_further": False,
