@@ -48,7 +48,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out
-from scaling_law.experiment.seeds import Mean, mean_over
+from scaling_law.experiment.seeds import Mean, mean_over, with_ends
 from scaling_law.experiment.text_amounts import amount_of
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of, format_count
@@ -255,10 +255,7 @@ def _measures(seen: ChangedText) -> dict[str, float | None]:
         *((f"closed.{kind}", seen.closed(kind)) for kind in KINDS),
         *((name, mean_over(values)) for name, values in costs),
     ):
-        measures[name] = mean.value if mean else None
-        measures[f"{name}.low"], measures[f"{name}.high"] = (
-            mean.interval if mean and mean.interval else (None, None)
-        )
+        measures |= with_ends(name, mean)
     for arm in sorted(seen.losses):
         decayed = f".decay{arm.decay:g}" if arm.decay == seen.strong else ""
         for tokens, by in sorted(seen.losses[arm].items()):

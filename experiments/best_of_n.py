@@ -137,9 +137,10 @@ def _misses(learning: Sequence[Drawn], law: str) -> list[float]:
 
 def _predicts(ones: Sequence[Drawn]) -> Claim:
     def decide() -> Decision:
-        off = _misses(need_learning(ones), "beta-binomial")
+        learning = need_learning(ones)
+        off = _misses(learning, "beta-binomial")
         words = f"off by at most {max(off):.3f} in {len(off)} runs; nearer than {CLOSE} by"
-        return decided([CLOSE - one for one in off], words, show=_of_runs)
+        return decided(_by_seed(learning, [CLOSE - one for one in off]), words, show=_plain)
 
     return claim(
         "beta_binomial_predicts",
@@ -149,9 +150,14 @@ def _predicts(ones: Sequence[Drawn]) -> Claim:
     )
 
 
-def _of_runs(mean: Mean) -> str:
-    """``0.02 (0.01 to 0.03, 5 runs)``."""
-    return mean.text.replace("seed", "run")
+def _by_seed(ones: Sequence[Drawn], values: Sequence[float]) -> list[float]:
+    """The mean of one value a run over the runs of each seed, which are no repeats."""
+    by = grouped((one.run.spec.seed, value) for one, value in zip(ones, values, strict=True))
+    return [fmean(own) for own in by.values()]
+
+
+def _plain(mean: Mean) -> str:
+    return mean.text
 
 
 def _power_off(ones: Sequence[Drawn]) -> Claim:
@@ -162,7 +168,7 @@ def _power_off(ones: Sequence[Drawn]) -> Claim:
             f"off by {fmean(theirs):.3f} on average against {fmean(ours):.3f}; above twice that by"
         )
         each = [other - 2 * own for own, other in zip(ours, theirs, strict=True)]
-        return decided(each, words, show=_of_runs)
+        return decided(_by_seed(learning, each), words, show=_plain)
 
     return claim(
         "power_law_is_off",
@@ -174,9 +180,10 @@ def _power_off(ones: Sequence[Drawn]) -> Claim:
 
 def _own_choice(ones: Sequence[Drawn]) -> Claim:
     def decide() -> Decision:
+        learning = need_learning(ones)
         pairs = [
             (one.chosen["log_prob"][PREDICTED], one.chosen["majority"][PREDICTED])
-            for one in need_learning(ones)
+            for one in learning
         ]
         wins = sum(own > majority for own, majority in pairs)
         words = (
@@ -185,7 +192,7 @@ def _own_choice(ones: Sequence[Drawn]) -> Claim:
             f" {len(pairs)} runs"
         )
         each = [own - majority for own, majority in pairs]
-        return decided(each, f"{words}; more by", show=_of_runs)
+        return decided(_by_seed(learning, each), f"{words}; more by", show=_plain)
 
     return claim(
         "own_log_probability_beats_majority",
@@ -279,7 +286,7 @@ def _training(groups: Groups, served: int) -> Claim:
             f"at rising compute {', '.join(words)}, over {len(learned)} of"
             f" {count_of(len(longest), 'seed')}; {format_count(served)} questions; ahead, with"
             f" {CLOSE} added, by",
-            show=lambda mean: mean.text,
+            show=_plain,
         )
 
     return claim(

@@ -98,6 +98,12 @@ def mean_over(
     return Mean(value=value, interval=interval, seeds=count)
 
 
+def with_ends(name: str, mean: Mean | None) -> dict[str, float | None]:
+    """Return a mean and the ends of its interval as measures: ``NAME``, ``NAME.low``, ``.high``."""
+    low, high = mean.interval if mean and mean.interval else (None, None)
+    return {name: mean.value if mean else None, f"{name}.low": low, f"{name}.high": high}
+
+
 def geometric_mean(logs: Sequence[float]) -> Mean:
     """Return the mean of one logarithm a seed, at least one, as a factor with its interval."""
     mean = mean_over(logs)

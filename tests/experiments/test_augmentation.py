@@ -25,6 +25,7 @@ from scaling_law.experiment.findings import Findings
 from scaling_law.experiment.seeds import best_on_others
 from scaling_law.parts import Reference
 from scaling_law.spec.component import Component
+from tests.experiments.changed import findings_with, standing, with_loss
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "augmentation"
@@ -39,18 +40,12 @@ def arm(run: Run) -> Arm:
 
 def changed(change: Callable[[Run], float | None]) -> Findings:
     """The findings with so many nats more for each run; None for one that has not finished."""
-    runs = []
-    evidence = planted_evidence(NAME)
-    for run in evidence.runs:
+
+    def one(run: Run) -> Run | None:
         more = change(run)
-        if more is not None and run.record.val_loss_nats is not None:
-            record = dataclasses.replace(run.record, val_loss_nats=run.record.val_loss_nats + more)
-            runs.append(dataclasses.replace(run, record=record))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+        return None if more is None else with_loss(run, lambda loss: loss + more)
 
-
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
+    return findings_with(NAME, one)
 
 
 def test_a_change_that_harms_is_contradicted_and_the_others_stand():
@@ -151,15 +146,8 @@ def test_a_seed_without_a_gap_counts_in_the_share_of_the_gap():
     """Plain repeats of one seed end below its new text: its share has no sense, its losses do."""
 
     def seen(change: Callable[[Run], float]) -> ChangedText:
-        runs = [
-            dataclasses.replace(
-                run,
-                record=dataclasses.replace(
-                    run.record, val_loss_nats=(run.record.val_loss_nats or 0) + change(run)
-                ),
-            )
-            for run in planted_evidence(NAME).runs
-        ]
+        runs = [with_loss(run, lambda loss, run=run: loss + change(run))
+                for run in planted_evidence(NAME).runs]  # fmt: skip
         return read_changed(Evidence(runs=tuple(runs)))
 
     plain, odd = (

@@ -68,7 +68,7 @@ def test_models_that_never_learn_say_nothing_of_training_against_drawing():
     )
     established, because = claims["training_beats_drawing"]
     assert established is None
-    assert "0.30 of the greedy answers are right, in 0 of 3 seeds at least 0.5" in because
+    assert "0.30 of the greedy answers are right, in 0 of 9 seeds at least 0.5" in because
 
 
 def test_seeds_that_never_learn_leave_the_claim_to_those_that_do():
@@ -78,15 +78,15 @@ def test_seeds_that_never_learn_leave_the_claim_to_those_that_do():
     established, because = claims_of("best_of_n", changed("best_of_n", change))[
         "training_beats_drawing"
     ]
-    assert established is True and "over 2 of 3 seeds" in because
+    assert established is True and "over 8 of 9 seeds" in because
 
 
 def test_training_that_is_ahead_by_no_more_than_seeds_differ_is_open():
     """Seeds differ by far more than either way of spending compute."""
 
     def change(run: Run) -> dict[str, float]:
-        greedy = {1: 0.5, 2: 0.9, 3: 0.6}[run.spec.seed]
-        chosen = {1: 0.9, 2: 0.2, 3: 0.5}[run.spec.seed]
+        greedy = (0.5, 0.9, 0.6)[run.spec.seed % 3]
+        chosen = (0.9, 0.2, 0.5)[run.spec.seed % 3]
         return {
             key: greedy if key == "answers.val.exact" else chosen if ".log_prob-" in key else value
             for key, value in run.record.metrics.items()

@@ -98,7 +98,7 @@ OPEN = {
     "architecture_arms": {"a_mixture_saves_compute": False},
     "architectures": {"lstm_gains_less_late": None, "lstm_lead_shrinks_with_size": None},
     "batch_ramp": {"ramp_keeps_up": None},
-    "best_of_n": {"own_log_probability_beats_majority": None},
+    "best_of_n": {"training_beats_drawing": None},
     "context": {
         "larger_gains_more": None,
         "longer_is_lower_at_equal_tokens": False,
