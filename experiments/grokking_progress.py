@@ -32,32 +32,29 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out, task_settings
-from scaling_law.experiment.seeds import Time, first_time, median_over, range_text
+from scaling_law.experiment.memorising import TRAIN, VAL, Learned, learned
+from scaling_law.experiment.seeds import median_over, range_text
 from scaling_law.files.record import CurvePoint
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of
 
-MEMORISED, GENERALISED = 0.99, 0.95
 CHANCE = 0.1  # validation accuracy below which nothing shows yet
 MOST = 0.5  # share of a rise that is most of it
-TRAIN, VAL, NORM = "accuracy.train", "accuracy.val", "weight_norm"
+NORM = "weight_norm"
 TABLE, COLUMN = "fourier.table", "fourier.column"
 MEASURES = {COLUMN: "column", TABLE: "table", NORM: "norm"}
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one run did.
+class Seen(Learned):
+    """What one run did; ``points`` are its measurements by step."""
 
-    ``run`` is the run; ``decay`` is its weight decay; ``memorised`` and ``generalised`` are when it
-    did so; ``points`` are its measurements by step.
-    """
-
-    run: Run
-    decay: float
-    memorised: Time
-    generalised: Time
     points: tuple[CurvePoint, ...]
+
+    @property
+    def decay(self) -> float:
+        """Its weight decay."""
+        return self.run.spec.optim.weight_decay
 
     def at(self, step: float, metric: str) -> float:
         """A metric at the last measurement up to a step."""
@@ -93,11 +90,11 @@ def seen(run: Run) -> Seen | None:
     """What a run did; None for another task, or without the measurements."""
     if task_settings(run.spec, "modular_addition", Task) is None:
         return None
-    memorised, generalised = first_time(run, TRAIN, MEMORISED), first_time(run, VAL, GENERALISED)
+    when = learned(run)
     points = tuple(p for p in run.curve if {TRAIN, VAL, *MEASURES} <= set(p.metrics))
-    if memorised is None or generalised is None or not points:
+    if when is None or not points:
         return None
-    return Seen(run, run.spec.optim.weight_decay, memorised, generalised, points)
+    return Seen(run, when.memorised, when.generalised, when.on_memorising, points)
 
 
 def _circuit(ones: Sequence[Seen]) -> str:
