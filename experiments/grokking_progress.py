@@ -17,7 +17,15 @@ from dataclasses import dataclass
 
 from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
+from scaling_law.experiment.answer import (
+    Decision,
+    answer,
+    beside,
+    claim,
+    decided,
+    decided_between,
+    need,
+)
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis
 from scaling_law.experiment.findings import (
@@ -169,12 +177,13 @@ def _early(ones: Sequence[Seen]) -> Claim:
             "another measure of progress",
         )
         steps = range_text(float(one.silent) for one in ones)
-        return min(shares) >= MOST, f"{range_text(shares)} of the rise, up to step {steps}"
+        words = f"{range_text(shares)} of the rise, up to step {steps}; above {MOST:g} by"
+        return decided([share - MOST for share in shares], words, show=lambda mean: mean.text)
 
     return claim(
         "frequencies_first",
-        "in every seed most of the rise of the power in few frequencies comes while validation"
-        f" accuracy is below {CHANCE:.0%}",
+        "most of the rise of the power in few frequencies comes while validation accuracy is below"
+        f" {CHANCE:.0%}",
         decide,
     )
 
@@ -217,13 +226,17 @@ def _needs_decay(ones: Sequence[Seen], plain: Sequence[Seen]) -> Claim:
     def decide() -> Decision:
         _need_both(ones)
         _need_plain(plain)
-        low = max(one.points[-1].metrics[metric] for one in plain)
-        high = min(one.points[-1].metrics[metric] for one in ones)
-        return low <= MOST * high, f"at most {low:.2f} without, at least {high:.2f} with"
+        low, high = ([one.points[-1].metrics[metric] for one in group] for group in (plain, ones))
+        words = (
+            f"at most {max(low):.2f} without, at least {min(high):.2f} with; below {MOST:g} of that"
+            " by"
+        )
+        half = [MOST * one for one in high]
+        return decided_between(half, low, words, show=lambda mean: mean.text)
 
     return claim(
         "frequencies_need_decay",
-        "without weight decay the power in few frequencies ends at half of that with it, or less",
+        "without weight decay the power in few frequencies ends at less than half of that with it",
         decide,
     )
 

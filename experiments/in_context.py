@@ -18,7 +18,15 @@ from statistics import fmean
 
 from scaling_law.data.tasks.shots import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
+from scaling_law.experiment.answer import (
+    Decision,
+    all_within,
+    answer,
+    beside,
+    claim,
+    decided,
+    need,
+)
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
 from scaling_law.experiment.findings import (
@@ -35,7 +43,6 @@ from scaling_law.experiment.groups import every, grouped, left_out, need_sizes, 
 from scaling_law.experiment.seeds import LEVEL, Mean, mean_over, pooled_noise, range_text
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
-from scaling_law.units import count_of
 
 CLOSE = 0.04  # how near the best possible accuracy is reached
 GAINS = 0.1  # accuracy that shots add where a model uses them
@@ -177,7 +184,7 @@ def _same_without(groups: Group) -> Claim:
             f"no size gains more than {max(gains):.2f} from the shots",
             "larger models, or more steps",
         )
-        return _within(zero, CLOSE)
+        return all_within(zero, CLOSE, "sizes", "more seeds, or more examples (val_examples)")
 
     return claim(
         "hidden_without_shots",
@@ -185,36 +192,6 @@ def _same_without(groups: Group) -> Claim:
         " shots does not show",
         decide,
     )
-
-
-def _within(values: Mapping[int, Sequence[float]], most: float) -> Decision:
-    """The decision of a claim that the means of all sizes are within ``most`` of each other.
-
-    It holds where the interval of every difference of two sizes is within ``most``, and does not
-    where one is beyond. The noise of seeds is pooled over sizes, and the two sizes that differ most
-    are picked out of all pairs (Bonferroni).
-    """
-    from scaling_law.fit.solver.student import t_reach  # loads numpy
-
-    noise = pooled_noise(values.values())
-    means = {size: fmean(own) for size, own in values.items()}
-    pairs = list(itertools.combinations(values, 2))
-
-    def interval(one: int, other: int) -> tuple[float, float]:
-        error = noise.error(len(values[one]), len(values[other]))
-        reach = t_reach(noise.freedom, 1 - (1 - LEVEL) / len(pairs)) * error
-        apart = abs(means[one] - means[other])
-        return apart - reach, apart + reach
-
-    low = max(interval(*pair)[0] for pair in pairs)
-    high = max(interval(*pair)[1] for pair in pairs)
-    words = (
-        f"from {min(means.values()):.3f} to {max(means.values()):.3f} over the sizes; two of"
-        f" {len(pairs)} pairs differ by at most {high:.3f}, by noise of"
-        f" {count_of(noise.freedom, 'degree')} of freedom"
-    )
-    need(high <= most or low > most, words, "more seeds, or more examples (val_examples)")
-    return high <= most, words
 
 
 def _reaches(groups: Group) -> Claim:

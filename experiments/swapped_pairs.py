@@ -18,7 +18,15 @@ from dataclasses import dataclass
 
 from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
+from scaling_law.experiment.answer import (
+    Decision,
+    all_decided,
+    answer,
+    beside,
+    claim,
+    decided,
+    need,
+)
 from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.figures import figure
 from scaling_law.experiment.findings import (
@@ -38,7 +46,7 @@ from scaling_law.experiment.memorising import (
     learned,
     middle_time,
 )
-from scaling_law.experiment.seeds import Time, log_falls, median_over, ratio, shares
+from scaling_law.experiment.seeds import Time, log_falls, median_over, pooled_noise, ratio, shares
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of
 
@@ -147,12 +155,17 @@ def _knows(groups: Groups) -> Claim:
         together = [
             x for group in _of(groups, "gpt", together=True).values() for x in _known(group)
         ]
-        shown = min(_known(ones)) >= MOST * setting.share and max(together) < SILENT
-        return shown, (
+        least = MOST * setting.share
+        words = (
             f"on memorising it predicts {shares(_known(ones))} of all other pairs where about"
             f" {setting.share:.2f} of them have their swapped pair among those of training,"
             f" {shares(together)} where none has"
         )
+        each = {
+            f"over {least:.2f}": [known - least for known in _known(ones)],
+            f"under {SILENT:g} where none has": [SILENT - known for known in together],
+        }
+        return all_decided(each, f"{words}:", show=lambda mean: mean.text)
 
     return claim(
         "transformer_knows_swapped_pairs",
@@ -167,10 +180,14 @@ def _mlp(groups: Groups) -> Claim:
             way: [x for group in _of(groups, "mlp", together=way).values() for x in _known(group)]
             for way in (False, True)
         }
-        return max(known[False]) < SILENT, (
+        words = (
             f"on memorising it predicts {shares(known[False])} of all other pairs with swapped"
-            f" pairs apart, {shares(known[True])} with swapped pairs together"
+            f" pairs apart, {shares(known[True])} with swapped pairs together; under {SILENT:g} by"
         )
+        below = [SILENT - one for one in known[False]]
+        # seeds that know nothing are all at 0: what a seed changes shows at other settings
+        noise = pooled_noise(map(_known, groups.values()))
+        return decided(below, words, show=lambda mean: mean.text, noise=noise)
 
     return claim(
         "mlp_does_not",
