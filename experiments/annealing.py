@@ -36,7 +36,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import grouped, left_out
-from scaling_law.experiment.seeds import Mean, SeedNoise, mean_over, shared_noise
+from scaling_law.experiment.seeds import Mean, SeedNoise, mean_over, shared_noise, with_ends
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Text
 
@@ -320,13 +320,7 @@ def _apart(gain: float) -> str:
 def _measures(seen: Seen) -> dict[str, float | None]:
     measures: dict[str, float | None] = {}
     for when in (LATE, EARLY):
-        mean = seen.mean_worth(when)
-        low, high = mean.interval if mean and mean.interval else (None, None)
-        measures |= {
-            f"worth.{when}": mean.value if mean else None,
-            f"worth.{when}.low": low,
-            f"worth.{when}.high": high,
-        }
+        measures |= with_ends(f"worth.{when}", seen.mean_worth(when))
         for loss in ("target", "rest", "mean"):
             for share, values in seen.gains(when, loss).items():
                 measures[f"gain.{when}.{loss}.{share:g}"] = fmean(values)
@@ -492,6 +486,7 @@ EXPERIMENT = Experiment(
     reproduces="Hu 2024 (MiniCPM), Blakeney 2024 (upsampling at the end)",
     settings=Settings,
     refusal=refusal,
+    reads_mixture=True,
     analyse=analyse,
     planted=Planted(
         outcome=_planted_outcome,

@@ -48,17 +48,20 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out
-from scaling_law.experiment.seeds import mean_over
+from scaling_law.experiment.seeds import Mean, mean_over, with_ends
 from scaling_law.experiment.text_amounts import amount_of
 from scaling_law.spec.run import RunSpec
-from scaling_law.units import format_count
+from scaling_law.units import count_of, format_count
 
 
 def analyse(evidence: Evidence) -> Findings:
     """Return what changed text gains over plain repeats, and what it costs text read once."""
     seen = read_changed(evidence)
     used = sum(len(by) for arm in seen.losses.values() for by in arm.values())
-    which = "of another size, recipe or amount of text, or changed in several ways"
+    which = (
+        "of another size, recipe or amount of text, changed in several ways, or with another"
+        " setting of its objective"
+    )
     return answer(
         (
             _beats_repeats(seen),
@@ -206,12 +209,11 @@ def _mean_text(values: Sequence[float]) -> str:
     return mean.text if mean else "not known"
 
 
-def _percent(values: Sequence[float]) -> str:
-    mean = mean_over(values)
+def _percent(mean: Mean | None) -> str:
     if mean is None:
         return "-"
     if mean.interval is None:
-        return f"{mean.value:.0%} (one seed)"
+        return f"{mean.value:.0%} ({count_of(mean.seeds, 'seed')}, no interval)"
     return f"{mean.value:.0%} ({mean.interval[0]:.0%} to {mean.interval[1]:.0%})"
 
 
@@ -240,20 +242,20 @@ def _words(seen: ChangedText) -> str:
 
 def _measures(seen: ChangedText) -> dict[str, float | None]:
     measures: dict[str, float | None] = {}
-    for name, values in (
+    gains = (
         ("gap", seen.gap),
         ("gain.best", seen.gain(*KINDS)),
         *((f"gain.{kind}", seen.gain(kind)) for kind in KINDS),
         ("gain.weight_decay", _decay_gain(seen)),
         ("gain.with_decay", seen.gain(*KINDS, decay=seen.strong) if seen.strong else []),
+    )
+    costs = ((f"cost.{kind}", _costs(seen, kind)) for kind in KINDS if kind != SHIFTING)
+    for name, mean in (
+        *((name, mean_over(values)) for name, values in gains),
         *((f"closed.{kind}", seen.closed(kind)) for kind in KINDS),
-        *((f"cost.{kind}", _costs(seen, kind)) for kind in KINDS if kind != SHIFTING),
+        *((name, mean_over(values)) for name, values in costs),
     ):
-        mean = mean_over(values)
-        measures[name] = mean.value if mean else None
-        measures[f"{name}.low"], measures[f"{name}.high"] = (
-            mean.interval if mean and mean.interval else (None, None)
-        )
+        measures |= with_ends(name, mean)
     for arm in sorted(seen.losses):
         decayed = f".decay{arm.decay:g}" if arm.decay == seen.strong else ""
         for tokens, by in sorted(seen.losses[arm].items()):

@@ -12,13 +12,21 @@ learned judge adds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated
 
 from scaling_law.experiment import Experiment, Outcome, Planted
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
+from scaling_law.experiment.answer import (
+    Decision,
+    all_decided,
+    answer,
+    beside,
+    claim,
+    decided,
+    need,
+)
 from scaling_law.experiment.attempts import (
     WAYS,
     BetaBinomial,
@@ -42,11 +50,11 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import every, grouped, left_out
-from scaling_law.experiment.seeds import shares
+from scaling_law.experiment.seeds import Mean, best_on_others, shares
 from scaling_law.experiment.trends import Trend, fit_power
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number
-from scaling_law.units import format_count
+from scaling_law.units import count_of, format_count
 
 FITTED, PREDICTED = (1, 2, 4, 8), 64
 CLOSE = 0.03  # what two shares of 200 questions may differ by; how near a prediction must be
@@ -129,22 +137,38 @@ def _misses(learning: Sequence[Drawn], law: str) -> list[float]:
 
 def _predicts(ones: Sequence[Drawn]) -> Claim:
     def decide() -> Decision:
-        off = _misses(need_learning(ones), "beta-binomial")
-        return max(off) <= CLOSE, f"off by at most {max(off):.3f} in {len(off)} runs"
+        learning = need_learning(ones)
+        off = _misses(learning, "beta-binomial")
+        words = f"off by at most {max(off):.3f} in {len(off)} runs; nearer than {CLOSE} by"
+        return decided(_by_seed(learning, [CLOSE - one for one in off]), words, show=_plain)
 
     return claim(
         "beta_binomial_predicts",
         f"the beta-binomial law, fitted to pass@1 to pass@{max(FITTED)}, predicts pass@{PREDICTED}"
-        f" within {CLOSE} in every run that is learning",
+        f" within {CLOSE} on average over the runs that are learning",
         decide,
     )
+
+
+def _by_seed(ones: Sequence[Drawn], values: Sequence[float]) -> list[float]:
+    """The mean of one value a run over the runs of each seed, which are no repeats."""
+    by = grouped((one.run.spec.seed, value) for one, value in zip(ones, values, strict=True))
+    return [fmean(own) for own in by.values()]
+
+
+def _plain(mean: Mean) -> str:
+    return mean.text
 
 
 def _power_off(ones: Sequence[Drawn]) -> Claim:
     def decide() -> Decision:
         learning = need_learning(ones)
-        ours, theirs = (fmean(_misses(learning, law)) for law in LAWS)
-        return theirs > 2 * ours, f"off by {theirs:.3f} on average against {ours:.3f}"
+        ours, theirs = (_misses(learning, law) for law in LAWS)
+        words = (
+            f"off by {fmean(theirs):.3f} on average against {fmean(ours):.3f}; above twice that by"
+        )
+        each = [other - 2 * own for own, other in zip(ours, theirs, strict=True)]
+        return decided(_by_seed(learning, each), words, show=_plain)
 
     return claim(
         "power_law_is_off",
@@ -156,9 +180,10 @@ def _power_off(ones: Sequence[Drawn]) -> Claim:
 
 def _own_choice(ones: Sequence[Drawn]) -> Claim:
     def decide() -> Decision:
+        learning = need_learning(ones)
         pairs = [
             (one.chosen["log_prob"][PREDICTED], one.chosen["majority"][PREDICTED])
-            for one in need_learning(ones)
+            for one in learning
         ]
         wins = sum(own > majority for own, majority in pairs)
         words = (
@@ -167,9 +192,7 @@ def _own_choice(ones: Sequence[Drawn]) -> Claim:
             f" {len(pairs)} runs"
         )
         each = [own - majority for own, majority in pairs]
-        return decided(
-            each, f"{words}; more by", show=lambda mean: mean.text.replace("seeds", "runs")
-        )
+        return decided(_by_seed(learning, each), f"{words}; more by", show=_plain)
 
     return claim(
         "own_log_probability_beats_majority",
@@ -238,32 +261,67 @@ def _training(groups: Groups, served: int) -> Claim:
             f"runs of {len(groups)} lengths of training have finished",
             "it needs 3: " + AGAIN,
         )
-        last = fmean(one.greedy for one in groups[max(groups)])
+        longest = groups[max(groups)]
+        learned = {one.run.spec.seed for one in longest if one.greedy >= TRAINED}
         need(
-            last >= TRAINED,
-            f"after the longest training {last:.2f} of the greedy answers are right",
-            f"it needs {TRAINED}: train for longer, or with other seeds",
+            len(learned) > 1,
+            f"after the longest training {shares([one.greedy for one in longest])} of the greedy"
+            f" answers are right, in {len(learned)} of {count_of(len(longest), 'seed')} at least"
+            f" {TRAINED}",
+            "it needs two such seeds: train for longer, or with other seeds",
         )
-        splits = _splits(groups, served)
-        lost, words = 0, []
-        for budget in _budgets(groups, served)[1:]:
-            one = _best(splits, "one", budget)
-            several = _best([split for split in splits if split.n > 1], "log_prob", budget)
-            assert one is not None, "the budget is that of one greedy answer"
-            if several is not None:
-                ours, theirs = one.shares["one"], several.shares["log_prob"]
-                lost += theirs > ours + CLOSE
-                words.append(f"{ours:.2f} against {theirs:.2f}")
-        need(bool(words), "no budget pays for two answers", "it needs fewer questions (served)")
-        return not lost, f"at rising compute {', '.join(words)}; {format_count(served)} questions"
+        each, words = {}, []
+        for steps, budget in zip(groups, _budgets(groups, served), strict=True):
+            one = _greedy(groups, steps, learned)
+            several = _several(groups, budget, served, learned)
+            both = sorted(one.keys() & several.keys())
+            if not both:
+                continue
+            pair = [fmean(share[seed] for seed in both) for share in (one, several)]
+            words.append(f"{pair[0]:.2f} against {pair[1]:.2f}")
+            each[f"after {steps} steps"] = [one[seed] - several[seed] + CLOSE for seed in both]
+        need(bool(each), "no budget pays for two answers", "it needs fewer questions (served)")
+        return all_decided(
+            each,
+            f"at rising compute {', '.join(words)}, over {len(learned)} of"
+            f" {count_of(len(longest), 'seed')}; {format_count(served)} questions; ahead, with"
+            f" {CLOSE} added, by",
+            show=_plain,
+        )
 
     return claim(
         "training_beats_drawing",
-        "at equal compute for training and answering together, one greedy answer of the model"
-        " trained for longest is right at least as often as the likeliest of several of any other,"
-        f" within {CLOSE}",
+        "at equal compute for training and answering together, in seeds that learn the task"
+        f" ({TRAINED:.0%} right after the longest training), one greedy answer of the model trained"
+        " for longest is right at least as often as the likeliest of several of any other, within"
+        f" {CLOSE}",
         decide,
     )
+
+
+def _greedy(groups: Groups, steps: int, seeds: Collection[int]) -> dict[int, float]:
+    """How often one greedy answer is right after so many steps, by seed."""
+    by = {one.run.spec.seed: one.greedy for one in groups[steps]}
+    return {seed: share for seed, share in by.items() if seed in seeds}
+
+
+def _several(
+    groups: Groups, budget: float, served: int, seeds: Collection[int]
+) -> dict[int, float]:
+    """How often the likeliest of several is right at the best split within a budget, by seed.
+
+    The split of each seed is that which is best in the other seeds.
+    """
+    wrong = [
+        {
+            one.run.spec.seed: -one.chosen["log_prob"][split.n]
+            for one in groups[split.steps]
+            if one.run.spec.seed in seeds
+        }
+        for split in _splits(groups, served)
+        if split.n > 1 and split.flops <= budget * 1.0001
+    ]
+    return {seed: -share for seed, share in best_on_others(wrong).items()}
 
 
 def _words(claims: Sequence[Claim], learning: Sequence[Drawn], served: int) -> str:

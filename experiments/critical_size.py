@@ -23,7 +23,7 @@ from typing import Annotated, Any
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.critical import Critical, fit_critical, identified_share
-from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.figures import figure, log_axis, time_series
 from scaling_law.experiment.findings import (
     AGAIN,
@@ -36,16 +36,24 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.groups import grouped, left_out
-from scaling_law.experiment.seeds import Time, first_time, median_time, pooled_noise
-from scaling_law.experiment.sigmoid import Middle, Sigmoid, fit_sigmoid, middle_within
+from scaling_law.experiment.groups import left_out
+from scaling_law.experiment.seeds import median_time, pooled_noise
+from scaling_law.experiment.sigmoid import Sigmoid, fit_sigmoid
+from scaling_law.experiment.width_search import (
+    ENDS,
+    LEARNED,
+    Search,
+    Seen,
+    all_seen,
+    by_width,
+    outcomes_of,
+    search_of,
+)
 from scaling_law.spec.architectures.mlp import Shape
 from scaling_law.spec.model import OtherModel
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number
 
-LEARNED = 0.9  # accuracy on validation from which on a run has learned the task
-ENDS = 2  # sizes of the first stage of a search: more are a grid
 # What a simulation looks for: the smallest of these designs that determines a small exponent
 SMALL = 0.25
 REACH = (1.04, 3.0)  # widths over the critical one
@@ -71,120 +79,6 @@ class Settings:
     most: Annotated[int, Number("stages of the search", low=1, high=90)] = 10
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What one run did.
-
-    ``width`` is its size, in hidden units;
-    ``seed`` is its seed;
-    ``stage`` is the stage it belongs to;
-    ``learned`` is when it learned the task, in steps;
-    ``params`` is its size in parameters;
-    ``flops`` is what it cost, in FLOPs.
-    """
-
-    width: int
-    seed: int
-    stage: int
-    learned: Time
-    params: int
-    flops: float
-
-    @property
-    def has(self) -> bool:
-        """Whether it learned the task."""
-        return self.learned.step is not None
-
-
-def seen(run: Run) -> Seen | None:
-    """What a run did; None for another architecture, or without accuracies."""
-    model = run.spec.model
-    if not isinstance(model, OtherModel) or model.architecture.name != "mlp":
-        return None
-    learned = first_time(run, "accuracy.val", LEARNED)
-    if learned is None:
-        return None
-    width = model.values_as(Shape).width
-    record = run.record
-    return Seen(width, run.spec.seed, run.stage, learned, record.params_total, record.flops_exact)
-
-
-def _all_seen(evidence: Evidence) -> list[Seen]:
-    return [one for run in evidence.ended if (one := seen(run)) is not None]
-
-
-def _by_width(ones: Sequence[Seen]) -> dict[int, list[Seen]]:
-    """The runs of each width, in order."""
-    return grouped((one.width, one) for one in sorted(ones, key=lambda one: (one.stage, one.seed)))
-
-
-def _outcomes(ones: Sequence[Seen]) -> dict[float, list[bool]]:
-    return {float(width): [one.has for one in group] for width, group in _by_width(ones).items()}
-
-
-@dataclass(frozen=True)
-class Search:
-    """The runs of a search, and what they say.
-
-    ``ones`` are the runs of its stages; ``above`` are those of the last stage, above the size.
-    """
-
-    ones: tuple[Seen, ...]
-    above: tuple[Seen, ...]
-
-    @property
-    def stages(self) -> list[int]:
-        """The stages of the search."""
-        return sorted({one.stage for one in self.ones})
-
-    @property
-    def is_grid(self) -> bool:
-        """Whether the first stage trained more sizes than the two ends."""
-        return len({one.width for one in self.ones if one.stage == 1}) > ENDS
-
-    @property
-    def ends(self) -> tuple[int, int]:
-        """The smallest and the largest width of the range."""
-        first = [one.width for one in self.ones if one.stage == 1]
-        return min(first), max(first)
-
-    @property
-    def fault(self) -> tuple[str, str] | None:
-        """Why the size does not lie in the range, and what to do; None where it does."""
-        low, high = self.ends
-        outcomes = _outcomes(self.ones)
-        if any(outcomes[low]):
-            return f"seeds learn the task at width {low} already", "begin with a smaller width"
-        if not all(outcomes[high]):
-            return f"not every seed learns the task at width {high}", "end with a larger width"
-        return None
-
-    def middle(self, stage: int | None = None) -> Middle:
-        """The critical width by the runs of the search, those up to a stage where one is given."""
-        ones = [one for one in self.ones if stage is None or one.stage <= stage]
-        return middle_within(_outcomes(ones), *map(float, self.ends))
-
-    @property
-    def known(self) -> Middle:
-        """The critical width by all runs, those of the last stage among them."""
-        ones = [*self.ones, *self.above]
-        return middle_within(_outcomes(ones), *map(float, self.ends))
-
-
-def _search(ones: Sequence[Seen]) -> Search | None:
-    """The search that these runs make; None before both ends of its range have finished."""
-    widths: dict[int, set[int]] = {}
-    for one in ones:
-        widths.setdefault(one.stage, set()).add(one.width)
-    if len(widths.get(1, ())) < ENDS:
-        return None
-    last = {stage for stage, some in widths.items() if stage > 1 and len(some) > 1}
-    return Search(
-        tuple(one for one in ones if one.stage not in last),
-        tuple(one for one in ones if one.stage in last),
-    )
-
-
 def may_propose(config: Mapping[str, Any]) -> bool:
     """Say whether a config's sizes are the ends of a range to search, not a grid."""
     return all(len(entry["sizes"]) <= ENDS for entry in config["grid"])
@@ -193,7 +87,7 @@ def may_propose(config: Mapping[str, Any]) -> bool:
 def propose(evidence: Evidence) -> Mapping[str, Any] | None:
     """Give the width to try next, then widths above the critical one, then nothing."""
     settings = evidence.settings
-    search = _search(_all_seen(evidence))
+    search = search_of(all_seen(evidence))
     if search is None or search.is_grid or search.above or search.fault:
         return None
     middle = search.middle()
@@ -212,8 +106,8 @@ def propose(evidence: Evidence) -> Mapping[str, Any] | None:
 
 def analyse(evidence: Evidence) -> Findings:
     """Return the critical width with its interval, the way to it, and the critical exponent."""
-    ones = _all_seen(evidence)
-    search = _search(ones)
+    ones = all_seen(evidence)
+    search = search_of(ones)
     within = getattr(evidence.settings, "within", Settings.within)
     claims = (
         _located(search, within),
@@ -269,7 +163,7 @@ def _random(ones: Sequence[Seen], search: Search | None, evidence: Evidence) -> 
     def decide() -> Decision:
         mixed = {
             width: (sum(one.has for one in group), len(group))
-            for width, group in _by_width(ones).items()
+            for width, group in by_width(ones).items()
             if len({one.has for one in group}) > 1
         }
         need(
@@ -354,7 +248,7 @@ def _speeds(ones: Sequence[Seen]) -> dict[float, list[float]]:
     """
     middles = {
         float(width): median_time([one.learned for one in group])
-        for width, group in _by_width(ones).items()
+        for width, group in by_width(ones).items()
     }
     return {width: [1 / time.step] for width, time in middles.items() if time and time.step}
 
@@ -384,7 +278,7 @@ def _needed(ones: Sequence[Seen], search: Search | None) -> str:
     width, (low, high) = search.known.value, REACH
     steps = {
         place: [math.log(one.learned.step) for one in group if one.learned.step]
-        for place, group in _by_width(ones).items()
+        for place, group in by_width(ones).items()
         if place <= high * width
     }
     near, far = (
@@ -469,7 +363,7 @@ def _measures(ones: Sequence[Seen], search: Search | None) -> dict[str, float | 
     middle = search.known if search and not search.fault else None
     fit = _critical(ones)
     known = fit if isinstance(fit, Critical) else None
-    sigmoid = fit_sigmoid(_outcomes(ones))
+    sigmoid = fit_sigmoid(outcomes_of(ones))
     return {
         "critical_width": middle.value if middle else None,
         "critical_width_low": middle.interval[0] if middle else None,
@@ -488,7 +382,7 @@ def _measures(ones: Sequence[Seen], search: Search | None) -> dict[str, float | 
 
 def _table(ones: Sequence[Seen]) -> Table:
     rows = []
-    for width, group in _by_width(ones).items():
+    for width, group in by_width(ones).items():
         middle = median_time([one.learned for one in group])
         assert middle is not None, "a width has at least one run"
         stages = ", ".join(map(str, sorted({one.stage for one in group})))
@@ -505,12 +399,12 @@ def _table(ones: Sequence[Seen]) -> Table:
 
 def _outcome_figure(ones: Sequence[Seen], search: Search | None) -> Figure | None:
     """The share of seeds that learn the task, and the interval after each stage."""
-    groups = _by_width(ones)
+    groups = by_width(ones)
     shares = tuple(
         (float(width), fmean(one.has for one in group)) for width, group in groups.items()
     )
     series = [Series(label="share of seeds", points=shares, line=False)]
-    fit = fit_sigmoid(_outcomes(ones))
+    fit = fit_sigmoid(outcomes_of(ones))
     if isinstance(fit, Sigmoid):
         low, high = math.log(min(groups)), math.log(max(groups))
         widths = [math.exp(low + (high - low) * part / 60) for part in range(61)]
@@ -568,7 +462,7 @@ def _known_lines(search: Search) -> tuple[Series, ...]:
 
 def _speed_figure(ones: Sequence[Seen]) -> Figure | None:
     """The steps to learn the task against width, with the fitted curve where there is one."""
-    groups = _by_width(ones)
+    groups = by_width(ones)
     times = {float(width): [one.learned for one in group] for width, group in groups.items()}
     series = [time_series("median over seeds", times, line=False)]
     fit = _critical(ones)
@@ -587,7 +481,7 @@ def _speed_figure(ones: Sequence[Seen]) -> Figure | None:
 
 
 def _literature(ones: Sequence[Seen], search: Search | None) -> tuple[Published, ...]:
-    mixed = [width for width, g in _by_width(ones).items() if len({one.has for one in g}) > 1]
+    mixed = [width for width, g in by_width(ones).items() if len({one.has for one in g}) > 1]
     stages = len(search.stages) if search and not search.is_grid and not search.fault else 0
     return (
         beside(
@@ -601,7 +495,7 @@ def _literature(ones: Sequence[Seen], search: Search | None) -> tuple[Published,
         beside(
             "whether a size has an ability",
             theirs="yes above a size, no below it",
-            ours=f"decided by the seed at {len(mixed)} of {len(_by_width(ones))} widths"
+            ours=f"decided by the seed at {len(mixed)} of {len(by_width(ones))} widths"
             if ones
             else None,
             source="Wei 2022, arXiv 2206.07682",

@@ -400,6 +400,7 @@ EXPERIMENT = Experiment(
     question="Is a text learnt better where its easy documents are read first?",
     reproduces="Campos 2021, Wu 2021 (curricula against random order)",
     parts={"corpus": ("graded",)},
+    reads_mixture=True,
     analyse=analyse,
     planted=Planted(
         outcome=_planted_outcome,

@@ -55,7 +55,7 @@ from scaling_law.experiment.proxies import (
     steps_saved,
 )
 from scaling_law.experiment.proxy_figures import gains_figure, proxy_table, weights_figure
-from scaling_law.experiment.seeds import Mean, beyond_error, mean_over
+from scaling_law.experiment.seeds import Mean, beyond_error, mean_over, with_ends
 from scaling_law.fit.mixtures.target import MEAN, WORST
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import RunSpec
@@ -355,10 +355,7 @@ def _measures(seen: Seen, names: list[str]) -> dict[str, float | None]:
         for target in (*TARGETS, *seen.components):
             for rival in RIVALS if target in TARGETS else (NATURAL,):
                 mean = mean_over(seen.gains(reference, target, rival))
-                key = f"gain.{word}.{slug(target)}.{rival}"
-                low, high = mean.interval if mean and mean.interval else (None, None)
-                measures |= {key: mean.value if mean else None, f"{key}.low": low,
-                             f"{key}.high": high}  # fmt: skip
+                measures |= with_ends(f"gain.{word}.{slug(target)}.{rival}", mean)
         times = steps_saved(seen, reference)
         measures[f"faster.{word}"] = fmean(times) if times else None
     mean = mean_over(_nearer(seen))
@@ -439,6 +436,7 @@ EXPERIMENT = Experiment(
     settings=Settings,
     refusal=refusal,
     propose=propose,
+    reads_mixture=True,
     analyse=analyse,
     planted=Planted(
         outcome=_planted_outcome,

@@ -20,7 +20,15 @@ from statistics import median
 from scaling_law.data.tasks.teacher import Settings as Teacher
 from scaling_law.data.tasks.two_scales import Settings as TwoScales
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
+from scaling_law.experiment.answer import (
+    Decision,
+    all_decided,
+    answer,
+    beside,
+    claim,
+    decided,
+    need,
+)
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis, number
 from scaling_law.experiment.findings import (
@@ -248,27 +256,49 @@ def _peak(families: Families, grows: str, model: str) -> Claim:
             "they must have at most 0.5, at least 2, and some near 1",
         )
         _need_fitted(mine, curves)
-        humps = [hump(points) for points in curves.values()]
-        shown = all(
-            h is not None and low <= h.x <= high and h.peak >= TWICE * max(h.before, h.after)
-            for h in humps
-        )
-        seen = [h for h in humps if h is not None]
-        if len(seen) < len(humps):
-            return False, f"in {len(humps) - len(seen)} of {len(humps)} draws it never rises"
-        return shown, (
-            f"peaks of {range_text(h.peak for h in seen)} at {_places(seen, unit)};"
-            f" lowest {range_text(h.before for h in seen)} before,"
-            f" {range_text(h.after for h in seen)} after"
+        humps = [h for points in curves.values() if (h := hump(points)) is not None]
+        rises = f"in {len(curves) - len(humps)} of {len(curves)} draws it never rises; "
+        if len(humps) == len(curves):
+            rises = (
+                f"peaks of {range_text(h.peak for h in humps)} at {_places(humps, unit)};"
+                f" lowest {range_text(h.before for h in humps)} before,"
+                f" {range_text(h.after for h in humps)} after; "
+            )
+        return decided(
+            [_lead(points, low, high) for points in curves.values()],
+            f"{rises}over the larger of {TWICE:g} times the lowest and the errors elsewhere by a"
+            " factor of",
+            show=lambda mean: mean.factor.text,
         )
 
     prefix = "network_" if model == NETWORK else ""
     return claim(
         f"{prefix}peak_by_{grows}",
-        f"the error of {what} peaks at {number(low)} to {number(high)} {unit}, at"
-        f" {TWICE:g} times the lowest on either side or more, in every draw of the data",
+        f"the error of {what} peaks at {number(low)} to {number(high)} {unit}: there it is more"
+        f" than {TWICE:g} times the lowest on either side, and above all others past the first"
+        " rise",
         decide,
     )
+
+
+def _lead(points: Sequence[Point], low: float, high: float) -> float:
+    """The log of the factor by which the highest error from ``low`` to ``high`` is a peak.
+
+    It is over the largest of ``TWICE`` the lowest error on either side, and the errors elsewhere
+    from the first rise on: above 0 for a peak that is there and nowhere else.
+    """
+    top = max((point for point in points if low <= point.x <= high), key=lambda p: p.error)
+    sides = (
+        [point.error for point in points if point.x <= top.x],
+        [point.error for point in points if point.x >= top.x],
+    )
+    rise = next((now.x for now, then in itertools.pairwise(points) if then.error > now.error), None)
+    elsewhere = [
+        point.error
+        for point in points
+        if rise is not None and point.x > rise and not low <= point.x <= high
+    ]
+    return math.log(top.error / max(*(TWICE * min(side) for side in sides), *elsewhere))
 
 
 def _lower_again(families: Families) -> Claim:
@@ -347,15 +377,17 @@ def _ridge(families: Families) -> Claim:
             for points in calm.values()
             if len(points) > 1
         ]
-        return max(rises) <= NEVER_RISES, (
+        return decided(
+            [math.log(NEVER_RISES / rise) for rise in rises],
             f"with ridge {number(more[-1].ridge)} at most {max(rises):.3f} times from one width to"
-            " the next"
+            f" the next; below {NEVER_RISES:g} by a factor of",
+            show=lambda mean: mean.factor.text,
         )
 
     return claim(
         "ridge_removes_the_peak",
-        "with enough ridge the error never rises with the width (by no more than"
-        f" {NEVER_RISES - 1:.0%}), in every draw",
+        "with enough ridge the error never rises with the width: from one to the next by no more"
+        f" than {NEVER_RISES - 1:.0%}",
         decide,
     )
 
@@ -377,21 +409,37 @@ def _epochs(families: Families, model: str, name: str) -> Claim:
         last = min(points[-1].x for points in runs)
         rising = [h for h in humps if h is not None and h.peak >= (1 + RISE) * h.before]
         falls = [1 - h.after / h.peak for h in rising]
-        twice = sum(fall >= FALL for fall in falls)
-        if not rising:
-            return False, f"no run's error rises by {RISE:.0%} in {last:,.0f} steps"
-        return twice == len(humps), (
+        words = (
             f"the error rises by {RISE:.0%} in {len(rising)} of {len(humps)} runs, and falls by"
-            f" {FALL:.0%} again in {twice}, within {last:,.0f} steps; falls of"
-            f" {range_text(100 * fall for fall in falls)}%"
+            f" {FALL:.0%} again in {sum(fall >= FALL for fall in falls)}, within {last:,.0f} steps"
+            f"{f'; falls of {range_text(100 * fall for fall in falls)}%' if falls else ''}"
+        )
+        each = {
+            f"at {f.fixed:,} parameters": [_swing(points) for points in families[f].values()]
+            for f in noisy
+        }
+        return all_decided(
+            each,
+            f"{words}; the smaller of rise and fall over what counts, by a factor of",
+            show=lambda mean: mean.factor.text,
         )
 
     return claim(
         name,
-        f"the error of {what} falls, rises by {RISE:.0%} or more, and falls by {FALL:.0%} or more"
-        " again, in every run",
+        f"the error of {what} falls, rises by more than {RISE:.0%}, and falls by more than"
+        f" {FALL:.0%} again{', at every size' if model == NETWORK else ''}",
         decide,
     )
+
+
+def _swing(points: Sequence[Point]) -> float:
+    """The log of how far the error rises and falls again, over ``RISE`` and ``FALL``.
+
+    The smaller of both counts; it is below 0 where the error never rises.
+    """
+    seen = hump(points)
+    rise, fall = (seen.peak / seen.before, seen.peak / seen.after) if seen else (1.0, 1.0)
+    return math.log(min(rise / (1 + RISE), fall * (1 - FALL)))
 
 
 def _words(claims: Sequence[Claim], families: Families) -> str:

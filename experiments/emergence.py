@@ -18,7 +18,14 @@ from statistics import fmean
 
 from scaling_law.data.tasks.addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
+from scaling_law.experiment.answer import (
+    Decision,
+    answer,
+    beside,
+    claim,
+    decided,
+    need,
+)
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
 from scaling_law.experiment.findings import (
@@ -177,10 +184,14 @@ def analyse(evidence: Evidence) -> Findings:
     )
 
 
+def _is_learning(point: Point) -> bool:
+    return LEARNING[0] <= point.exact <= LEARNING[1]
+
+
 def _learning(ones: Sequence[Seen]) -> list[Point]:
     """The measurements at which some answers are right and some are not."""
     low, high = LEARNING
-    points = [point for one in ones for point in one.points if low <= point.exact <= high]
+    points = [point for one in ones for point in one.points if _is_learning(point)]
     need(
         len(points) >= 10,
         f"{len(points)} measurements have an exact match between {low} and {high}",
@@ -215,7 +226,16 @@ def _power(ones: Sequence[Seen]) -> Claim:
         product = fmean(abs(point.exact - point.product) for point in points)
         most = max(abs(point.exact - point.power) for point in points)
         words = f"off by {power:.3f} on average (at most {most:.2f}), the product by {product:.3f}"
-        return power > 2 * product, words
+        each = [
+            fmean(abs(p.exact - p.power) - 2 * abs(p.exact - p.product) for p in own)
+            for one in ones
+            if (own := [point for point in one.points if _is_learning(point)])
+        ]
+        return decided(
+            each,
+            f"{words}; of each run's measurements off by more than twice as much by",
+            show=lambda mean: mean.text.replace("seed", "run"),
+        )
 
     return claim(
         "power_is_off",

@@ -191,11 +191,13 @@ def _none_idle(seen: Seen) -> Claim:
             " load"
             for arm, values in least.items()
         )
-        return min(map(min, least.values())) >= IDLE, words
+        each = {f"with {arm.text}": [value - IDLE for value in values]
+                for arm, values in least.items()}  # fmt: skip
+        return all_decided(each, f"{words}; over {IDLE:g} by", show=lambda mean: mean.text)
 
     return claim(
         "none_is_idle",
-        f"with the balancing loss every expert has at least {IDLE:g} of an even load",
+        f"with the balancing loss the least expert has more than {IDLE:g} of an even load",
         decide,
     )
 

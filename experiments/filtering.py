@@ -36,7 +36,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out, of_one_recipe, of_one_size, rule_settings
-from scaling_law.experiment.seeds import Mean, mean_over
+from scaling_law.experiment.seeds import Mean, mean_over, with_ends
 from scaling_law.experiment.text_amounts import amount_of
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.run import RunSpec
@@ -289,10 +289,7 @@ def _measures(seen: Seen, even: list[float] | str) -> dict[str, float | None]:
         ("gain.equal_raw", _mean(seen, seen.unfiltered(seen.filtered_again), seen.filtered_again)),
         ("break_even_epochs", None if isinstance(even, str) else mean_over(even)),
     ):
-        measures[name] = mean.value if mean else None
-        measures[f"{name}.low"], measures[f"{name}.high"] = (
-            mean.interval if mean and mean.interval else (None, None)
-        )
+        measures |= with_ends(name, mean)
     for mine, other in seen.pairs:
         values = seen.above(mine, other)
         measures[f"again.e{mine.epochs:.3g}"] = fmean(values) if values else None

@@ -25,10 +25,9 @@ from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
 from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
 from scaling_law.experiment.evidence import Evidence, Run
-from scaling_law.experiment.figures import curve_series, figure, log_axis, time_series
+from scaling_law.experiment.figures import figure, log_axis, time_series
 from scaling_law.experiment.findings import (
     AGAIN,
-    Axis,
     Claim,
     Figure,
     Findings,
@@ -38,15 +37,22 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import every, grouped, left_out, task_settings
+from scaling_law.experiment.memorising import (
+    GENERALISED,
+    MEMORISED,
+    TRAIN,
+    VAL,
+    Learned,
+    accuracy_panel,
+    learned,
+    middle_time,
+)
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
 from scaling_law.experiment.seeds import (
     SeedNoise,
     Time,
-    first_time,
     log_falls,
     median_over,
-    median_time,
-    metric_at,
     pooled_noise,
     range_text,
     ratio,
@@ -56,7 +62,6 @@ from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number
 from scaling_law.units import count_of
 
-MEMORISED, GENERALISED = 0.99, 0.95
 # A run that has not generalised is near chance, which is 1 in 59 or in 31, not half way there.
 NOT_GENERALISED = 0.2
 FALLEN = 0.5  # accuracy on validation below which a run that had generalised has fallen back
@@ -103,25 +108,17 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Seen(Learned):
     """What one run did.
 
-    ``seed`` is its seed;
-    ``memorised`` is when it memorised, in steps;
-    ``generalised`` is when it generalised, in steps;
     ``train`` is its last accuracy on the training pairs;
     ``val`` is its last accuracy on validation;
-    ``on_memorising`` is the accuracy on validation when it had memorised, None where it never did;
     ``fallen`` is how many measurements after it generalised are below ``FALLEN``;
     ``lowest`` is the lowest of all measurements after it generalised, None where there is none.
     """
 
-    seed: int
-    memorised: Time
-    generalised: Time
     train: float
     val: float
-    on_memorising: float | None
     fallen: int
     lowest: float | None
 
@@ -207,24 +204,20 @@ def groups_of(evidence: Evidence) -> Runs:
 
 def seen(run: Run) -> Seen | None:
     """What a run did; None where it did not measure accuracy."""
-    memorised = first_time(run, "accuracy.train", MEMORISED)
-    generalised = first_time(run, "accuracy.val", GENERALISED)
-    if memorised is None or generalised is None:
+    if (when := learned(run)) is None:
         return None
     train, val = (
-        [p.metrics[name] for p in run.curve if name in p.metrics][-1]
-        for name in ("accuracy.train", "accuracy.val")
+        [p.metrics[name] for p in run.curve if name in p.metrics] for name in (TRAIN, VAL)
     )
-    points = [(p.step, p.metrics["accuracy.val"]) for p in run.curve if "accuracy.val" in p.metrics]
-    late = math.inf if generalised.step is None else generalised.step
-    after = [accuracy for step, accuracy in points if step > late]
+    late = math.inf if when.generalised.step is None else when.generalised.step
+    after = [p.metrics[VAL] for p in run.curve if VAL in p.metrics and p.step > late]
     return Seen(
-        seed=run.spec.seed,
-        memorised=memorised,
-        generalised=generalised,
-        train=train,
-        val=val,
-        on_memorising=metric_at(run, "accuracy.val", memorised),
+        run,
+        when.memorised,
+        when.generalised,
+        when.on_memorising,
+        train=train[-1],
+        val=val[-1],
         fallen=sum(accuracy < FALLEN for accuracy in after),
         lowest=min(after, default=None),
     )
@@ -341,22 +334,29 @@ def _late(runs: Group) -> Claim:
             f" {max((one.steps for one in late), default=0):,} steps"
         )
         need(2 * len(late) < len(ones), within, "train for longer")
-        # a seed that has generalised too early decides, however short the others are
-        soon = [one for one in late if one.at_least < LATE]
-        ratios = sorted(one.ratio for one in ones if one.ratio is not None)
+        # of a seed that has not generalised the ratio is a bound, which says nothing below LATE
+        soon = min((one.at_least for one in late), default=math.inf)
         need(
-            not soon or ratios[0] < LATE,
-            f"{within}, {min((one.at_least for one in soon), default=0):.1f} times those to"
-            " memorise",
+            soon >= LATE,
+            f"{within}, {soon:.1f} times those to memorise",
             "train for longer",
         )
+        ratios = sorted(one.ratio for one in ones if one.ratio is not None)
         words = f"{', '.join(f'{value:.1f}' for value in ratios)} times"
-        return ratios[0] >= LATE, f"{words}; {within if late else 'every seed generalises'}"
+        holds, said = decided(
+            [math.log(one.at_least / LATE) for one in ones],
+            f"{words}; {within if late else 'every seed generalises'}; the mean is"
+            f"{' at least' if late else ''}",
+            show=lambda mean: mean.times(LATE).text,
+        )
+        need(holds or not late, said, "train for longer")  # a bound contradicts nothing
+        return holds, said
 
     return claim(
         "generalises_late",
         f"with weight decay {runs.base.decay:g} and {runs.base.share:.0%} of the pairs, most seeds"
-        f" generalise, and none before {LATE:g} times the steps it takes to memorise",
+        f" generalise, and on average after more than {LATE:g} times the steps it takes to"
+        " memorise",
         decide,
     )
 
@@ -368,12 +368,19 @@ def _needs_decay(runs: Group) -> Claim:
         _need_seeds(ones, "without weight decay")
         _need_memorised(ones)
         highest = max(one.val for one in ones)
-        because = f"at most {highest:.3f} after {min(one.steps for one in ones)} steps"
-        return highest < NOT_GENERALISED, because
+        words = (
+            f"at most {highest:.3f} after {min(one.steps for one in ones)} steps; below"
+            f" {NOT_GENERALISED} by"
+        )
+        below = [NOT_GENERALISED - one.val for one in ones]
+        # seeds that predict nothing are all at 0: what a seed changes shows at other settings
+        noise = pooled_noise([one.val for one in group] for group in runs.seen.values())
+        return decided(below, words, show=lambda mean: mean.text, noise=noise)
 
     return claim(
         "needs_weight_decay",
-        f"without weight decay no seed generalises (validation accuracy below {NOT_GENERALISED})",
+        "without weight decay the network does not generalise (mean validation accuracy below"
+        f" {NOT_GENERALISED})",
         decide,
     )
 
@@ -401,7 +408,8 @@ def _falls(name: str, runs: Group, axis: str) -> Claim:
         pairs = [(first[seed], last[seed]) for seed in both]
         each = ", ".join(f"{before.text} to {after.text}" for before, after in pairs)
         middles = ", ".join(
-            f"{_median(group, 'generalised').text} at {value:g}" for value, group in groups.items()
+            f"{middle_time(group, 'generalised').text} at {value:g}"
+            for value, group in groups.items()
         )
         words = f"seed by seed from {ends[0]:g} to {ends[1]:g}: {each}; medians {middles}"
         falls = log_falls(pairs)
@@ -472,19 +480,12 @@ def _power(runs: Group) -> Claim:
     )
 
 
-def _median(group: Sequence[Seen], what: str) -> Time:
-    """The median over seeds of when they ``memorised`` or ``generalised``."""
-    middle = median_time([getattr(one, what) for one in group])
-    assert middle is not None, "a setting has at least one run"
-    return middle
-
-
 def _words(claims: Sequence[Claim], runs: Group) -> str:
     mine = runs.middle
     words = (
         f"With weight decay {runs.base.decay:g} the network memorises its training set after"
-        f" {_median(mine, 'memorised').text} steps and first reaches"
-        f" {GENERALISED:.0%} on all other pairs after {_median(mine, 'generalised').text}"
+        f" {middle_time(mine, 'memorised').text} steps and first reaches"
+        f" {GENERALISED:.0%} on all other pairs after {middle_time(mine, 'generalised').text}"
     )
     if late := sum(one.generalised.step is None for one in mine):
         words += f" (median; {late} of {len(mine)} seeds have not by the end)"
@@ -500,8 +501,8 @@ def _measures(runs: Group) -> dict[str, float | None]:
     measures: dict[str, float | None] = {}
     for setting, group in runs.seen.items():
         name = setting.name
-        measures[f"memorise_steps.{name}"] = _median(group, "memorised").step
-        measures[f"generalise_steps.{name}"] = _median(group, "generalised").step
+        measures[f"memorise_steps.{name}"] = middle_time(group, "memorised").step
+        measures[f"generalise_steps.{name}"] = middle_time(group, "generalised").step
         measures[f"ratio.{name}"] = median_over([one.ratio for one in group])
         measures[f"generalised_share.{name}"] = sum(
             one.generalised.step is not None for one in group
@@ -532,8 +533,8 @@ def _table(runs: Group) -> Table:
                 f"{setting.share:g}",
                 f"{setting.rate:g}",
                 len(group),
-                _median(group, "memorised").text,
-                _median(group, "generalised").text,
+                middle_time(group, "memorised").text,
+                middle_time(group, "generalised").text,
                 "–" if (r := median_over([one.ratio for one in group])) is None else f"{r:.1f}",
                 ", ".join(f"{_step(one.memorised)}/{_step(one.generalised)}" for one in group),
                 f"{median_over([one.val for one in group]):.3f}",
@@ -554,19 +555,7 @@ def _accuracies(groups: Runs, base: Setting) -> Figure | None:
     mine = [s for s in groups if replace(s, decay=base.decay) == base]
     shown = {0.0, min((s.decay for s in mine if s.decay), default=base.decay), base.decay}
     panels = [
-        Panel(
-            title=f"weight decay {setting.decay:g}",
-            x=log_axis("steps"),
-            y=Axis(label="accuracy", low=-0.02, high=1.02),
-            series=tuple(
-                curve_series(label, run, f"accuracy.{split}", dashed=split == "train")
-                for run in groups[setting]
-                for split, label in (
-                    ("train", "training pairs"),
-                    ("val", "all other pairs (validation)"),
-                )
-            ),
-        )
+        accuracy_panel(f"weight decay {setting.decay:g}", groups[setting])
         for setting in mine
         if setting.decay in shown
     ]

@@ -17,7 +17,15 @@ from dataclasses import dataclass
 
 from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
+from scaling_law.experiment.answer import (
+    Decision,
+    answer,
+    beside,
+    claim,
+    decided,
+    decided_between,
+    need,
+)
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure, log_axis
 from scaling_law.experiment.findings import (
@@ -32,32 +40,29 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out, task_settings
-from scaling_law.experiment.seeds import Time, first_time, median_over, range_text
+from scaling_law.experiment.memorising import TRAIN, VAL, Learned, learned
+from scaling_law.experiment.seeds import median_over, range_text
 from scaling_law.files.record import CurvePoint
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of
 
-MEMORISED, GENERALISED = 0.99, 0.95
 CHANCE = 0.1  # validation accuracy below which nothing shows yet
 MOST = 0.5  # share of a rise that is most of it
-TRAIN, VAL, NORM = "accuracy.train", "accuracy.val", "weight_norm"
+NORM = "weight_norm"
 TABLE, COLUMN = "fourier.table", "fourier.column"
 MEASURES = {COLUMN: "column", TABLE: "table", NORM: "norm"}
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one run did.
+class Seen(Learned):
+    """What one run did; ``points`` are its measurements by step."""
 
-    ``run`` is the run; ``decay`` is its weight decay; ``memorised`` and ``generalised`` are when it
-    did so; ``points`` are its measurements by step.
-    """
-
-    run: Run
-    decay: float
-    memorised: Time
-    generalised: Time
     points: tuple[CurvePoint, ...]
+
+    @property
+    def decay(self) -> float:
+        """Its weight decay."""
+        return self.run.spec.optim.weight_decay
 
     def at(self, step: float, metric: str) -> float:
         """A metric at the last measurement up to a step."""
@@ -93,11 +98,11 @@ def seen(run: Run) -> Seen | None:
     """What a run did; None for another task, or without the measurements."""
     if task_settings(run.spec, "modular_addition", Task) is None:
         return None
-    memorised, generalised = first_time(run, TRAIN, MEMORISED), first_time(run, VAL, GENERALISED)
+    when = learned(run)
     points = tuple(p for p in run.curve if {TRAIN, VAL, *MEASURES} <= set(p.metrics))
-    if memorised is None or generalised is None or not points:
+    if when is None or not points:
         return None
-    return Seen(run, run.spec.optim.weight_decay, memorised, generalised, points)
+    return Seen(run, when.memorised, when.generalised, when.on_memorising, points)
 
 
 def _circuit(ones: Sequence[Seen]) -> str:
@@ -172,12 +177,13 @@ def _early(ones: Sequence[Seen]) -> Claim:
             "another measure of progress",
         )
         steps = range_text(float(one.silent) for one in ones)
-        return min(shares) >= MOST, f"{range_text(shares)} of the rise, up to step {steps}"
+        words = f"{range_text(shares)} of the rise, up to step {steps}; above {MOST:g} by"
+        return decided([share - MOST for share in shares], words, show=lambda mean: mean.text)
 
     return claim(
         "frequencies_first",
-        "in every seed most of the rise of the power in few frequencies comes while validation"
-        f" accuracy is below {CHANCE:.0%}",
+        "most of the rise of the power in few frequencies comes while validation accuracy is below"
+        f" {CHANCE:.0%}",
         decide,
     )
 
@@ -220,13 +226,17 @@ def _needs_decay(ones: Sequence[Seen], plain: Sequence[Seen]) -> Claim:
     def decide() -> Decision:
         _need_both(ones)
         _need_plain(plain)
-        low = max(one.points[-1].metrics[metric] for one in plain)
-        high = min(one.points[-1].metrics[metric] for one in ones)
-        return low <= MOST * high, f"at most {low:.2f} without, at least {high:.2f} with"
+        low, high = ([one.points[-1].metrics[metric] for one in group] for group in (plain, ones))
+        words = (
+            f"at most {max(low):.2f} without, at least {min(high):.2f} with; below {MOST:g} of that"
+            " by"
+        )
+        half = [MOST * one for one in high]
+        return decided_between(half, low, words, show=lambda mean: mean.text)
 
     return claim(
         "frequencies_need_decay",
-        "without weight decay the power in few frequencies ends at half of that with it, or less",
+        "without weight decay the power in few frequencies ends at less than half of that with it",
         decide,
     )
 

@@ -11,13 +11,22 @@ others. Hestness 2017 (arXiv 1712.00409) fits such errors with a n^-b + c.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from scaling_law.data.tasks.images import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, PreconditionError, answer, beside, claim, need
+from scaling_law.experiment.answer import (
+    Decision,
+    PreconditionError,
+    all_decided,
+    answer,
+    beside,
+    claim,
+    need,
+)
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
 from scaling_law.experiment.findings import (
@@ -64,17 +73,19 @@ class Setting:
 class Seen:
     """What one run did.
 
-    ``error`` is the share of test images that it gets wrong at its best point; ``best`` is the step
-    of that point; ``train`` is the error on training images at the end.
+    ``draw`` is the seed of its training images; ``error`` is the share of test images that it gets
+    wrong at its best point; ``best`` is the step of that point; ``train`` is the error on training
+    images at the end.
     """
 
+    draw: int
     error: float
     best: int
     train: float
 
 
 Groups = Mapping[Setting, Sequence[Seen]]
-Errors = dict[float, list[float]]
+Errors = dict[float, dict[int, float]]  # by examples or parameters, then by draw
 
 
 def setting_of(spec: RunSpec) -> Setting | None:
@@ -87,13 +98,14 @@ def setting_of(spec: RunSpec) -> Setting | None:
 
 
 def seen(run: Run) -> Seen | None:
-    """What a run did; None where it did not measure its accuracies."""
+    """What a run did; None where it did not measure its accuracies, and for another task."""
+    task = task_settings(run.spec, "images", Task)
     train, chosen, tested = names = ("accuracy.train", "accuracy.val", "accuracy.val:test")
     points = [p for p in run.curve if all(name in p.metrics for name in names)]
-    if not points:
+    if not points or task is None:
         return None
     best = max(points, key=lambda point: point.metrics[chosen])
-    return Seen(1 - best.metrics[tested], best.step, 1 - points[-1].metrics[train])
+    return Seen(task.seed, 1 - best.metrics[tested], best.step, 1 - points[-1].metrics[train])
 
 
 def groups_of(evidence: Evidence) -> Groups:
@@ -108,7 +120,7 @@ def images_of(evidence: Evidence) -> tuple[str, ...]:
 
 
 def errors_by(groups: Groups, model: str, by: str) -> Errors:
-    """The errors of a model's seeds by ``examples`` or ``params``, of the longest runs.
+    """The errors of a model's draws by ``examples`` or ``params``, of the longest runs.
 
     The other one is that of which there are most.
     """
@@ -118,17 +130,27 @@ def errors_by(groups: Groups, model: str, by: str) -> Errors:
     counts = [getattr(s, other) for s in mine]
     most = max(counts, key=lambda value: (counts.count(value), value), default=0)
     return {
-        float(getattr(s, by)): [one.error for one in groups[s]]
+        float(getattr(s, by)): {one.draw: one.error for one in groups[s]}
         for s in mine
         if getattr(s, other) == most
     }
+
+
+def lists(errors: Errors) -> dict[float, list[float]]:
+    """The errors of all draws."""
+    return {x: list(by.values()) for x, by in errors.items()}
+
+
+def lower_by(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:
+    """The logs of the factors by which ours are below theirs, of each draw with both."""
+    return [math.log(theirs[draw] / ours[draw]) for draw in sorted(ours.keys() & theirs.keys())]
 
 
 def analyse(evidence: Evidence) -> Findings:
     """Return the law of the error by examples and by parameters, and which network is better."""
     groups, images = groups_of(evidence), images_of(evidence)
     laws = {
-        (model, by): fit_power_law_with_floor(errors_by(groups, model, by))
+        (model, by): fit_power_law_with_floor(lists(errors_by(groups, model, by)))
         for model, by in ((MLP, "examples"), (MLP, "params"))
     }
     claims = (
@@ -213,25 +235,30 @@ def _law(groups: Groups, laws: Laws, by: str) -> Claim:
 
 def _larger(groups: Groups) -> Claim:
     def decide() -> Decision:
-        words, shown = [], True
+        words, each = [], {}
         for model, name in NAMES.items():
             errors = errors_by(groups, model, "params")
             _need_seeds(errors, model)
             need(len(errors) > 2, f"the {name} has {count_of(len(errors), 'size')}", AGAIN)
             small, large = errors[min(errors)], errors[max(errors)]
-            shown = shown and max(large) <= SMALLER * min(small)
-            words.append(f"{name}: {range_text(small)}, then {range_text(large)}")
-        return shown, "; ".join(words)
+            words.append(f"{name}: {range_text(small.values())}, then {range_text(large.values())}")
+            margin = math.log(SMALLER)
+            each[f"({name})"] = [fall + margin for fall in lower_by(large, small)]
+        return all_decided(
+            each,
+            f"{'; '.join(words)}; {SMALLER:g} times the smallest's over the largest's",
+            show=lambda mean: mean.factor.text,
+        )
 
     return claim(
         "larger_is_better",
-        f"the largest network of each kind errs at most {SMALLER:g} times as often as its smallest,"
-        " in every seed",
+        f"the largest network of each kind errs less than {SMALLER:g} times as often as its"
+        " smallest",
         decide,
     )
 
 
-def _pairs(groups: Groups) -> list[tuple[int, list[float], int, list[float]]]:
+def _pairs(groups: Groups) -> list[tuple[int, dict[int, float], int, dict[int, float]]]:
     """Each convnet's parameters and errors, with those of the smallest MLP that is no smaller."""
     mlp, pairs = errors_by(groups, MLP, "params"), []
     for params, errors in errors_by(groups, CONVNET, "params").items():
@@ -248,15 +275,19 @@ def _convolutions(groups: Groups) -> Claim:
         pairs = _pairs(groups)
         need(len(pairs) > 1, f"{len(pairs)} convnets have an MLP of their size", AGAIN)
         words = [
-            f"{fmean(conv):.3f} with {small:,} against {fmean(mlp):.3f} with {large:,}"
+            f"{fmean(conv.values()):.3f} with {small:,} against {fmean(mlp.values()):.3f} with"
+            f" {large:,}"
             for small, conv, large, mlp in pairs
         ]
-        return all(max(conv) < min(mlp) for _, conv, _, mlp in pairs), "; ".join(words)
+        return all_decided(
+            {f"at {small:,} parameters": lower_by(conv, mlp) for small, conv, _, mlp in pairs},
+            f"{'; '.join(words)}; less often by a factor of",
+            show=lambda mean: mean.factor.text,
+        )
 
     return claim(
         "convolutions_are_better",
-        "a convnet errs less often than an MLP of as many parameters or more, at every size and in"
-        " every seed",
+        "a convnet errs less often than an MLP of as many parameters or more, at every size",
         decide,
     )
 
@@ -272,10 +303,10 @@ def _words(claims: Sequence[Claim], groups: Groups, laws: Laws, images: Iterable
         f" {law.exponent_text}"
     )
     if claims[-1].established:
-        small, conv, large, mlp = max(_pairs(groups))
+        small, conv, large, mlp = max(_pairs(groups), key=lambda pair: pair[0])
         words += (
-            f"; a convnet needs fewer parameters ({fmean(conv):.3f} with {small:,}, an MLP"
-            f" {fmean(mlp):.3f} with {large:,})"
+            f"; a convnet needs fewer parameters ({fmean(conv.values()):.3f} with {small:,}, an MLP"
+            f" {fmean(mlp.values()):.3f} with {large:,})"
         )
     return words + "."
 
@@ -323,7 +354,7 @@ def _figure(groups: Groups, laws: Laws, images: Iterable[str]) -> Figure | None:
     for by, label in (("examples", "training images"), ("params", "parameters")):
         series: list[Series] = []
         for model, name in NAMES.items():
-            values = errors_by(groups, model, by)
+            values = lists(errors_by(groups, model, by))
             law = laws.get((model, by), "")
             if isinstance(law, PowerLaw):
                 text = f"{name}: {law.formula(SYMBOLS[by])}"

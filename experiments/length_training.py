@@ -12,10 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from scaling_law.data.tasks.copy import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided_between, need
+from scaling_law.experiment.answer import (
+    Decision,
+    all_within,
+    answer,
+    beside,
+    claim,
+    decided_between,
+    need,
+)
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import curve_series, figure
 from scaling_law.experiment.findings import (
@@ -36,6 +45,7 @@ from scaling_law.experiment.lengths import (
     RATIO,
     Scored,
     able,
+    by_ratio,
     means_by_ratio,
     measures_of,
     need_able,
@@ -148,10 +158,10 @@ def _ratio(groups: Groups) -> Claim:
         ratios = set.intersection(*(set(curve) for curve in curves.values())) - {1.0}
         need(bool(ratios), "no ratio of lengths is common to all", "it needs one (data.longer)")
         ratio = min(ratios)
-        values = {trained: curve[ratio] for trained, curve in curves.items()}
-        words = ", ".join(f"{value:.2f} after {trained}" for trained, value in values.items())
-        apart = max(values.values()) - min(values.values())
-        return apart <= SAME, f"at {ratio:.3g} times: {words} symbols"
+        values = {trained: by_ratio(ones, "exact")[ratio] for trained, ones in plain.items()}
+        words = ", ".join(f"{fmean(own):.2f} after {trained}" for trained, own in values.items())
+        holds, said = all_within(values, SAME, "trained lengths", "more seeds")
+        return holds, f"at {ratio:.3g} times: {words} symbols; {said}"
 
     return claim(
         "ratio_decides",
@@ -235,7 +245,7 @@ def _words(claims: Sequence[Claim]) -> str:
     alone = "alone decides" if standing["ratio_decides"] else "alone does not decide"
     words = (
         f"The ratio of test to trained length {alone} how much is copied without a mistake"
-        f" ({claims[0].because})"
+        f" ({claims[0].because.partition(';')[0]})"
     )
     ways = {
         "rising_lengths_go_further": (

@@ -41,7 +41,7 @@ from scaling_law.experiment.mixtures import (
     slug,
 )
 from scaling_law.experiment.rank import RankCorrelation
-from scaling_law.experiment.seeds import Mean, beyond_error, mean_over
+from scaling_law.experiment.seeds import Mean, beyond_error, mean_over, with_ends
 from scaling_law.fit.mixtures.target import MEAN, WORST, parse_target, weights_of
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import RunSpec
@@ -395,15 +395,15 @@ def _measures(
         target, word = _target(seen, text), slug(text)
         for name in (UNIFORM, NATURAL):
             mean = _gain(seen, target, name) if target else None
-            measures |= _with_interval(f"gain.{word}.{name}", mean)
-        measures |= _with_interval(f"regret.{word}", regret(seen, target) if target else None)
+            measures |= with_ends(f"gain.{word}.{name}", mean)
+        measures |= with_ends(f"regret.{word}", regret(seen, target) if target else None)
         result = ranks(seen, target) if target else ""
         measures[f"rank.{word}"] = result.value if isinstance(result, RankCorrelation) else None
         for component, share in seen.proposals.get(text, {}).items():
             measures[f"share.{word}.{slug(component)}"] = share
     for scale in SCALES:
         power = joint.of.get(scale) if isinstance(joint, Powers) else None
-        measures |= _with_interval(f"power.{scale}", power)
+        measures |= with_ends(f"power.{scale}", power)
     others = other_mixture_errors(seen)
     name = "held_out.largest.other_mixtures"
     measures[name] = None if isinstance(others, str) else fmean(others.values())
@@ -412,11 +412,6 @@ def _measures(
         own = [] if isinstance(errors, str) else [both[place] for both in errors.values()]
         measures[f"held_out.largest.{name}"] = fmean(own) if own else None
     return measures
-
-
-def _with_interval(name: str, mean: Mean | None) -> dict[str, float | None]:
-    low, high = mean.interval if mean and mean.interval else (None, None)
-    return {name: mean.value if mean else None, f"{name}.low": low, f"{name}.high": high}
 
 
 def _literature(seen: MixRuns) -> tuple[Published, ...]:
@@ -503,6 +498,7 @@ EXPERIMENT = Experiment(
     settings=Settings,
     refusal=refusal,
     propose=propose,
+    reads_mixture=True,
     analyse=analyse,
     planted=Planted(
         outcome=_planted_outcome,

@@ -62,6 +62,7 @@ from scaling_law.experiment.seeds import (
     geometric_mean,
     mean_over,
     shared_noise,
+    with_ends,
 )
 from scaling_law.experiment.text_amounts import reads_part
 from scaling_law.spec.data import DataSpec
@@ -406,10 +407,7 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         ("proportion", proportion_of, None),
     ):
         mean = seen.over_seeds(value, tokens)
-        measures[name] = mean.value if mean else None
-        measures[f"{name}.low"], measures[f"{name}.high"] = (
-            mean.interval if mean and mean.interval else (None, None)
-        )
+        measures |= with_ends(name, mean)
     for tokens in sorted({d for ratios in seen.ratios.values() for _, d in ratios}):
         mean = seen.over_seeds(power_of, tokens)
         measures[f"power.d{tokens}"] = mean.value if mean else None

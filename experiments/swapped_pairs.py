@@ -18,34 +18,38 @@ from dataclasses import dataclass
 
 from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
-from scaling_law.experiment.evidence import Evidence, Run
-from scaling_law.experiment.figures import curve_series, figure, log_axis
+from scaling_law.experiment.answer import (
+    Decision,
+    all_decided,
+    answer,
+    beside,
+    claim,
+    decided,
+    need,
+)
+from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.figures import figure
 from scaling_law.experiment.findings import (
     AGAIN,
-    Axis,
     Claim,
     Figure,
     Findings,
-    Panel,
     Published,
     Table,
 )
-from scaling_law.experiment.seeds import (
-    Time,
-    first_time,
-    log_falls,
-    median_over,
-    median_time,
-    metric_at,
-    ratio,
-    shares,
+from scaling_law.experiment.groups import every, grouped, left_out, task_settings
+from scaling_law.experiment.memorising import (
+    GENERALISED,
+    MEMORISED,
+    Learned,
+    accuracy_panel,
+    learned,
+    middle_time,
 )
-from scaling_law.spec.data import TaskSpec
+from scaling_law.experiment.seeds import Time, log_falls, median_over, pooled_noise, ratio, shares
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of
 
-MEMORISED, GENERALISED = 0.99, 0.95
 MOST = 0.5  # of the held-out pairs whose swapped pair was trained on
 SILENT = 0.1  # accuracy on validation below which a run has only memorised
 ALIKE = 2.0  # times the steps to generalise, up to which two settings take as long
@@ -82,61 +86,32 @@ class Setting:
         return self.share if self.together else 1 - (1 - self.share) ** 2
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What one run did.
-
-    ``run`` is the run;
-    ``memorised`` and ``generalised`` are when it did so;
-    ``known`` is its accuracy on all other pairs when it had memorised, None where it never did.
-    """
-
-    run: Run
-    memorised: Time
-    generalised: Time
-    known: float | None
-
-
-Groups = Mapping[Setting, Sequence[Seen]]
+Groups = Mapping[Setting, Sequence[Learned]]
 
 
 def setting_of(spec: RunSpec) -> Setting | None:
     """The setting that a run is one seed of; None for a run of another task."""
-    if not isinstance(spec.data, TaskSpec) or spec.data.source.name != "modular_addition":
+    task = task_settings(spec, "modular_addition", Task)
+    if task is None:
         return None
-    task = spec.data.source.settings_as(Task)
     return Setting(spec.model.architecture.name, task.swapped_together, task.train_frac)
-
-
-def seen(run: Run) -> Seen | None:
-    """What a run did; None where it did not measure accuracy."""
-    memorised = first_time(run, "accuracy.train", MEMORISED)
-    generalised = first_time(run, "accuracy.val", GENERALISED)
-    if memorised is None or generalised is None:
-        return None
-    return Seen(run, memorised, generalised, metric_at(run, "accuracy.val", memorised))
 
 
 def groups_of(evidence: Evidence) -> Groups:
     """What the runs of each setting did, settings in order."""
-    groups: dict[Setting, list[Seen]] = {}
-    for run in evidence.ended:
-        setting = setting_of(run.spec)
-        if setting is not None and (one := seen(run)) is not None:
-            groups.setdefault(setting, []).append(one)
-    return dict(sorted(groups.items()))
+    pairs = ((setting_of(run.spec), learned(run)) for run in evidence.ended)
+    return grouped((setting, one) for setting, one in pairs if setting and one)
 
 
 def analyse(evidence: Evidence) -> Findings:
     """Return what is known of swapped pairs on memorising, and whether they count as data."""
     groups = groups_of(evidence)
     claims = (_knows(groups), _mlp(groups), _distinct(groups), _same_share(groups))
-    others = len(evidence.ended) - sum(map(len, groups.values()))
     measures: dict[str, float | None] = {}
     for setting, ones in groups.items():
-        measures[f"known.{setting.name}"] = median_over([one.known for one in ones])
-        measures[f"memorise_steps.{setting.name}"] = _median(ones, "memorised").step
-        measures[f"generalise_steps.{setting.name}"] = _median(ones, "generalised").step
+        measures[f"known.{setting.name}"] = median_over([one.on_memorising for one in ones])
+        measures[f"memorise_steps.{setting.name}"] = middle_time(ones, "memorised").step
+        measures[f"generalise_steps.{setting.name}"] = middle_time(ones, "generalised").step
     return answer(
         claims,
         lambda: _words(claims, groups),
@@ -144,21 +119,19 @@ def analyse(evidence: Evidence) -> Findings:
         tables=(_table(groups) if groups else None,),
         figures=(_accuracies(groups),),
         literature=_literature(groups),
-        notes=(f"runs left out, of another task or without accuracies: {others}",)
-        if others
-        else (),
+        notes=left_out(evidence, len(every(groups)), "of another task or without accuracies"),
         units={"known": "share of all other pairs"},
     )
 
 
-def _of(groups: Groups, model: str, *, together: bool) -> dict[Setting, Sequence[Seen]]:
+def _of(groups: Groups, model: str, *, together: bool) -> dict[Setting, Sequence[Learned]]:
     """The runs of one model and one way. Claims need two seeds of each that have memorised."""
     chosen = {s: ones for s, ones in groups.items() if (s.model, s.together) == (model, together)}
     what = f"{NETWORKS[model]} with swapped pairs {'together' if together else 'apart'}"
     need(bool(chosen), f"no run of a {what} finished", AGAIN)
     for ones in chosen.values():
         need(len(ones) > 1, f"{count_of(len(ones), 'seed')} of a {what} finished", AGAIN)
-        late = sum(one.known is None for one in ones)
+        late = sum(one.on_memorising is None for one in ones)
         need(
             not late,
             f"{late} of {len(ones)} seeds of a {what} have not memorised",
@@ -167,20 +140,13 @@ def _of(groups: Groups, model: str, *, together: bool) -> dict[Setting, Sequence
     return chosen
 
 
-def _apart(groups: Groups) -> tuple[Setting, Sequence[Seen]]:
+def _apart(groups: Groups) -> tuple[Setting, Sequence[Learned]]:
     """The runs of the transformer whose swapped pairs are apart, on the smallest share of pairs."""
     return next(iter(_of(groups, "gpt", together=False).items()))
 
 
-def _known(ones: Sequence[Seen]) -> list[float]:
-    return [one.known or 0.0 for one in ones]
-
-
-def _median(ones: Sequence[Seen], what: str) -> Time:
-    """The median over seeds of when they ``memorised`` or ``generalised``."""
-    middle = median_time([getattr(one, what) for one in ones])
-    assert middle is not None, "a setting has at least one run"
-    return middle
+def _known(ones: Sequence[Learned]) -> list[float]:
+    return [one.on_memorising or 0.0 for one in ones]
 
 
 def _knows(groups: Groups) -> Claim:
@@ -189,12 +155,17 @@ def _knows(groups: Groups) -> Claim:
         together = [
             x for group in _of(groups, "gpt", together=True).values() for x in _known(group)
         ]
-        shown = min(_known(ones)) >= MOST * setting.share and max(together) < SILENT
-        return shown, (
+        least = MOST * setting.share
+        words = (
             f"on memorising it predicts {shares(_known(ones))} of all other pairs where about"
             f" {setting.share:.2f} of them have their swapped pair among those of training,"
             f" {shares(together)} where none has"
         )
+        each = {
+            f"over {least:.2f}": [known - least for known in _known(ones)],
+            f"under {SILENT:g} where none has": [SILENT - known for known in together],
+        }
+        return all_decided(each, f"{words}:", show=lambda mean: mean.text)
 
     return claim(
         "transformer_knows_swapped_pairs",
@@ -209,10 +180,14 @@ def _mlp(groups: Groups) -> Claim:
             way: [x for group in _of(groups, "mlp", together=way).values() for x in _known(group)]
             for way in (False, True)
         }
-        return max(known[False]) < SILENT, (
+        words = (
             f"on memorising it predicts {shares(known[False])} of all other pairs with swapped"
-            f" pairs apart, {shares(known[True])} with swapped pairs together"
+            f" pairs apart, {shares(known[True])} with swapped pairs together; under {SILENT:g} by"
         )
+        below = [SILENT - one for one in known[False]]
+        # seeds that know nothing are all at 0: what a seed changes shows at other settings
+        noise = pooled_noise(map(_known, groups.values()))
+        return decided(below, words, show=lambda mean: mean.text, noise=noise)
 
     return claim(
         "mlp_does_not",
@@ -249,7 +224,7 @@ def _need_beside(groups: Groups, share_of: Callable[[Setting], float], says: str
         AGAIN,
     )
     assert other is not None
-    times = (_median(seeds, "generalised") for seeds in (ones, together[other]))
+    times = (middle_time(seeds, "generalised") for seeds in (ones, together[other]))
     return _Beside(setting, other, *times)
 
 
@@ -344,9 +319,9 @@ def _table(groups: Groups) -> Table:
                 f"{setting.share:.0%}",
                 f"{setting.distinct:.0%}",
                 len(ones),
-                _median(ones, "memorised").text,
+                middle_time(ones, "memorised").text,
                 shares(_known(ones)),
-                _median(ones, "generalised").text,
+                middle_time(ones, "generalised").text,
             )
             for setting, ones in groups.items()
         ),
@@ -357,18 +332,9 @@ def _table(groups: Groups) -> Table:
 def _accuracies(groups: Groups) -> Figure | None:
     """Accuracy against steps: training dashed, validation solid."""
     panels = [
-        Panel(
-            title=f"{NETWORKS.get(s.model, s.model)}, {s.share:.0%} of the pairs, {s.way}",
-            x=log_axis("steps"),
-            y=Axis(label="accuracy", low=-0.02, high=1.02),
-            series=tuple(
-                curve_series(label, one.run, f"accuracy.{split}", dashed=split == "train")
-                for one in ones
-                for split, label in (
-                    ("train", "training pairs"),
-                    ("val", "all other pairs (validation)"),
-                )
-            ),
+        accuracy_panel(
+            f"{NETWORKS.get(s.model, s.model)}, {s.share:.0%} of the pairs, {s.way}",
+            [one.run for one in ones],
         )
         for s, ones in groups.items()
     ]

@@ -17,8 +17,9 @@ weights, and its seed is that of its chain plus a thousand a generation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from statistics import fmean
 from typing import Annotated, Any, TypeAlias
 
@@ -48,6 +49,8 @@ from scaling_law.experiment.groups import left_out, of_commonest, of_one_recipe,
 from scaling_law.experiment.seeds import Mean, mean_over
 from scaling_law.spec.data import DataSpec, SourceSpec
 from scaling_law.spec.run import RunSpec
+from scaling_law.spec.sampling import Draw
+from scaling_law.spec.to_json import to_json
 from scaling_law.spec.values import Number
 
 REAL = "real"  # the source of real text
@@ -145,10 +148,15 @@ def share_of(kind: str, generation: int) -> float:
 
 
 def seen_in(evidence: Evidence) -> Seen:
-    """Sort the runs of one recipe by where they stand."""
+    """Sort the runs of one recipe, of training and of drawing, by where they stand."""
+    settings = evidence.settings if isinstance(evidence.settings, Settings) else Settings()
     runs: dict[tuple[int, float], dict[int, Run]] = {}
-    for run in _alike(evidence):
-        if (place := place_of(run.spec)) is not None:
+    otherwise: set[str] = set()  # runs on text that was drawn with other settings
+    for run in sorted(_alike(evidence), key=lambda run: _place(run).generation):
+        place = _place(run)
+        if _drawn_otherwise(run, settings, otherwise):
+            otherwise.add(run.record.run_id)
+        else:
             runs.setdefault((place.generation, place.share), {})[place.chain] = run
     data = evidence.config.get("data", {})
     return Seen(runs, REAL in (data.get("sources") or {}))
@@ -161,6 +169,40 @@ def _alike(evidence: Evidence) -> list[Run]:
     ]
     runs = of_one_size(of_one_recipe(placed, "data.corpus", "data.sources", "data.mix"))
     return of_commonest(runs, [(run.spec.tokens, _real_source(run.spec)) for run in runs])
+
+
+def _place(run: Run) -> Place:
+    place = place_of(run.spec)
+    assert place is not None, "runs of one recipe have a place"
+    return place
+
+
+def _draw(run_id: str, n_ctx: int, chain: int, generation: int, settings: Settings) -> Draw:
+    """The texts that a generation of a chain learns from, which the one before it draws."""
+    return Draw(
+        run=run_id,
+        count=settings.texts,
+        tokens=n_ctx,
+        temperature=settings.temperature,
+        seed=chain + _OF_GENERATION * generation,
+    )
+
+
+def _drawn_otherwise(run: Run, settings: Settings, others: Collection[str]) -> bool:
+    """Whether some text of a run was drawn with other settings, or from one of the runs ``others``.
+
+    The name of a folder of drawn texts tells both. Of other corpora neither is known.
+    """
+    sources = (run.spec.data.sources or ()) if isinstance(run.spec.data, DataSpec) else ()
+    for source in sources:
+        number, folder = source.name.removeprefix(SYNTHETIC), PurePath(source.corpus)
+        if not number.isdecimal() or folder.parent.name != "samples":
+            continue
+        run_id = folder.name.rpartition("-")[0]
+        draw = _draw(run_id, run.spec.model.n_ctx, _place(run).chain, int(number), settings)
+        if draw.name != folder.name or run_id in others:
+            return True
+    return False
 
 
 def _real_source(spec: RunSpec) -> SourceSpec | None:
@@ -210,20 +252,12 @@ def _corpora(
     """The corpora that a generation of a chain reads beside the real text, as axes."""
     line = seen.chain(kind)
     first = generation if kind == REPLACE else 1
-    return {
-        f"data.sources.{SYNTHETIC}{number}.corpus": [
-            {
-                "samples": {
-                    "run": line[number - 1][chain].record.run_id,
-                    "count": settings.texts,
-                    "tokens": line[number - 1][chain].spec.model.n_ctx,
-                    "temperature": settings.temperature,
-                    "seed": chain + _OF_GENERATION * number,
-                }
-            }
-        ]
-        for number in range(first, generation + 1)
-    }
+    corpora = {}
+    for number in range(first, generation + 1):
+        run = line[number - 1][chain]
+        draw = _draw(run.record.run_id, run.spec.model.n_ctx, chain, number, settings)
+        corpora[f"data.sources.{SYNTHETIC}{number}.corpus"] = [{"samples": to_json(draw)}]
+    return corpora
 
 
 def _mixtures(kind: str, generation: int) -> list[dict[str, float]]:
@@ -262,7 +296,10 @@ def analyse(evidence: Evidence) -> Findings:
             "tokens are equal in all runs: Gerstgrasser 2024 trains on all that has accumulated,"
             " so that its later generations also train for longer",
             *left_out(
-                evidence, used, "without the loss on real text, of no chain, or of another recipe"
+                evidence,
+                used,
+                "without the loss on real text, of no chain, or of another recipe of training or"
+                " of drawing",
             ),
         ],
         units={"loss": "nats per token", "rise": "nats per token", "own_loss": "nats per token"},
@@ -577,6 +614,7 @@ EXPERIMENT = Experiment(
     reproduces="Shumailov 2023, Gerstgrasser 2024 (model collapse, and how real text avoids it)",
     settings=Settings,
     propose=propose,
+    reads_mixture=True,
     analyse=analyse,
     planted=Planted(
         outcome=_planted_outcome,

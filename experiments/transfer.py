@@ -38,7 +38,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out
-from scaling_law.experiment.seeds import Mean, geometric_mean, mean_over
+from scaling_law.experiment.seeds import Mean, geometric_mean, mean_over, with_ends
 from scaling_law.experiment.text_amounts import amount_of, amount_read
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import DataSpec
@@ -440,10 +440,7 @@ def _measures(seen: Seen, law: TransferLaw | str) -> dict[str, float | None]:
     measures: dict[str, float | None] = {}
     for name in ("alpha", "beta"):
         mean = _mean(law, name) if isinstance(law, TransferLaw) else None
-        measures[name] = mean.value if mean else None
-        measures[f"{name}.low"], measures[f"{name}.high"] = (
-            mean.interval if mean and mean.interval else (None, None)
-        )
+        measures |= with_ends(name, mean)
     measures["misfit"] = law.misfit if isinstance(law, TransferLaw) else None
     by_setting = _by_setting(seen)
     for (params, amount), gains in gains_of(seen).items():

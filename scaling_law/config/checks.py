@@ -10,7 +10,7 @@ from scaling_law.config.data_section import DataSection, TaskSection, TextSectio
 from scaling_law.config.error_lines import line_number
 from scaling_law.config.slots import SLOTS, Choices
 from scaling_law.config.strict_yaml import Path_, YamlDocument
-from scaling_law.config.sweep_config import components_of, task_sizes_of
+from scaling_law.config.sweep_config import SweepConfig, components_of, task_sizes_of
 from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.spec.mix import phases_problem, shares_problem
 
@@ -66,6 +66,22 @@ def experiment_problems(
         (line_number(mark), f"{mark}: {choice.spelled}: {why}")
         for choice in choices.get("experiment", ())
         if (why := choice.part.refusal(choice.settings, components))
+    ]
+
+
+def mixture_problems(config: SweepConfig) -> list[str]:
+    """An experiment on mixtures, in a config of which some arm reads none."""
+    lacking = [arm for arm in config.arms if arm.config.mix is None]
+    if not lacking:
+        return []
+    values = ", ".join(f"{key}={value}" for key, value in lacking[0].values)
+    without = f"the runs with {values} read none" if values else "the runs read none"
+    return [
+        f"{config.where('experiment')}: {choice.spelled}: it reads the losses of a mixture's"
+        f" components, and {without}; expected data.mix, such as data.mix: natural, or"
+        " an axis of it"
+        for choice in config.choices.get("experiment", ())
+        if choice.part.reads_mixture
     ]
 
 

@@ -17,6 +17,7 @@ from scaling_law.config.checks import (
     cleaning_problems,
     experiment_problems,
     mix_problems,
+    mixture_problems,
     settings_twice,
     trainer_problems,
 )
@@ -128,9 +129,12 @@ def _read(
     ]
     if problems or config is None:
         raise ConfigError(*problems)
-    return dataclasses.replace(
+    whole = dataclasses.replace(
         config, grid=whole_grid(config.grid, arms), crossed=arms_from(document, arms)
     )
+    if lines := mixture_problems(whole):
+        raise ConfigError(*lines)
+    return whole
 
 
 def _validated(

@@ -68,10 +68,15 @@ def state_of(spec: DataSpec) -> list[Any]:
 
 
 def check_rules(spec: DataSpec) -> None:
-    """Raise ``ConfigError`` where a rule needs something installed first."""
+    """Read the files of the rules once.
+
+    Raises ``ConfigError`` where a rule needs something installed first, or cannot use a file.
+    """
     for rule in rules_of(spec):
         if lacking := rule.cleaner.missing():
             raise ConfigError(f"{KEY}: {rule.component.name}: {lacking}")
+        with parts.users_code("cleaner", rule.component.reference):
+            rule.cleaner.check(rule.settings, spec.place)
 
 
 def versions_of(spec: DataSpec) -> dict[str, str]:
@@ -184,8 +189,6 @@ class Cleaning:
         self._spares_val = any(rule.cleaner.training_only for rule in rules)
         training = False
         for rule in rules:
-            with parts.users_code("cleaner", rule.component.reference):
-                rule.cleaner.check(rule.settings, spec.place)
             training = training or rule.cleaner.training_only
             if rule.cleaner.judge is not None:
                 with parts.users_code("cleaner", rule.component.reference):

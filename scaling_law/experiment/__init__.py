@@ -79,6 +79,8 @@ class Experiment:
     ``samples: {run: ID, count: 100, tokens: 64}`` among them the next stage's corpus is texts drawn
     from that run's final weights; so is any corpus among them whose value is ``{samples: ...}``;
     ``may_propose`` says of a config, as plain values, whether ``propose`` may give further stages;
+    ``reads_mixture`` says that ``analyse`` and ``propose`` read the losses of a mixture's
+    components, so that every run must read one;
     ``settings`` is a dataclass: what a config may set beside the experiment's name;
     ``refusal(settings, components)`` says why these settings do not fit a text with these
     components (none for a task), before anything is trained; "" where they do.
@@ -91,5 +93,6 @@ class Experiment:
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     propose: Callable[[Evidence], Mapping[str, Any] | None] | None = None
     may_propose: Callable[[Mapping[str, Any]], bool] = lambda config: True
+    reads_mixture: bool = False
     settings: type = NoSettings
     refusal: Callable[[Any, tuple[str, ...]], str] = lambda settings, components: ""

@@ -14,8 +14,10 @@ would meet it: an experiment that has shown nothing must not read as one that ha
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from statistics import fmean
+from typing import Any, TypeAlias
 
 from scaling_law.experiment.findings import (
     AGAIN,
@@ -27,12 +29,14 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.seeds import (
+    LEVEL,
     Mean,
     SeedNoise,
     all_beyond_error,
     beyond_error,
     difference,
     mean_over,
+    pooled_noise,
 )
 from scaling_law.units import count_of
 
@@ -163,6 +167,40 @@ def decided_between(
     low, high = mean.interval
     need(low > 0 or high < 0, f"{said}: {_OPEN}", "more seeds")
     return low > 0, said
+
+
+def all_within(
+    values: Mapping[Any, Sequence[float]], most: float, cases: str, needs: str
+) -> Decision:
+    """Return the decision of a claim that the means of all cases are within ``most`` of each other.
+
+    ``values`` are one a seed, by case; ``cases`` names these; ``needs`` is what would decide it. It
+    holds where the interval of every difference of two cases is within ``most``, and does not where
+    one is beyond. The noise of seeds is pooled over cases, and the two that differ most are picked
+    out of all pairs (Bonferroni).
+    """
+    from scaling_law.fit.solver.student import t_reach  # loads numpy
+
+    noise = pooled_noise(values.values())
+    pairs = list(itertools.combinations(values, 2))
+    need(bool(pairs) and noise.freedom > 0, f"fewer than two {cases}, or than two seeds", AGAIN)
+    means = {case: fmean(own) for case, own in values.items()}
+    reach_of = t_reach(noise.freedom, 1 - (1 - LEVEL) / len(pairs))
+    ends = [
+        (apart - reach, apart + reach)
+        for one, other in pairs
+        for apart in [abs(means[one] - means[other])]
+        for reach in [reach_of * noise.error(len(values[one]), len(values[other]))]
+    ]
+    beyond, within = max(low for low, _ in ends) > most, max(high for _, high in ends) <= most
+    low, high = max(ends) if beyond else max(ends, key=lambda end: end[1])
+    words = (
+        f"from {min(means.values()):.3f} to {max(means.values()):.3f} over the {cases}; of"
+        f" {count_of(len(pairs), 'pair')} two differ by {low:.3f} to {high:.3f}, by noise of"
+        f" {count_of(noise.freedom, 'degree')} of freedom"
+    )
+    need(within or beyond, words, needs)
+    return within, words
 
 
 def beside(what: str, *, theirs: str, ours: str | None, source: str) -> Published:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from scaling_law.experiment.crossing import amount_for
-from scaling_law.experiment.evidence import Evidence
-from scaling_law.experiment.groups import of_one_recipe, of_one_size
-from scaling_law.experiment.seeds import best_on_others
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.groups import of_commonest, of_one_recipe, of_one_size
+from scaling_law.experiment.seeds import Mean, best_on_others, jackknifed
 from scaling_law.experiment.text_amounts import amount_of
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.run import RunSpec
@@ -143,15 +143,28 @@ class ChangedText:
         """How far new text ends below plain repeats, of each seed with both."""
         return below(self.ends(NEW), self.ends(PLAIN))
 
-    def closed(self, *kinds: str) -> list[float]:
-        """The share of the gap to new text that the best of some kinds closes, by seed."""
+    def closed(self, *kinds: str) -> Mean | None:
+        """The share of the gap to new text that the best of some kinds closes.
+
+        It is the mean gain over the mean gap, of all seeds with both, whichever sign a seed's own
+        gap has. None where the mean gap is not above 0; without an interval where it is not without
+        one of the seeds.
+        """
         plain, new, ours = self.ends(PLAIN), self.ends(NEW), self.ends(*kinds)
         seeds = sorted(plain.keys() & new.keys() & ours.keys())
-        return [
-            (plain[seed] - ours[seed]) / (plain[seed] - new[seed])
-            for seed in seeds
-            if plain[seed] > new[seed]
-        ]
+
+        def share(of: Sequence[int]) -> float | None:
+            gap = sum(plain[seed] - new[seed] for seed in of)
+            return sum(plain[seed] - ours[seed] for seed in of) / gap if gap > 0 else None
+
+        whole = share(seeds)
+        without = [share([one for one in seeds if one != seed]) for seed in seeds]
+        known = [one for one in without if one is not None]
+        if whole is None:
+            return None
+        if len(known) < len(seeds):
+            return Mean(value=whole, interval=None, seeds=len(seeds))
+        return jackknifed(whole, known)
 
     @property
     def best(self) -> str | None:
@@ -180,14 +193,23 @@ def below(ours: BySeed, theirs: BySeed) -> list[float]:
 
 
 def read_changed(evidence: Evidence) -> ChangedText:
-    """Return the losses of the runs on text, of the commonest amount that is read again."""
+    """Return the losses of the runs on text, of the commonest amount that is read again.
+
+    An arm's runs have one objective, that of most of them: others may differ in settings that an
+    ``Arm`` does not tell, such as the id of a mark.
+    """
     losses: dict[Arm, dict[int, dict[int, float]]] = {}
     varied = ("objective", "data.windows", "optim.weight_decay")
     runs = of_one_size(of_one_recipe(evidence.ended, *varied))
     amounts = [amount for run in runs if (amount := amount_of(run.spec)) is not None]
     unique = max(set(amounts), key=amounts.count, default=0)
+    by_arm: dict[Arm, list[Run]] = {}
     for run in runs:
-        arm, loss = arm_of(run.spec), run.record.val_loss_nats
-        if arm is not None and loss is not None and amount_of(run.spec) in (unique, None):
-            losses.setdefault(arm, {}).setdefault(run.spec.tokens, {})[run.spec.seed] = loss
+        arm = arm_of(run.spec)
+        if arm is not None and amount_of(run.spec) in (unique, None):
+            by_arm.setdefault(arm, []).append(run)
+    for arm, ones in by_arm.items():
+        for run in of_commonest(ones, [run.spec.objective_component for run in ones]):
+            if (loss := run.record.val_loss_nats) is not None:
+                losses.setdefault(arm, {}).setdefault(run.spec.tokens, {})[run.spec.seed] = loss
     return ChangedText(losses, unique)

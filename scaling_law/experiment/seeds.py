@@ -68,6 +68,12 @@ class Mean:
         ends = self.interval and (math.exp(self.interval[0]), math.exp(self.interval[1]))
         return Mean(value=math.exp(self.value), interval=ends, seeds=self.seeds)
 
+    def times(self, factor: float) -> Mean:
+        """So many times the factor that this mean, with its interval, is the logarithm of."""
+        one = self.factor
+        ends = one.interval and (factor * one.interval[0], factor * one.interval[1])
+        return Mean(value=factor * one.value, interval=ends, seeds=self.seeds)
+
 
 def mean_over(
     values: Sequence[float], noise: SeedNoise | None = None, *, of: int = 1
@@ -90,6 +96,12 @@ def mean_over(
         reach = t_reach(noise.freedom, 1 - (1 - LEVEL) / of) * noise.error(count)
         interval = (value - reach, value + reach)
     return Mean(value=value, interval=interval, seeds=count)
+
+
+def with_ends(name: str, mean: Mean | None) -> dict[str, float | None]:
+    """Return a mean and the ends of its interval as measures: ``NAME``, ``NAME.low``, ``.high``."""
+    low, high = mean.interval if mean and mean.interval else (None, None)
+    return {name: mean.value if mean else None, f"{name}.low": low, f"{name}.high": high}
 
 
 def geometric_mean(logs: Sequence[float]) -> Mean:

@@ -7,7 +7,6 @@ A stage's changes ask for texts wherever a corpus may stand: ``{"samples": {"run
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,8 +55,7 @@ def with_samples(sweep: SweepDir, stage: int, changes: Mapping[str, Any]) -> dic
 
 def folder_of(draw: Draw, sweep: SweepDir) -> Path:
     """The folder of the texts of a draw: stages that ask for the same one share it."""
-    content = json.dumps(to_json(draw), sort_keys=True).encode()
-    return sweep.samples(f"{draw.run}-{hashlib.sha256(content).hexdigest()[:8]}")
+    return sweep.samples(draw.name)
 
 
 def _draw(values: Any, where: str) -> Draw:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from scaling_law.decode import build
+from scaling_law.spec.to_json import to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,12 @@ class Draw(Sampling):
             raise ValueError(f"count is {self.count}, expected at least 1")
         if self.temperature == 0:
             raise ValueError("temperature is 0, expected above 0: all texts would be the same")
+
+    @property
+    def name(self) -> str:
+        """``RUN-1a2b3c4d``: the run, and a hash that differs where any setting does."""
+        content = json.dumps(to_json(self), sort_keys=True).encode()
+        return f"{self.run}-{hashlib.sha256(content).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, kw_only=True)

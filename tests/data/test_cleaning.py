@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from scaling_law.cli.main import main
+from scaling_law.data.access import check_ready
 from scaling_law.data.cleaning import Cleaning
 from scaling_law.data.dataset_folder import dataset_folder
 from scaling_law.data.describe import facts
@@ -159,6 +160,27 @@ def test_a_changed_benchmark_is_another_text(mixed: Path, tmp_path: Path) -> Non
     before = dataset_folder(spec)
     bench.write_text("another")
     assert dataset_folder(spec) != before
+
+
+# Benchmarks without text that can be read: the file's name, its bytes, and what is said of it.
+UNREADABLE = [
+    ("bench.jsonl", b'{"text": "a b c"\n{"text": broken\n', "bench.jsonl:1: not JSON"),
+    ("bench.parquet", b"PAR1 and nothing else", "bench.parquet"),
+    ("bench.jsonl.gz", b"\x1f\x8b broken", "bench.jsonl.gz"),
+    ("bench.txt", b"\0\1\2", "bench.txt: not UTF-8 text"),
+    ("bench.txt", b"", "bench.txt holds no text"),
+]
+
+
+@pytest.mark.parametrize(("name", "raw", "said"), UNREADABLE)
+def test_a_benchmark_that_cannot_be_read_is_refused_before_a_plan_is_made(
+    mixed: Path, tmp_path: Path, name: str, raw: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(raw)
+    settings = (("files", (str(tmp_path / name),)), ("validation", False))
+    spec = spec_of(mixed, Component(name="contamination", settings=settings))
+    with pytest.raises(ConfigError, match=f"^data.clean: contamination: .*{said}"):
+        check_ready(spec)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from scaling_law.config.load import load_config
 from scaling_law.errors import ConfigError
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
+from tests.experiments.changed import findings_with, standing, with_metrics
 from tests.experiments.test_contract import experiment_of, plan_of, planted_evidence
 
 NAME = "annealing"
@@ -18,19 +19,14 @@ NAME = "annealing"
 
 def changed(change: Callable[[Run], float | None]) -> Findings:
     """The findings with a number added to the loss on the target, None for an unfinished run."""
-    evidence, runs = planted_evidence(NAME), []
-    for run in evidence.runs:
+
+    def one(run: Run) -> Run | None:
         more = change(run)
-        if more is not None:
-            metrics = dict(run.record.metrics)
-            metrics["loss.val:cpp"] += more
-            record = dataclasses.replace(run.record, metrics=metrics)
-            runs.append(dataclasses.replace(run, record=record))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+        if more is None:
+            return None
+        return with_metrics(run, {"loss.val:cpp": run.record.metrics["loss.val:cpp"] + more})
 
-
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
+    return findings_with(NAME, one)
 
 
 def is_late(run: Run) -> bool:

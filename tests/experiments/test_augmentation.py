@@ -16,13 +16,16 @@ from scaling_law.experiment.changed_text import (
     SHIFTING,
     SWAPPING,
     Arm,
+    ChangedText,
     arm_of,
+    read_changed,
 )
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
 from scaling_law.experiment.seeds import best_on_others
 from scaling_law.parts import Reference
 from scaling_law.spec.component import Component
+from tests.experiments.changed import findings_with, standing, with_loss
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "augmentation"
@@ -37,18 +40,12 @@ def arm(run: Run) -> Arm:
 
 def changed(change: Callable[[Run], float | None]) -> Findings:
     """The findings with so many nats more for each run; None for one that has not finished."""
-    runs = []
-    evidence = planted_evidence(NAME)
-    for run in evidence.runs:
+
+    def one(run: Run) -> Run | None:
         more = change(run)
-        if more is not None and run.record.val_loss_nats is not None:
-            record = dataclasses.replace(run.record, val_loss_nats=run.record.val_loss_nats + more)
-            runs.append(dataclasses.replace(run, record=record))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+        return None if more is None else with_loss(run, lambda loss: loss + more)
 
-
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
+    return findings_with(NAME, one)
 
 
 def test_a_change_that_harms_is_contradicted_and_the_others_stand():
@@ -111,8 +108,57 @@ def test_runs_that_change_text_in_two_ways_are_left_out_and_counted():
             record = dataclasses.replace(record, spec=spec)
         runs.append(dataclasses.replace(run, record=record))
     findings = experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
-    assert any("changed in several ways: 12" in note for note in findings.notes)
+    assert any("setting of its objective: 12" in note for note in findings.notes)
     assert standing(findings)["masking_beats_repeats"] is True
+
+
+@pytest.mark.parametrize(
+    ("objective", "chosen"),
+    [
+        (
+            Component(name="noised", settings=(("first_mark", 200), ("mask", 0.3))),
+            Arm(MASKING, 0.3, DECAY),
+        ),
+        (
+            Component(name="swapped_words", settings=(("separator", 10), ("share", 0.6))),
+            Arm(SWAPPING, 0.6, DECAY),
+        ),
+    ],
+)
+def test_an_objective_with_another_mark_overwrites_no_run(objective, chosen):
+    """Other marks make another arm, which is counted and not read."""
+    evidence = planted_evidence(NAME)
+    before = experiment_of(NAME).analyse(evidence)
+    others = []
+    for run in evidence.ended:
+        if arm(run) == chosen and run.spec.seed < 2:
+            spec = dataclasses.replace(run.spec, objective=objective)
+            record = dataclasses.replace(run.record, spec=spec, val_loss_nats=9.0)
+            others.append(dataclasses.replace(run, record=record))
+    assert others
+    more = dataclasses.replace(evidence, runs=(*evidence.runs, *others))
+    findings = experiment_of(NAME).analyse(more)
+    assert findings.measures == before.measures
+    assert findings.notes[-1].endswith(f": {len(others)}")
+
+
+def test_a_seed_without_a_gap_counts_in_the_share_of_the_gap():
+    """Plain repeats of one seed end below its new text: its share has no sense, its losses do."""
+
+    def seen(change: Callable[[Run], float]) -> ChangedText:
+        runs = [with_loss(run, lambda loss, run=run: loss + change(run))
+                for run in planted_evidence(NAME).runs]  # fmt: skip
+        return read_changed(Evidence(runs=tuple(runs)))
+
+    plain, odd = (
+        seen(lambda run, more=more: more * (arm(run).kind == NEW and run.spec.seed == 0))
+        for more in (0.0, 0.6)
+    )
+    assert min(odd.gap) < 0 < sum(odd.gap)
+    before, after = plain.closed(SHIFTING), odd.closed(SHIFTING)
+    assert before is not None and after is not None
+    assert after.value == pytest.approx(before.value * sum(plain.gap) / sum(odd.gap))
+    assert after.seeds == 3
 
 
 def test_an_arm_has_the_share_that_its_objective_takes_by_default():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 from scaling_law.experiment.evidence import Run
 from scaling_law.experiment.findings import Findings
+from tests.experiments.changed import findings_with, standing, with_metrics
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "curriculum"
@@ -14,18 +14,14 @@ NAME = "curriculum"
 
 def changed(change: Callable[[Run], float | None]) -> Findings:
     """The findings with a number added to every loss, None for a run that has not finished."""
-    evidence, runs = planted_evidence(NAME), []
-    for run in evidence.runs:
+
+    def one(run: Run) -> Run | None:
         more = change(run)
-        if more is not None:
-            metrics = {name: value + more for name, value in run.record.metrics.items()}
-            record = dataclasses.replace(run.record, metrics=metrics)
-            runs.append(dataclasses.replace(run, record=record))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+        if more is None:
+            return None
+        return with_metrics(run, {k: value + more for k, value in run.record.metrics.items()})
 
-
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
+    return findings_with(NAME, one)
 
 
 def phases(run: Run) -> int:

@@ -11,6 +11,7 @@ from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
 from scaling_law.experiment.text_amounts import amount_of
 from scaling_law.spec.data import DataSpec
+from tests.experiments.changed import findings_with, standing, with_metrics
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "data_scaling"
@@ -18,23 +19,20 @@ NAME = "data_scaling"
 
 def changed(loss: Callable[[int, Run], float | None], **metrics: float) -> Findings:
     """The findings with other lowest losses by amount; None for a run that has not finished."""
-    runs = []
-    evidence = planted_evidence(NAME)
-    for run in evidence.runs:
+
+    def one(run: Run) -> Run | None:
         value = loss(amount_of(run.spec) or 0, run)
-        if value is not None:
-            curve = tuple(dataclasses.replace(p, val_loss_nats=value) for p in run.curve)
-            record = dataclasses.replace(run.record, metrics={"guess_loss": 2.6, **metrics})
-            runs.append(dataclasses.replace(run, curve=curve, record=record))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+        if value is None:
+            return None
+        curve = tuple(dataclasses.replace(p, val_loss_nats=value) for p in run.curve)
+        run = with_metrics(run, {"guess_loss": 2.6, **metrics})
+        return dataclasses.replace(run, curve=curve)
+
+    return findings_with(NAME, one)
 
 
 def planted(amount: int, run: Run) -> float:
     return (2.0 + 10.0 * amount**-0.5) * (1 + 1e-3 * (run.spec.seed - 1))
-
-
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
 
 
 def test_the_regimes_are_told_apart():

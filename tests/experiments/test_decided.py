@@ -11,6 +11,7 @@ import pytest
 from scaling_law.experiment.answer import (
     PreconditionError,
     all_decided,
+    all_within,
     decided,
     decided_between,
 )
@@ -170,3 +171,31 @@ def test_a_decision_between_groups_needs_seeds_that_are_apart():
         decided_between([1.0, 3.0], [2.0, 4.0], "more by")
     with pytest.raises(PreconditionError, match="one seed of either"):
         decided_between([1.0], [2.0, 4.0], "more by")
+
+
+@pytest.mark.parametrize(
+    ("shift", "noise", "standing"), [(0.02, 0.01, True), (0.02, 0.2, None), (0.9, 0.01, False)]
+)
+def test_cases_are_alike_where_the_interval_of_every_pair_is_near(shift, noise, standing):
+    values = {case: [shift * case + noise * seed for seed in (-1, 0, 1)] for case in range(3)}
+    try:
+        holds, words = all_within(values, 0.1, "sizes", "more seeds")
+    except PreconditionError as refused:
+        assert standing is None and refused.needs == "more seeds"
+    else:
+        assert holds is standing and "of 3 pairs two differ by" in words
+
+
+def test_a_third_case_that_is_far_off_is_not_alike():
+    values = {"a": [0.0, 0.01], "b": [0.01, 0.0], "c": [1.0, 1.01]}
+    assert all_within(values, 0.1, "cases", "more seeds")[0] is False
+    with pytest.raises(PreconditionError, match="fewer than two cases"):
+        all_within({"a": [0.0, 0.1]}, 0.1, "cases", "more seeds")
+
+
+def test_a_mean_of_logs_is_a_factor_of_another():
+    mean = mean_over([math.log(2.0), math.log(3.0)])
+    assert mean is not None
+    times = mean.times(4.0)
+    assert times.value == pytest.approx(4 * math.sqrt(6)) and times.seeds == 2
+    assert ends(times) == pytest.approx(tuple(4 * end for end in ends(mean.factor)))

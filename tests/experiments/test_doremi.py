@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +10,8 @@ from scaling_law.config.load import load_config
 from scaling_law.errors import ConfigError
 from scaling_law.experiment.evidence import Run
 from scaling_law.experiment.findings import Findings
-from tests.experiments.test_contract import experiment_of, planted_evidence
+from tests.experiments.changed import findings_with, standing, with_metrics
+from tests.experiments.test_contract import planted_evidence
 
 NAME = "doremi"
 ANSWER = "group_dro.mean_weight."
@@ -19,17 +19,12 @@ ANSWER = "group_dro.mean_weight."
 
 def changed(change: Callable[[Run], dict[str, float] | None]) -> Findings:
     """The findings with other metrics of some runs; None is a run that has not finished."""
-    evidence, runs = planted_evidence(NAME), []
-    for run in evidence.runs:
+
+    def one(run: Run) -> Run | None:
         metrics = change(run)
-        if metrics is not None:
-            record = dataclasses.replace(run.record, metrics={**run.record.metrics, **metrics})
-            runs.append(dataclasses.replace(run, record=record))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+        return None if metrics is None else with_metrics(run, metrics)
 
-
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
+    return findings_with(NAME, one)
 
 
 def moved(run: Run, amount: float) -> dict[str, float]:
@@ -133,3 +128,12 @@ def test_data_without_several_domains_are_refused(data, why):
     changes = [data, "model={}", "grid=[{sizes: [nano14k], steps: [10]}]"]
     with pytest.raises(ConfigError, match=why):
         load_config(NAME, device_kind="cpu", overrides=changes)
+
+
+@pytest.mark.parametrize("name", ["doremi", "mixing", "annealing", "curriculum"])
+def test_runs_without_a_mixture_are_refused_before_any_is_trained(name):
+    changes = ["data={corpus: installed, tokenizer: bytes, vocab_size: 257}"]
+    changes += ["grid=[{sizes: [nano14k], steps: [10]}]", "axes={optim.lr: [0.1, 0.2]}"]
+    changes += ["experiment=" + name]
+    with pytest.raises(ConfigError, match=r"with optim.lr=0.1 read none; expected data.mix"):
+        load_config(name, device_kind="cpu", overrides=changes)

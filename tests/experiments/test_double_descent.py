@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,11 +12,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scaling_law.data.tasks import two_scales
-from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.humps import Hump, hump_of
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
+from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.model import OtherModel
 from scaling_law.train.architectures import build, weights_of
 from tests.experiments.test_contract import experiment_of, planted_evidence
@@ -106,13 +109,36 @@ def test_models_that_do_not_fit_their_examples_establish_no_peak(planted):
     assert claims["peak_by_width"] is None and claims["peak_by_examples"] is None
 
 
+def with_errors(evidence: Evidence, error: Callable[[Run, int], float]) -> Evidence:
+    """The runs with another error at the end, by the run and its draw of the data."""
+    runs = []
+    for run in evidence.runs:
+        assert isinstance(run.spec.data, TaskSpec)
+        draw = dict(run.spec.data.source.settings).get("seed", 0)
+        record = dataclasses.replace(run.record, val_loss_nats=error(run, draw))
+        runs.append(dataclasses.replace(run, record=record))
+    return dataclasses.replace(evidence, runs=tuple(runs))
+
+
 def test_a_flat_error_contradicts_the_peak(planted):
-    runs = tuple(
-        dataclasses.replace(run, record=dataclasses.replace(run.record, val_loss_nats=0.5))
-        for run in planted.runs
-    )
-    claims = claims_of(dataclasses.replace(planted, runs=runs))
+    def error(run: Run, draw: int) -> float:
+        wave = math.sin(count_params(run.spec.model).total + 7 * draw + run.spec.total_steps)
+        return 0.5 + 1e-3 * wave
+
+    claims = claims_of(with_errors(planted, error))
     assert claims["peak_by_width"] is False and claims["peak_by_examples"] is False
+
+
+def test_peaks_that_differ_hugely_between_draws_establish_none(planted):
+    """Every draw has its peak at one parameter per example, of 2.01 to 4e6 times the lowest."""
+    height = {0: 2.02, 1: 2.01, 2: 4e6}
+
+    def error(run: Run, draw: int) -> float:
+        ratio = count_params(run.spec.model).total / 200
+        return height[draw] if ratio == 1 else 1.0 + 0.001 * (ratio == 0.9)
+
+    claims = claims_of(with_errors(planted, error))
+    assert claims["peak_by_width"] is None
 
 
 def test_one_draw_of_the_data_establishes_nothing(planted):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +10,7 @@ from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
 from scaling_law.experiment.text_amounts import amount_of
 from scaling_law.spec.data import DataSpec
+from tests.experiments.changed import findings_with, standing, with_loss
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "filtering"
@@ -27,18 +27,12 @@ def epochs(run: Run) -> float:
 
 def changed(change: Callable[[Run], float | None]) -> Findings:
     """The findings with so many nats more for each run; None for one that has not finished."""
-    runs = []
-    evidence = planted_evidence(NAME)
-    for run in evidence.runs:
+
+    def one(run: Run) -> Run | None:
         more = change(run)
-        if more is not None and run.record.val_loss_nats is not None:
-            record = dataclasses.replace(run.record, val_loss_nats=run.record.val_loss_nats + more)
-            runs.append(dataclasses.replace(run, record=record))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+        return None if more is None else with_loss(run, lambda loss: loss + more)
 
-
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
+    return findings_with(NAME, one)
 
 
 def test_each_repeated_text_has_one_with_as_much_good_text():

@@ -117,7 +117,10 @@ def test_a_seed_that_has_not_generalised_is_counted_where_it_comes_late(planted)
 
     established, because = late(400, 500, NEVER)
     assert established is True and "1 of 3 seeds have not generalised in 600 steps" in because
-    assert late(400, 100, NEVER)[0] is False
+    assert late(100, 120, 110)[0] is False
+    established, because = late(400, 100, 300)
+    assert established is None and "1.7, 4.6, 7.3 times" in because
+    assert late(100, 100, NEVER)[0] is None
     assert late(400, NEVER, NEVER)[0] is None
     moved = generalising(planted, {(0.01, 2): NEVER})
     assert "1 of 3 seeds have not" in experiment_of("grokking").analyse(moved).verdict

@@ -95,6 +95,23 @@ def test_models_that_learn_nothing_from_shots_contradict_the_first_claim(planted
     }
 
 
+@pytest.mark.parametrize(("noise", "standing"), [(0.002, True), (0.02, None)])
+def test_sizes_are_equally_accurate_without_shots_where_their_intervals_are_near(
+    planted, noise, standing
+):
+    """The means of all sizes are within the limit of each other; only the noise differs."""
+    runs = []
+    for number, run in enumerate(planted.runs):
+        metrics = dict(run.record.metrics)
+        metrics["answers.val.position-1"] += noise * (-1) ** number
+        runs.append(
+            dataclasses.replace(run, record=dataclasses.replace(run.record, metrics=metrics))
+        )
+    findings = experiment_of(NAME).analyse(dataclasses.replace(planted, runs=tuple(runs)))
+    (claim,) = (one for one in findings.claims if one.name == "hidden_without_shots")
+    assert claim.established is standing, claim.because
+
+
 def test_a_gain_that_falls_with_size_contradicts_the_claim(planted):
     findings = findings_with(planted, lambda width, seed: 0.4 - 0.01 * width + 0.001 * seed)
     standing = {claim.name: claim.established for claim in findings.claims}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -13,28 +12,22 @@ from scaling_law.experiment.evidence import Run
 from scaling_law.experiment.findings import Findings
 from scaling_law.experiment.rank import RankCorrelation, rank_correlation
 from scaling_law.fit.mixtures.target import parse_target
-from tests.experiments.test_contract import experiment_of, planted_evidence
+from tests.experiments.changed import findings_with, standing, with_metrics
+from tests.experiments.test_contract import planted_evidence
 
 NAME = "mixing"
 
 
 def changed(change: Callable[[Run], float | None]) -> Findings:
     """The findings with a number added to every loss, None for a run that has not finished."""
-    evidence, runs = planted_evidence(NAME), []
-    for run in evidence.runs:
-        more = change(run)
-        if more is not None:
-            metrics = {
-                name: value + more * name.startswith("loss.")
-                for name, value in run.record.metrics.items()
-            }
-            record = dataclasses.replace(run.record, metrics=metrics)
-            runs.append(dataclasses.replace(run, record=record))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
 
+    def one(run: Run) -> Run | None:
+        more, own = change(run), run.record.metrics
+        if more is None:
+            return None
+        return with_metrics(run, {k: v + more for k, v in own.items() if k.startswith("loss.")})
 
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
+    return findings_with(NAME, one)
 
 
 def is_small(run: Run) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
 from scaling_law.spec.data import DataSpec
+from tests.experiments.changed import findings_with, standing, with_loss
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "quality"
@@ -22,18 +23,12 @@ def share(run: Run) -> float:
 
 def changed(loss: Callable[[float, Run], float | None]) -> Findings:
     """The findings with other losses by share; None for a run that has not finished."""
-    runs = []
-    evidence = planted_evidence(NAME)
-    for run in evidence.runs:
+
+    def one(run: Run) -> Run | None:
         value = loss(share(run), run)
-        if value is not None and run.record.val_loss_nats is not None:
-            record = dataclasses.replace(run.record, val_loss_nats=value)
-            runs.append(dataclasses.replace(run, record=record))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+        return None if value is None else with_loss(run, lambda own: value)
 
-
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
+    return findings_with(NAME, one)
 
 
 def of_worth(worth: Callable[[float], float]) -> Callable[[float, Run], float]:

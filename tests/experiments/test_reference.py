@@ -85,7 +85,7 @@ OPEN = {
     "architecture_arms": {"a_mixture_saves_compute": False},
     "architectures": {"lstm_gains_less_late": None, "lstm_lead_shrinks_with_size": None},
     "batch_ramp": {"ramp_keeps_up": None},
-    "best_of_n": {"own_log_probability_beats_majority": None},
+    "best_of_n": {"training_beats_drawing": None},
     "context": {
         "larger_gains_more": None,
         "longer_is_lower_at_equal_tokens": False,
@@ -141,12 +141,14 @@ OPEN = {
         "sharing_costs": None,
         "two_trunks_serve_all": None,
     },
+    "images": {"convolutions_are_better": None},
     "kaplan_chinchilla": {
         "decay_lowers": None,
         "ends_near_half": False,
         "tuning_lowers": None,
         "warmup_lowers": None,
     },
+    "length": {"fails_beyond_alibi": None, "fails_beyond_none": None},
     "length_training": {
         "ratio_decides": False,
         "rising_lengths_go_further": False,

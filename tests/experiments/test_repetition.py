@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
 from scaling_law.experiment.text_amounts import amount_of
+from tests.experiments.changed import findings_with, standing, with_loss
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "repetition"
@@ -17,19 +17,12 @@ NAME = "repetition"
 
 def changed(change: Callable[[Run], float | None]) -> Findings:
     """The findings with every loss times a factor, None for a run that has not finished."""
-    runs = []
-    evidence = planted_evidence(NAME)
-    for run in evidence.runs:
+
+    def one(run: Run) -> Run | None:
         factor = change(run)
-        if factor is not None and run.record.val_loss_nats is not None:
-            loss = factor * run.record.val_loss_nats
-            record = dataclasses.replace(run.record, val_loss_nats=loss)
-            runs.append(dataclasses.replace(run, record=record))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+        return None if factor is None else with_loss(run, lambda loss: factor * loss)
 
-
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
+    return findings_with(NAME, one)
 
 
 def epochs(run: Run) -> float:

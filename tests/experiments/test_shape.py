@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 
@@ -11,28 +10,21 @@ import pytest
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
 from scaling_law.spec.model import ModelSpec
-from tests.experiments.test_contract import experiment_of, planted_evidence
+from tests.experiments.changed import findings_with, standing, with_loss
+from tests.experiments.test_contract import experiment_of
 
 NAME = "shape"
 
 
 def changed(change: Callable[[Run, ModelSpec], float | None]) -> Findings:
     """The findings with every loss changed by a factor, None for a run that has not finished."""
-    runs = []
-    evidence = planted_evidence(NAME)
-    for run in evidence.runs:
-        assert isinstance(run.spec.model, ModelSpec) and run.record.val_loss_nats is not None
+
+    def one(run: Run) -> Run | None:
+        assert isinstance(run.spec.model, ModelSpec)
         factor = change(run, run.spec.model)
-        if factor is not None:
-            record = dataclasses.replace(
-                run.record, val_loss_nats=factor * run.record.val_loss_nats
-            )
-            runs.append(dataclasses.replace(run, record=record))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+        return None if factor is None else with_loss(run, lambda loss: factor * loss)
 
-
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
+    return findings_with(NAME, one)
 
 
 def test_a_widest_model_that_is_best_contradicts_that_width_costs():

@@ -11,6 +11,7 @@ import pytest
 from scaling_law import parts
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Claim
+from scaling_law.spec.sampling import Draw
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 SYNTHETIC = parts.module_of("experiment", "synthetic_text")
@@ -149,7 +150,54 @@ def test_runs_of_another_recipe_are_left_out_and_counted(planted):
     mixed = dataclasses.replace(planted, runs=(*planted.runs, *more))
     findings = experiment_of("synthetic_text").analyse(mixed)
     assert findings.measures == experiment_of("synthetic_text").analyse(planted).measures
-    assert any("another recipe: 2" in note for note in findings.notes)
+    assert any("another recipe of training or of drawing: 2" in note for note in findings.notes)
+
+
+def drawn_with(evidence: Evidence, settings: Any, mark: str) -> tuple[Run, ...]:
+    """The runs after the first stage, as if their text was drawn with such settings.
+
+    Their ids end in ``mark``. A run reads text of the first stage's run of its chain, then of the
+    run that replaces, as a sweep's folder names it.
+    """
+    firsts = {run.spec.seed: run.record.run_id for run in until(evidence, 1).runs}
+    runs: list[Run] = []
+    for run in sorted(evidence.runs, key=lambda run: run.stage):
+        place = SYNTHETIC.place_of(run.spec)
+        if run.stage == 1:
+            continue
+        sources = []
+        for source in run.spec.data.sources:
+            if source.name != "real":
+                number = int(source.name.removeprefix("generation"))
+                earlier = [one for one in runs if one.stage == number
+                           and SYNTHETIC.place_of(one.spec).chain == place.chain]  # fmt: skip
+                run_id = earlier[-1].record.run_id if earlier else firsts[place.chain]
+                draw = Draw(
+                    run=run_id, count=settings.texts, tokens=run.spec.model.n_ctx,
+                    temperature=settings.temperature, seed=place.chain + 1000 * number,
+                )  # fmt: skip
+                corpus = f"results/mine/samples/{draw.name}"
+                source = dataclasses.replace(source, corpus=corpus)
+            sources.append(source)
+        data = dataclasses.replace(run.spec.data, sources=tuple(sources))
+        spec = dataclasses.replace(run.spec, data=data)
+        record = dataclasses.replace(run.record, spec=spec, run_id=run.record.run_id + mark)
+        runs.append(dataclasses.replace(run, record=record))
+    return tuple(runs)
+
+
+@pytest.mark.parametrize("changed", [{"temperature": 0.5}, {"texts": 99}])
+def test_text_that_was_drawn_with_other_settings_is_left_out_and_counted(planted, changed):
+    """A sweep that goes on with another temperature has runs of both at the same places."""
+    settings = planted.settings
+    firsts = until(planted, 1).runs
+    ours = dataclasses.replace(planted, runs=(*firsts, *drawn_with(planted, settings, "-a")))
+    other = drawn_with(planted, dataclasses.replace(settings, **changed), "-b")
+    worse = with_losses(dataclasses.replace(planted, runs=other), lambda *place: 9.0).runs
+    analyse = experiment_of("synthetic_text").analyse
+    both = analyse(dataclasses.replace(ours, runs=(*ours.runs, *worse)))
+    assert both.measures == analyse(ours).measures == analyse(planted).measures
+    assert any(f"of drawing: {len(worse)}" in note for note in both.notes)
 
 
 def test_one_chain_decides_nothing(planted):

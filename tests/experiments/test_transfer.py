@@ -10,6 +10,7 @@ import pytest
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
 from scaling_law.spec.data import DataSpec
+from tests.experiments.changed import findings_with, standing
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "transfer"
@@ -17,21 +18,18 @@ NAME = "transfer"
 
 def changed(change: Callable[[Run], float | None]) -> Findings:
     """The findings with every curve changed by a factor, None for a run that has not finished."""
-    runs = []
-    evidence = planted_evidence(NAME)
-    for run in evidence.runs:
+
+    def one(run: Run) -> Run | None:
         factor = change(run)
-        if factor is not None:
-            curve = tuple(
-                dataclasses.replace(p, val_loss_nats=factor * (p.val_loss_nats or 0.0))
-                for p in run.curve
-            )
-            runs.append(dataclasses.replace(run, curve=curve))
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=tuple(runs)))
+        if factor is None:
+            return None
+        curve = (
+            dataclasses.replace(p, val_loss_nats=factor * (p.val_loss_nats or 0.0))
+            for p in run.curve
+        )
+        return dataclasses.replace(run, curve=tuple(curve))
 
-
-def standing(findings: Findings) -> dict[str, bool | None]:
-    return {claim.name: claim.established for claim in findings.claims}
+    return findings_with(NAME, one)
 
 
 def is_tuned(run: Run) -> bool:

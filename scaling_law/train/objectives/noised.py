@@ -47,6 +47,11 @@ def augment(batch: Batch, settings: Settings, of: ViewOf) -> Batch:
 
 
 def _refusal(settings: Settings, vocab_size: int, n_ctx: int) -> str:
+    if not settings.mask and not settings.replace:
+        return (
+            "mask and replace are 0, so that nothing is changed; expected a share above 0, or"
+            " objective: next_token, which reads the text as it is"
+        )
     return refusal(1, settings, vocab_size) if settings.mask else ""
 
 
