@@ -186,7 +186,8 @@ OPEN = {
     "overfitting": {"kaplans_power": None, "one_ratio": None},
     "precision": {
         "effective_params_law": False,
-        "kumars_gamma": False,
+        "kumars_gamma": None,
+        "law_without_fewest_bits": None,
         "one_gamma_for_all_sizes": None,
     },
     "shape": {
