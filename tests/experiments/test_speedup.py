@@ -83,10 +83,11 @@ def test_a_planted_multiplier_and_its_trend_come_back(planted):
 
 
 def test_a_loss_beyond_the_curve_of_the_reference_gives_a_bound_instead_of_a_number():
-    fast = read_speedup("fast", levels(), levels(lambda params: 4.0, (64e3,)))
+    reference = levels(noise=jitter(1))
+    fast = read_speedup("fast", reference, levels(lambda params: 4.0, (64e3,), noise=jitter()))
     assert not fast.at and "above 2: its loss is below all of the reference's" in fast.open[0]
     assert [one.text for one in fast.bounds] == ["more than 2.00"] * 3
-    slow = read_speedup("slow", levels(), levels(lambda params: 0.1, (64e3,)))
+    slow = read_speedup("slow", reference, levels(lambda params: 0.1, (64e3,), noise=jitter()))
     assert not slow.at and "below 0.25" in slow.open[0]
     assert [one.text for one in slow.bounds] == ["less than 0.25"] * 3
 
@@ -192,8 +193,8 @@ def test_without_what_a_multiplier_needs_the_reason_is_given(reference, other, s
 
 
 def test_a_reference_whose_loss_rises_with_tokens_is_refused():
-    rising = {params: {tokens: Level(logs={0: tokens, 1: tokens}, warmups=ALIKE) for tokens in HORIZONS}
-              for params in SIZES}  # fmt: skip
+    same = {tokens: Level(logs=dict.fromkeys((0, 1), tokens), warmups=ALIKE) for tokens in HORIZONS}
+    rising = dict.fromkeys(SIZES, same)
     speedup = read_speedup("other", rising, levels(horizons=(64e3,)))
     assert "does not fall" in speedup.open[0]
 
