@@ -165,6 +165,7 @@ OPEN = {
     "lr_batch": {
         "all_bounded": None,
         "one_rate_serves_all_horizons": False,
+        "predicts_held_out": None,
         "rule_is_good": False,
     },
     "lstm_context": {"lines_cross": False, "transformer_gains_longer": False},
