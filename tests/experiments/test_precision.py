@@ -112,8 +112,8 @@ def test_a_law_that_may_miss_by_more_than_twice_the_noise_is_not_established(pla
 def test_gammas_that_are_compared_have_wider_intervals_and_none_narrower_than_the_noise():
     exact = {(1000, bits): -0.1 * math.log(share_of(bits, 2.0)) for bits in (2, 3, 4)}
 
-    def width(**changes: float) -> float:
-        fitted = fit_gamma(curve(), exact, **changes)
+    def width(error: float = 0.0, of: int = 1) -> float:
+        fitted = fit_gamma(curve(), exact, error=error, of=of)
         assert isinstance(fitted, Gamma)
         return math.log(fitted.interval[1] / fitted.interval[0])
 
