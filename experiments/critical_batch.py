@@ -243,20 +243,37 @@ def _geometric_mean(steps: Iterable[float | None]) -> float:
 
 
 def rates_text(targets: Sequence[Target]) -> str:
-    """What a claim must say of the learning rates; "" where every batch has its best one."""
+    """What a claim must say of the learning rates; "" where every batch has its best one.
+
+    ``edges_note`` lists the batches, once for all claims.
+    """
+    edges = sum(len(target.untuned) for target in targets)
+    if not edges:
+        return ""
+    if _several_rates(targets):
+        of = sum(len(target.rates) for target in targets)
+        return f", at the best of several rates (an edge of them in {edges} of {of} cases)"
+    best = targets[0].best_rates
+    root = [rate / math.sqrt(batch) for batch, rate in best.items()]
+    rule = "by the root rule" if max(root) <= min(root) * (1 + ROOT) ** 2 else "of the config"
+    return f", at rates {rule}, which were not tuned"
+
+
+def _several_rates(targets: Sequence[Target]) -> bool:
+    """Whether some batch was trained at more than one rate."""
+    return any(len(rates) > 1 for target in targets for rates in target.rates.values())
+
+
+def edges_note(targets: Sequence[Target]) -> list[str]:
+    """The batches whose best rate is the lowest or the highest one tried; none for none."""
     edges = [
         f"{', '.join(f'{b:,}' for b in sorted(target.untuned))} tokens at {target.loss:g} nats"
         for target in targets
         if target.untuned
     ]
-    if not edges:
-        return ""
-    if any(len(rates) > 1 for target in targets for rates in target.rates.values()):
-        return f", at the best of several rates (at an edge of them for {'; '.join(edges)})"
-    best = targets[0].best_rates
-    root = [rate / math.sqrt(batch) for batch, rate in best.items()]
-    rule = "by the root rule" if max(root) <= min(root) * (1 + ROOT) ** 2 else "of the config"
-    return f", at rates {rule}, which were not tuned"
+    if not edges or not _several_rates(targets):
+        return []
+    return [f"the rate of the fewest steps is at an edge of those tried for {'; '.join(edges)}"]
 
 
 def analyse(evidence: Evidence) -> Findings:
@@ -273,7 +290,7 @@ def analyse(evidence: Evidence) -> Findings:
         _noise_grows(targets),
         _kaplan(targets, law),
     )
-    notes = _rate_notes(evidence, targets)
+    notes = edges_note(targets) + _rate_notes(evidence, targets)
     notes += [
         f"batches left out at {t.loss:g} nats, which not every seed reached:"
         f" {', '.join(f'{b:,} tokens' for b in t.short)}"

@@ -33,6 +33,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.lr_law import (
+    HELD_OUT_WITHIN,
     LrLaw,
     PublishedRates,
     fit_lr_law,
@@ -204,13 +205,21 @@ def _law_claim(seen: Seen) -> Claim:
         if why := seen.no_law:
             need(False, *why)
         law = _need_law(seen)
+        low, high = law.scatter_interval
         words = (
             f"{law.text}; {law.cells} cells scatter by a factor of {math.exp(law.scatter):.2f}"
-            " beyond their own errors"
+            f" ({math.exp(low):.2f} to {math.exp(high):.2f}) beyond their own errors"
         )
-        return law.scatter <= CLOSE, words
+        most = f"{words}, on both sides of {math.exp(CLOSE):.2f}"
+        need(high <= CLOSE or low > CLOSE, most, "more cells: sizes, horizons or batches")
+        return high <= CLOSE, words
 
-    return claim("power_law", "the best learning rate is a power law of size and tokens", decide)
+    return claim(
+        "power_law",
+        "the best learning rate is a power law of size and tokens, about which it scatters by a"
+        f" factor of {math.exp(CLOSE):.2f} at most",
+        decide,
+    )
 
 
 def _bounded_claim(seen: Seen) -> Claim:
@@ -267,12 +276,19 @@ def _held_out_claim(seen: Seen) -> Claim:
             "it takes three sizes or three horizons",
         )
         words = "; ".join(check.text for check in law.held_out)
-        return all(check.supports for check in law.held_out), words
+        holds = [check.holds for check in law.held_out]
+        open_ = False not in holds and None in holds
+        need(
+            not open_,
+            f"{words}; on both sides of {HELD_OUT_WITHIN:g}",
+            "more sizes, horizons, batches or seeds",
+        )
+        return False not in holds, words
 
     return claim(
         "predicts_held_out",
         "the law of the others predicts the rates of the largest size and of the longest horizon"
-        " within a factor of 1.5",
+        f" within a factor of {HELD_OUT_WITHIN:g}",
         decide,
     )
 
@@ -402,6 +418,8 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         "noise": seen.noise if seen.tuning.optima else None,
         "best.centre": law.lr if law else None,
         "scatter": law.scatter if law else None,
+        "scatter.low": law.scatter_interval[0] if law else None,
+        "scatter.high": law.scatter_interval[1] if law else None,
     }
     for name, word in _WORDS.items():
         known = law if law and name in law.exponents else None
@@ -409,8 +427,11 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         for place, end in enumerate(("low", "high")):
             measures[f"exponent.{word}.{end}"] = known.intervals[name][place] if known else None
     for name in ("params", "tokens"):
-        checks = [check.missed for check in law.held_out if check.variable == name] if law else []
-        measures[f"held_out.{_WORDS[name]}"] = checks[0] if checks else None
+        checks = [check for check in law.held_out if check.variable == name] if law else []
+        low, high = (checks and checks[0].interval) or (None, None)
+        measures[f"held_out.{_WORDS[name]}"] = checks[0].missed if checks else None
+        measures[f"held_out.{_WORDS[name]}.low"] = low
+        measures[f"held_out.{_WORDS[name]}.high"] = high
     costs = [cost for _, cost in _rule_excess(seen)]
     measures["excess.rule.mean"] = fmean(costs) if costs else None
     measures["excess.rule.most"] = max(costs) if costs else None

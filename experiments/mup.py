@@ -279,21 +279,37 @@ def _grows(along: Along, checks: Mapping[str, Checks], laws: Laws) -> Claim:
     )
 
 
-def _need_minima(rates: Rates, along: Along) -> None:
-    """Every size must have a best rate between those that were tried, and bounds of it."""
+def _need_minima(rates: Rates, along: Along, under: str = "") -> None:
+    """Every size must have a best rate between those that were tried, and bounds of it.
+
+    ``under`` names the parametrisation where the claim is on several.
+    """
     need(len(rates.optima) > 2, f"{len(rates.optima)} sizes, and it takes 3", AGAIN)
-    for x, best in rates.optima.items():
-        seeds = len({trial.seed for trial in best.trials})
-        need(seeds > 1, f"{along.name} {x:g} has one seed", AGAIN)
-        need(
-            not best.why or best.lr is not None,
-            f"{along.name} {x:g}: {best.why}",
-            "or other axes.optim.lr of its entry",
-        )
-    wide = {x: best for x, best in rates.optima.items() if best.interval is None}
-    at = ", ".join(f"{x:g}" for x in wide)
-    why = f"{rates.text}; the noise of {rates.seeds} seeds does not bound it at {along.name} {at}"
-    need(not wide, why, _seeds_text(rates.seeds_to_bound))
+    alone = [x for x, best in rates.optima.items() if len({t.seed for t in best.trials}) < 2]
+    need(not alone, f"{under}{_some(alone, rates, along)} one seed", AGAIN)
+    untuned = {x: best.why for x, best in rates.optima.items() if best.lr is None}
+    first = next(iter(untuned), math.nan)
+    need(
+        not untuned,
+        f"{under}{_some(untuned, rates, along)} no best rate ({along.name} {first:g}:"
+        f" {untuned.get(first)})",
+        "or other axes.optim.lr of its entry",
+    )
+    wide = [x for x, best in rates.optima.items() if best.interval is None]
+    need(
+        not wide,
+        f"{under}{_some(wide, rates, along)} a best rate that the noise of {rates.seeds} seeds does"
+        " not bound (table of best rates)",
+        _seeds_text(rates.seeds_to_bound),
+    )
+
+
+def _some(few: Iterable[float], rates: Rates, along: Along) -> str:
+    """``3 of 4 widths (32, 64 and 1 more) have``: the sizes, of which the first two are named."""
+    first = [f"{x:g}" for x in few]
+    named = ", ".join(first[:2]) + (f" and {len(first) - 2} more" if len(first) > 2 else "")
+    have = "has" if len(first) == 1 else "have"
+    return f"{len(first)} of {len(rates.optima)} {along.name}s ({named}) {have}"
 
 
 def _seeds_text(count: float) -> str:
@@ -378,7 +394,7 @@ def _costs_less(along: Along, rates: Mapping[str, Rates]) -> Claim:
         costs = {}
         # the parametrisation that needs more seeds first, so that the remedy names enough
         for name in sorted(along.arms, key=lambda name: -rates[name].seeds_to_bound):
-            _need_minima(rates[name], along)
+            _need_minima(rates[name], along, f"under {TITLES[name]} ")
             by_seed = rates[name].costs()
             if isinstance(by_seed, str):
                 raise PreconditionError(f"{TITLES[name]}: {by_seed}", "more rates of its entry")

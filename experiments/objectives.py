@@ -523,9 +523,9 @@ def _planted(spec: RunSpec) -> Outcome:
     name, share = name_of(spec.objective_component)
     noise = 0.001 * spec.seed
     filled = 0.9 - abs(share - WETTIG) if share else {FIM: 0.7, SPM: 0.8}.get(name, 0.5)
-    soon = 0.3 if name == CLM else 0.6
+    soon = (0.3 if name == CLM else 0.6) + 0.01 * spec.seed
     curve = []
-    for part in (0.1, 0.3, 0.6, 1.0):
+    for part in (0.1, *(share + 0.01 * seed for share in (0.3, 0.6) for seed in range(3)), 1.0):
         step = max(1, round(part * spec.total_steps))
         metrics = {
             FILLED: filled * part + noise,

@@ -52,6 +52,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out
+from scaling_law.experiment.misfit import Misfit, misfit_of
 from scaling_law.experiment.rounded import After, Format, Seen, after_training, format_of, seen_in
 from scaling_law.experiment.seeds import Mean, mean_over, pooled_noise, shares
 from scaling_law.spec.run import RunSpec
@@ -60,7 +61,7 @@ from scaling_law.units import format_bytes, format_count
 KUMAR_GAMMA = 2.67  # bits, of weights in training (Kumar 2024, appendix K, table 2)
 SAME = 0.01  # share of the loss within which a format counts as good as fp32
 LOST = 0.001  # share of the gradient from which on fp16 underflows
-WORSE = 2.0  # times the noise of a cell, from which on a law misses the losses
+WORSE = 2.0  # times the error of a cell by its seeds, from which on a law misses the losses
 
 
 def analyse(evidence: Evidence) -> Findings:
@@ -130,11 +131,16 @@ def _from(seen: Seen, least: int) -> dict[tuple[int, int], list[float]]:
     return {cell: rises for cell, rises in seen.cells.items() if cell[1] >= least}
 
 
-def _gamma(seen: Seen, cells: Mapping[tuple[int, int], Sequence[float]]) -> Gamma | str:
+def _gamma(
+    seen: Seen, cells: Mapping[tuple[int, int], Sequence[float]], *, of: int = 1
+) -> Gamma | str:
+    """The law of cells; ``of`` is how many laws are compared."""
     curve = seen.curve
     if isinstance(curve, str):
         return curve
-    return fit_gamma(curve, {cell: fmean(rises) for cell, rises in cells.items()})
+    means = {cell: fmean(rises) for cell, rises in cells.items()}
+    error = _error(cells) if any(len(rises) > 1 for rises in cells.values()) else 0.0
+    return fit_gamma(curve, means, error=error, of=of)
 
 
 def _need_pairs(seen: Seen, cells: Mapping[tuple[int, int], Sequence[float]]) -> None:
@@ -178,6 +184,15 @@ def _error(cells: Mapping[tuple[int, int], Sequence[float]]) -> float:
     return pooled_noise(cells.values()).deviation / math.sqrt(min(map(len, cells.values())))
 
 
+def _missed(law: Gamma, cells: Mapping[tuple[int, int], Sequence[float]]) -> Misfit:
+    """How far a law misses its cells, of which each has two seeds or more."""
+    noise = pooled_noise(cells.values())
+    need(noise.squares > 0, "all seeds of every cell agree: they give no error", "other seeds")
+    return misfit_of(
+        law.misfit**2 * law.cells, free=law.cells - 1, error=_error(cells), noise_free=noise.freedom
+    )
+
+
 def _law_fits(seen: Seen, laws: Laws, name: str) -> Claim:
     is_whole = name == "effective_params_law"
     law, cells = (laws.every, seen.cells) if is_whole else (laws.above, _from(seen, laws.least))
@@ -186,11 +201,15 @@ def _law_fits(seen: Seen, laws: Laws, name: str) -> Claim:
         _need_pairs(seen, seen.cells)
         need(isinstance(law, Gamma), str(law), "more sizes, bits or seeds")
         assert isinstance(law, Gamma), "needed above"
+        missed = _missed(law, cells)
         words = (
             f"gamma {law.text}; {law.cells} cells lie {law.misfit:.2%} of loss from the law"
-            f" (root mean square), and seeds leave an error of {_error(cells):.2%}"
+            f" (root mean square), and seeds leave an error of {_error(cells):.2%}: the law misses"
+            f" by {missed.text}"
         )
-        return law.misfit <= WORSE * _error(cells), words
+        low, high = missed.interval
+        need(high <= WORSE or low > WORSE, words, "more seeds, sizes or bits")
+        return high <= WORSE, words
 
     which = "" if is_whole else f" from {laws.least or 'more'} bits on"
     return claim(
@@ -202,16 +221,17 @@ def _law_fits(seen: Seen, laws: Laws, name: str) -> Claim:
 
 
 def _need_law(seen: Seen, laws: Laws) -> Gamma:
-    """The law without the fewest bits, where it fits."""
+    """The law without the fewest bits, where its interval says that it fits."""
     _need_pairs(seen, seen.cells)
     law = laws.above
     need(isinstance(law, Gamma), str(law), "more sizes, bits or seeds")
     assert isinstance(law, Gamma), "needed above"
+    missed = _missed(law, _from(seen, laws.least))
     need(
-        law.misfit <= WORSE * _error(_from(seen, laws.least)),
-        f"the law does not fit from {laws.least} bits on, so that its gamma ({law.text}) means"
-        " little",
-        "a range of bits in which it fits",
+        missed.interval[1] <= WORSE,
+        f"the law is not shown to fit from {laws.least} bits on (it misses by {missed.text}), so"
+        f" that its gamma ({law.text}) means little",
+        "more seeds, or a range of bits in which it fits",
     )
     return law
 
@@ -220,9 +240,14 @@ def _one_gamma(seen: Seen, laws: Laws) -> Claim:
     def decide() -> Decision:
         _need_law(seen, laws)
         cells = _from(seen, laws.least)
+        sizes = sorted({params for params, _ in cells})
         fitted = {
-            size: _gamma(seen, {cell: rises for cell, rises in cells.items() if cell[0] == size})
-            for size in sorted({params for params, _ in cells})
+            size: _gamma(
+                seen,
+                {cell: rises for cell, rises in cells.items() if cell[0] == size},
+                of=len(sizes),
+            )
+            for size in sizes
         }
         known = {size: one for size, one in fitted.items() if isinstance(one, Gamma)}
         why = next((str(one) for one in fitted.values() if not isinstance(one, Gamma)), "")
@@ -425,8 +450,9 @@ def _words(seen: Seen, laws: Laws, claims: Sequence[Claim]) -> str:
         ("effective_params_law", laws.every, ""),
         ("law_without_fewest_bits", laws.above, f" from {laws.least} bits on"),
     ):
-        if isinstance(law, Gamma) and standing[name].established is not None:
-            verb = "fits" if standing[name].established else "does not fit"
+        if isinstance(law, Gamma):
+            verbs = {True: "fits", False: "does not fit", None: "is not shown to fit"}
+            verb = verbs[standing[name].established]
             parts_said.append(f"N (1 - e^(-P / gamma)) {verb}{where} (gamma {law.text}).")
         if standing[name].established:
             break

@@ -27,7 +27,7 @@ from scaling_law.experiment.answer import (
     decided,
     need,
 )
-from scaling_law.experiment.basin import Line, basin_of, common_seeds, spread_of
+from scaling_law.experiment.basin import Line, above_best, basin_of, common_seeds, spread_of
 from scaling_law.experiment.counted import COUNTED, Trend, trend_of
 from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.figures import figure, log_axis, mean_series
@@ -253,19 +253,14 @@ def _end(seen: Seen, name: str, which: str, end: Callable[[Line], float]) -> Cla
     def decide() -> Decision:
         aspects = _main(seen).aspects
         x = end(aspects)
-        over = mean_over(
-            [
-                math.expm1(aspects[x][seed] - min(levels[seed] for levels in aspects.values()))
-                for seed in common_seeds(aspects)
-            ]
-        )
+        over = above_best(aspects, x)
         assert over is not None and over.interval is not None, "there are two seeds"
         low, high = over.interval
         words = (
             f"aspect ratio {x:.2g} is {100 * over.value:.1f}% ({100 * low:.1f} to"
             f" {100 * high:.1f}) above the best"
             if over.value
-            else f"aspect ratio {x:.2g} is itself the best on every seed"
+            else f"aspect ratio {x:.2g} is itself the best, whichever seed is left out"
         )
         need(low > NEAR or high < NEAR, f"{words}: on both sides of {NEAR:.0%}", "more seeds")
         return low > NEAR, words
@@ -434,7 +429,9 @@ def _measures(seen: Seen) -> dict[str, float | None]:
             measures["best_aspect"] = None if log is None else math.exp(log)
     for name, line in (("head", main.heads), ("mlp", main.ratios)) if main else ():
         spread = spread_of(line)
+        low, high = (spread and spread.interval) or (None, None)
         measures[f"spread.{name}"] = spread.value if spread else None
+        measures[f"spread.{name}.low"], measures[f"spread.{name}.high"] = low, high
     for name, trend in seen.trends.items():
         measures[f"exponent.{name}"] = fmean(trend.exponents)
         measures[f"curvature.{name}"] = fmean(trend.curvatures)

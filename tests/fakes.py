@@ -199,19 +199,46 @@ def record_of(spec: RunSpec, *, status: str = "done", loss_nats: float = 4.0) ->
     )
 
 
+SEED_NOISE = 1e-4
+"""Deviation, as a share of the value, of what every planted run measures: seeds never agree."""
+
+
 def planted_runs(experiment: Experiment, specs: Iterable[RunSpec]) -> tuple[Run, ...]:
-    """The runs that an experiment plants, as its analysis sees them."""
+    """The runs that an experiment plants, as its analysis sees them: each with some noise."""
     runs = []
     for spec in specs:
         outcome = experiment.planted.outcome(spec)
+        noise = Noise(spec.run_id)
         record = dataclasses.replace(
             record_of(spec),
-            val_loss_nats=outcome.val_loss_nats,
-            val_bits_per_byte=outcome.val_bits_per_byte,
-            metrics=dict(outcome.metrics),
+            val_loss_nats=noise.on(outcome.val_loss_nats),
+            val_bits_per_byte=noise.on(outcome.val_bits_per_byte),
+            metrics={name: noise.on(value) for name, value in outcome.metrics.items()},
         )
-        runs.append(Run(record=record, curve=outcome.curve))
+        curve = tuple(
+            dataclasses.replace(
+                point,
+                train_loss_nats=noise.on(point.train_loss_nats),
+                val_loss_nats=point.val_loss_nats and noise.on(point.val_loss_nats),
+                metrics={name: noise.on(value) for name, value in point.metrics.items()},
+            )
+            for point in outcome.curve
+        )
+        runs.append(Run(record=record, curve=curve))
     return tuple(runs)
+
+
+class Noise:
+    """The noise of a planted run, which its id fixes."""
+
+    def __init__(self, run_id: str) -> None:
+        self._generator = np.random.default_rng(list(run_id.encode()))
+
+    def on(self, value: float) -> float:
+        """The value with noise; whole numbers, which count something, are exact."""
+        if value == int(value):
+            return value
+        return value * (1 + SEED_NOISE * float(self._generator.standard_normal()))
 
 
 PLANTED = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}

@@ -36,6 +36,7 @@ from scaling_law.experiment.seeds import (
     beyond_error,
     difference,
     mean_over,
+    no_error,
     pooled_noise,
 )
 from scaling_law.units import count_of
@@ -109,7 +110,7 @@ def decided(
     assert mean is not None and mean.interval is not None
     said = f"{words} {show(mean)}{_noise_text(noise)}"
     above = beyond_error(values, noise, of=of)
-    need(above is not None, f"{said}: {_OPEN}", "more seeds")
+    need(above is not None, f"{said}: {no_error(values, noise) or _OPEN}", "more seeds")
     low, high = mean.interval
     if low <= 0 <= high:
         said += f", {'above' if above else 'below'} none in all of {mean.seeds} seeds"
@@ -143,6 +144,9 @@ def all_decided(
     above = all_beyond_error(each.values(), noise, of=of)
     signs = [beyond_error(values, noise, of=of) for values in each.values()]
     why = f"in {signs.count(None)} of {len(signs)} cases {_OPEN}"
+    equal = [reason for values in each.values() if (reason := no_error(values, noise))]
+    if equal:
+        why = f"in {len(equal)} of {len(signs)} cases {equal[0]}"
     if False in signs:
         why = f"one of {len(signs)} may lie below by chance"
     need(above is not None, f"{said}: {why}", "more seeds")
@@ -165,7 +169,8 @@ def decided_between(
     assert mean is not None and mean.interval is not None
     said = f"{words} {show(mean)}"
     low, high = mean.interval
-    need(low > 0 or high < 0, f"{said}: {_OPEN}", "more seeds")
+    equal = no_error(ours) and no_error(theirs)
+    need(not equal and (low > 0 or high < 0), f"{said}: {equal or _OPEN}", "more seeds")
     return low > 0, said
 
 

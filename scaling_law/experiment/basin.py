@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from scaling_law.experiment.seeds import Mean, geometric_mean, mean_over
+from scaling_law.experiment.seeds import Mean, best_on_others, geometric_mean, mean_over
 
 # The logarithm of the loss, by seed, of each value of one quantity, rising.
 Line: TypeAlias = Mapping[float, Mapping[int, float]]
@@ -78,9 +78,28 @@ def _end(points: Sequence[tuple[float, float]], limit: float) -> tuple[float, bo
 
 
 def spread_of(line: Line) -> Mean | None:
-    """The share by which the highest loss of a line is above the lowest, over seeds."""
+    """The share by which the highest loss of a line is above the lowest, over seeds.
+
+    The largest of noisy losses less the smallest grows with their number, though all are equal. So
+    the two values are chosen on the other seeds, and their losses are those of the seed that chose
+    neither: noise then moves them up as often as down. Where the other seeds choose wrongly, the
+    share is too low, by less than their noise. None below two values or two seeds.
+    """
     seeds = common_seeds(line)
-    if len(line) < 2 or not seeds:
+    lowest = best_on_others([{seed: by[seed] for seed in seeds} for by in line.values()])
+    highest = best_on_others([{seed: -by[seed] for seed in seeds} for by in line.values()])
+    if len(line) < 2 or len(seeds) < 2:
         return None
-    columns = ([levels[seed] for levels in line.values()] for seed in seeds)
-    return mean_over([math.expm1(max(column) - min(column)) for column in columns])
+    return mean_over([math.expm1(-highest[seed] - lowest[seed]) for seed in seeds])
+
+
+def above_best(line: Line, x: float) -> Mean | None:
+    """The share by which the loss at one value of a line is above the best, over seeds.
+
+    The best value is chosen on the other seeds, as in ``spread_of``. None below two seeds.
+    """
+    seeds = common_seeds(line)
+    if len(seeds) < 2:
+        return None
+    best = best_on_others([{seed: by[seed] for seed in seeds} for by in line.values()])
+    return mean_over([math.expm1(line[x][seed] - best[seed]) for seed in seeds])

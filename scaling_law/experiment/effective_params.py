@@ -66,7 +66,8 @@ class Gamma:
     """The fitted bits of the law.
 
     ``value`` is gamma in bits: a model of so many bits is worth 63% of its parameters;
-    ``interval`` is its (low, high) at ``LEVEL``, as wide as the cells scatter about the law;
+    ``interval`` is its (low, high) at ``LEVEL``, as wide as the cells scatter about the law, and no
+    narrower than the error of their means makes it;
     ``misfit`` is the root mean square of the distance from the law in log loss;
     ``cells`` are the sizes and bits that it was fitted to.
     """
@@ -92,10 +93,18 @@ def share_of(bits: float, gamma: float) -> float:
     return -math.expm1(-bits / gamma)
 
 
-def fit_gamma(curve: SizeCurve, rises: Mapping[tuple[int, int], float]) -> Gamma | str:
+def fit_gamma(
+    curve: SizeCurve,
+    rises: Mapping[tuple[int, int], float],
+    *,
+    error: float = 0.0,
+    of: int = 1,
+) -> Gamma | str:
     """Return the law through the rises of log loss by (parameters, bits), or why there is none.
 
     The interval holds every gamma whose squares are no larger than Student's t allows (profile).
+    ``error`` is the standard error of a rise by its seeds: few cells that happen to lie on the law
+    show no smaller one. ``of`` is how many gammas are compared (Bonferroni).
     """
     from scaling_law.fit.solver.student import t_reach  # loads numpy
 
@@ -117,7 +126,8 @@ def fit_gamma(curve: SizeCurve, rises: Mapping[tuple[int, int], float]) -> Gamma
             )
         )
     best, free = min(range(_STEPS), key=squares.__getitem__), len(rises) - 1
-    allowed = squares[best] * (1 + t_reach(free, LEVEL) ** 2 / free)
+    variance = max(squares[best] / free, error**2)
+    allowed = squares[best] + t_reach(free, 1 - (1 - LEVEL) / of) ** 2 * variance
     inside = [k for k, square in enumerate(squares) if square <= allowed]
     if inside[0] == 0 or inside[-1] == _STEPS - 1:
         return "the losses do not bound gamma: they are too few, or too noisy"

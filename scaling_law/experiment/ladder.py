@@ -91,6 +91,12 @@ _STEPS = (
     ("decay_lowers", WARMUP, DECAY, "decay by horizon lowers it"),
     ("tuning_lowers", DECAY, TUNED, "rate and batch by size lower it"),
 )
+_CORRECTIONS = {
+    "counting_lowers": "counting the head",
+    "warmup_lowers": "a warm-up by size",
+    "decay_lowers": "decay by horizon",
+    "tuning_lowers": "rate and batch by size",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +210,7 @@ def ladder_findings(
     )
     return answer(
         (*own, *claims),
-        lambda: _words(ladder),
+        lambda: _words(ladder, own),
         measures=_measures(ladder),
         tables=(_table(ladder),),
         figures=(_figure(ladder), _minima(ladder)),
@@ -297,11 +303,17 @@ def _half_claim(ladder: Ladder, needs: str) -> Claim:
     return claim("ends_near_half", f"the interval of the last rung holds {CHINCHILLA:g}", decide)
 
 
-def _words(ladder: Ladder) -> str:
+def _words(ladder: Ladder, claims: Sequence[Claim]) -> str:
     pairs = [(rung, ladder[rung.name].exponent) for rung in RUNGS if rung.name in ladder]
     known = [(rung, own) for rung, own in pairs if own is not None]
     listed = ", ".join(f"{rung.words} {own.text}" for rung, own in known)
-    return f"Size grows as compute to the power a: {listed}."
+    words = f"Size grows as compute to the power a: {listed}."
+    by_standing: dict[str, list[str]] = {}
+    for one in claims:
+        if one.name in _CORRECTIONS:
+            by_standing.setdefault(one.standing, []).append(_CORRECTIONS[one.name])
+    each = "; ".join(f"{standing}: {', '.join(own)}" for standing, own in by_standing.items())
+    return f"{words} That a correction lowers it by itself is {each}."
 
 
 def _measures(ladder: Ladder) -> dict[str, float | None]:

@@ -7,16 +7,17 @@ of all cells about the law. Intervals come from jackknifes. Horizons of one trun
 the first jackknife leaves out whole trunks. Cells of one size share how far it lies off the law:
 the second leaves out whole sizes for the exponent of size, whole horizons for that of tokens, whole
 batches for that of the batch. The wider interval counts. The largest size and the longest horizon
-are predicted by the law of the others: where that succeeds, the law may be used as far beyond the
-cells as these lie beyond the others.
+are predicted by the law of the others: where the interval of what that misses says that it
+succeeds, the law may be used as far beyond the cells as these lie beyond the others.
 """
 
 from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.experiment.seeds import LEVEL
@@ -43,26 +44,44 @@ class HeldOut:
     ``variable`` is the one of ``EXTRAPOLATED`` whose largest value is held out;
     ``beyond`` is that value over the next one;
     ``missed`` is the factor by which their rates are missed (root mean square of the logarithm);
+    ``interval`` is its (low, high) at ``LEVEL``, None where the cells are too few to give one;
+    ``picked`` is the same for the worst of all checks (Bonferroni);
     ``cells`` is how many they are.
     """
 
     variable: str
     beyond: float
     missed: float
+    interval: tuple[float, float] | None
+    picked: tuple[float, float] | None
     cells: int
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the rates are missed by ``HELD_OUT_WITHIN`` at most; None where that is open.
+
+        All checks must hold, and any contradicts: that one is picked from them.
+        """
+        if self.interval is not None and self.interval[1] <= HELD_OUT_WITHIN:
+            return True
+        return False if self.picked is not None and self.picked[0] > HELD_OUT_WITHIN else None
 
     @property
     def supports(self) -> bool:
         """Whether the law may be extrapolated as far."""
-        return self.missed <= HELD_OUT_WITHIN
+        return self.holds is True
 
     @property
     def text(self) -> str:
-        """``the largest size, 4x the next, is missed by a factor of 1.12 (6 cells)``."""
+        """``the largest size, 4x the next, is missed by a factor of 1.12 (1.05 to 1.2, 6 cells)``.
+
+        An interval that is None is called unbounded.
+        """
         what = "the largest size" if self.variable == "params" else "the longest horizon"
+        ends = "unbounded" if self.interval is None else "{:.2f} to {:.2f}".format(*self.interval)
         return (
             f"{what}, {self.beyond:.2g}x the next, is missed by a factor of {self.missed:.2f}"
-            f" ({count_of(self.cells, 'cell')})"
+            f" ({ends}, {count_of(self.cells, 'cell')})"
         )
 
 
@@ -74,6 +93,7 @@ class LrLaw:
     ``exponents`` are theirs, and ``intervals`` the (low, high) of each at ``LEVEL``: with three
     values and more the scatter from value to value counts, with two it cannot be known;
     ``scatter`` is the standard deviation of the cells' log rates about it, beyond their own errors;
+    ``scatter_interval`` is its (low, high) at ``LEVEL``;
     ``cells`` and ``trunks`` are how many it was fitted to;
     ``ranges`` are the least and the largest value of every variable among them;
     ``held_out`` are its checks, () where a variable has too few values.
@@ -84,6 +104,7 @@ class LrLaw:
     exponents: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     scatter: float
+    scatter_interval: tuple[float, float]
     cells: int
     trunks: int
     ranges: Mapping[str, tuple[float, float]]
@@ -160,6 +181,7 @@ def fit_lr_law(optima: Sequence[Optimum], *, checked: bool = True) -> LrLaw | st
         exponents=dict(zip(terms, map(float, fit.solved[1:]), strict=True)),
         intervals=dict(zip(terms, fit.intervals(), strict=True)),
         scatter=fit.scatter,
+        scatter_interval=fit.scatter_interval(),
         cells=len(cells),
         trunks=len({best.cell.trunk for best in cells}),
         ranges={name: _range(cells, name) for name in VARIABLES},
@@ -205,18 +227,80 @@ def _held_out(cells: Sequence[Optimum]) -> tuple[HeldOut, ...]:
         if isinstance(law, str) or name not in law.exponents:
             continue
         known = [best for best in out if _within(best, law)]
-        misses = [math.log(law.at_cell(best.cell) / (best.lr or math.nan)) for best in known]
-        if misses:
-            missed = math.exp(math.sqrt(sum(miss**2 for miss in misses) / len(misses)))
+        if known:
+            missed = _missed(law.at_cell, known)
+            error = _missed_error(tuple(law.exponents), rest, known)
+            own, picked = (_missed_between(missed, error, of) for of in (1, len(EXTRAPOLATED)))
             checks.append(
                 HeldOut(
                     variable=name,
                     beyond=values[-1] / values[-2],
-                    missed=missed,
-                    cells=len(misses),
+                    missed=math.exp(missed),
+                    interval=own,
+                    picked=picked,
+                    cells=len(known),
                 )
             )
     return tuple(checks)
+
+
+def _missed(rate: Callable[[Cell], float], cells: Sequence[Optimum]) -> float:
+    """How far predicted rates miss the log rates of cells, root mean square."""
+    misses = [math.log(rate(best.cell) / (best.lr or math.nan)) for best in cells]
+    return math.sqrt(sum(miss**2 for miss in misses) / len(misses))
+
+
+def _missed_error(
+    terms: Sequence[str], rest: Sequence[Optimum], out: Sequence[Optimum]
+) -> tuple[float, int] | None:
+    """The standard error of how far the law of some cells misses others, and its freedom.
+
+    Both groups are jackknifed by trunk, whose horizons share its noise, or by cell where they are
+    of one trunk; their variances add up, with Satterthwaite's degrees of freedom (Welch 1947).
+    None where the held-out cells are one, or some law of the rest cannot be had.
+    """
+    fit = _Fit.of(rest, terms)
+    refits = [_Fit.of(few, terms) for few in _without_each(rest)]
+    if fit is None or None in refits:
+        return None
+    parts = [
+        _jackknife([_missed(fit.rate, few) for few in _without_each(out)]),
+        _jackknife([_missed(one.rate, out) for one in refits if one is not None]),
+    ]
+    if min(free for _, free in parts) < 1:
+        return None
+    variance = sum(part for part, _ in parts)
+    squares = sum(part**2 / free for part, free in parts)
+    return math.sqrt(variance), max(1, int(variance**2 / squares)) if squares else 1
+
+
+def _missed_between(
+    missed: float, error: tuple[float, int] | None, of: int
+) -> tuple[float, float] | None:
+    """The interval of the factor whose logarithm ``missed`` is; ``of`` as in ``mean_over``."""
+    from scaling_law.fit.solver.student import t_reach
+
+    if error is None:
+        return None
+    reach = t_reach(error[1], 1 - (1 - LEVEL) / of) * error[0]
+    return math.exp(max(0.0, missed - reach)), math.exp(missed + reach)
+
+
+def _without_each(cells: Sequence[Optimum]) -> list[list[Optimum]]:
+    """The cells without each trunk in turn; without each cell where all are of one trunk."""
+    trunks = list(dict.fromkeys(best.cell.trunk for best in cells))
+    if len(trunks) > 1:
+        return [[best for best in cells if best.cell.trunk != trunk] for trunk in trunks]
+    return [[best for best in cells if best is not one] for one in cells if len(cells) > 1]
+
+
+def _jackknife(without: Sequence[float]) -> tuple[float, int]:
+    """The variance of a number, by what it is without each of its groups, and its freedom."""
+    count = len(without)
+    if not count:
+        return 0.0, 0
+    middle = sum(without) / count
+    return (count - 1) / count * sum((one - middle) ** 2 for one in without), count - 1
 
 
 def _within(best: Optimum, law: LrLaw) -> bool:
@@ -233,18 +317,22 @@ def _within(best: Optimum, law: LrLaw) -> bool:
 class _Fit:
     """Weighted least squares of log rates over the logarithms of the variables about ``centre``.
 
+    ``terms`` are the names of the variables;
     ``design``, ``rates``, ``weights`` and ``trunks`` have an entry for each cell;
     ``values`` has an entry for each variable: which of its distinct values each cell has;
+    ``errors`` are the variances of the log rates, by cell;
     ``solved`` are the log rate at the centre and the exponents;
     ``scatter`` is the standard deviation of the log rates beyond their own errors.
     """
 
+    terms: tuple[str, ...]
     centre: NDArray[Any]
     design: NDArray[Any]
     rates: NDArray[Any]
     weights: NDArray[Any]
     trunks: tuple[object, ...]
     values: tuple[tuple[int, ...], ...]
+    errors: NDArray[Any]
     solved: NDArray[Any]
     scatter: float
 
@@ -263,15 +351,35 @@ class _Fit:
         spread = _spread(design, rates, errors)
         weights = 1 / (errors + spread)
         return cls(
+            terms=tuple(terms),
             centre=centre,
             design=design,
             rates=rates,
             weights=weights,
             trunks=tuple(best.cell.trunk for best in cells),
             values=tuple(_places(cells, name) for name in terms),
+            errors=errors,
             solved=_solve(design, rates, weights),
             scatter=math.sqrt(spread),
         )
+
+    def rate(self, cell: Cell) -> float:
+        """The best learning rate of a cell."""
+        logs = [math.log(float(getattr(cell, name))) for name in self.terms]
+        return math.exp(float(self.solved[0] + (logs - self.centre) @ self.solved[1:]))
+
+    def scatter_interval(self) -> tuple[float, float]:
+        """The interval of ``scatter``: the spreads at which the residuals are not unlikely.
+
+        That is the Q-profile of a meta-analysis (Viechtbauer 2007). Cells of one trunk count as
+        independent.
+        """
+        away = (1 - LEVEL) / 2
+        low, high = (
+            math.sqrt(_spread(self.design, self.rates, self.errors, chance))
+            for chance in (1 - away, away)
+        )
+        return low, high
 
     def intervals(self) -> list[tuple[float, float]]:
         """The interval of each exponent: the wider of that by trunks and that by its values."""
@@ -324,14 +432,23 @@ def _solve(design: NDArray[Any], rates: NDArray[Any], weights: NDArray[Any]) -> 
     return np.linalg.solve(design.T @ weighted, weighted.T @ rates)
 
 
-def _spread(design: NDArray[Any], rates: NDArray[Any], errors: NDArray[Any]) -> float:
-    """The variance about the law beyond the cells' own (Paule and Mandel 1982); at least 0."""
+def _spread(
+    design: NDArray[Any], rates: NDArray[Any], errors: NDArray[Any], chance: float | None = None
+) -> float:
+    """The variance about the law beyond the cells' own (Paule and Mandel 1982); at least 0.
+
+    With ``chance`` it is the variance at which smaller residuals are so likely, by chi-squared.
+    """
     free = len(rates) - design.shape[1]
+    expected = float(free)
+    if chance is not None:  # Wilson and Hilferty 1931
+        part = 2 / (9 * free)
+        expected *= max(0.0, 1 - part + NormalDist().inv_cdf(chance) * math.sqrt(part)) ** 3
 
     def too_small(spread: float) -> bool:
         weights = 1 / (errors + spread)
         rest = rates - design @ _solve(design, rates, weights)
-        return bool(float(weights @ rest**2) > free)
+        return bool(float(weights @ rest**2) > expected)
 
     if not too_small(0.0):
         return 0.0

@@ -15,6 +15,8 @@ from scaling_law.experiment.evidence import Run
 from scaling_law.units import count_of
 
 LEVEL = 0.9  # confidence level of the intervals
+ENOUGH = 5  # seeds that show a side by all lying on it: fewer do so by chance too often
+_EQUAL = 1e-12  # deviation, as a share of the value, up to which values differ by rounding alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,6 +332,23 @@ def shares(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def no_error(values: Sequence[float], noise: SeedNoise | None = None) -> str:
+    """Return why values, one a seed, carry no estimate of their error; "" where they do.
+
+    Equal values have an interval of no width. Of few seeds that says how finely the value is
+    counted, or that the seeds share it, not that another seed would give the same. ``noise`` is as
+    in ``mean_over``. Zeros need no estimate: they lie on no side.
+    """
+    if len(values) < 2 or not any(values):
+        return ""
+    noise = noise if noise and noise.freedom else pooled_noise([values])
+    if noise.freedom + 1 >= ENOUGH or noise.deviation > _EQUAL * max(map(abs, values)):
+        return ""
+    if min(values) == max(values):
+        return f"all {len(values)} seeds give one value, which says nothing of its error"
+    return f"a spread of 0 by {count_of(noise.freedom, 'difference')} says nothing of the error"
+
+
 def beyond_error(
     values: Sequence[float], noise: SeedNoise | None = None, *, of: int = 1
 ) -> bool | None:
@@ -337,11 +356,11 @@ def beyond_error(
 
     It lies on a side where the interval of ``mean_over(values, noise, of=of)`` does. Values
     that all share a sign count too where that happens by chance alone as rarely as the interval
-    misses, with 5 seeds or more: among fewer, a shared sign says little. One seed decides nothing,
-    nor do values of which one is not a number.
+    misses, with ``ENOUGH`` seeds or more: among fewer, a shared sign says little. One seed decides
+    nothing, nor do values of which one is not a number, nor values without an error (``no_error``).
     """
     mean = mean_over(values, noise, of=of)
-    if mean is None or mean.interval is None or math.isnan(mean.value):
+    if mean is None or mean.interval is None or math.isnan(mean.value) or no_error(values, noise):
         return None
     above, below = bool(min(values) > 0), bool(max(values) < 0)
     if (above or below) and 2 ** (1 - len(values)) <= (1 - LEVEL) / of:

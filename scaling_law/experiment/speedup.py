@@ -34,7 +34,7 @@ class Level:
 
     ``logs`` are the logarithms of the losses, by seed;
     ``error`` is the standard error of all of them together, from the fit of the best rate;
-    ``warmups`` are the warm-ups of the runs.
+    ``warmups`` are the warm-ups of the runs; none where they are not known.
     """
 
     logs: Mapping[int, float]

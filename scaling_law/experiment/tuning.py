@@ -91,14 +91,14 @@ class Trial:
     ``lr`` is its peak learning rate;
     ``seed`` is its seed;
     ``loss`` is its loss in the objective's unit, None where it diverged;
-    ``warmup_steps`` are the steps of its warm-up.
+    ``warmup_steps`` are the steps of its warm-up, None where they are not known.
     """
 
     cell: Cell
     lr: float
     seed: int
     loss: float | None
-    warmup_steps: int = 0
+    warmup_steps: int | None = None
 
 
 def no_recipe(run: Run) -> str:
@@ -196,9 +196,10 @@ class Optimum:
 
     @property
     def warmups(self) -> frozenset[Warmup]:
-        """The warm-ups of its runs."""
+        """The warm-ups of its runs; none where that of any of them is not known."""
         steps = self.cell.tokens // self.cell.batch_tokens
-        return frozenset(Warmup(trial.warmup_steps, steps) for trial in self.trials)
+        known = [one.warmup_steps for one in self.trials if one.warmup_steps is not None]
+        return frozenset(Warmup(own, steps) for own in known if len(known) == len(self.trials))
 
     @property
     def mean_losses(self) -> dict[float, float]:

@@ -7,7 +7,7 @@ one than arms with one: such a comparison measures the warm-up, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 REMEDY = "optim.warmup_tokens gives all arms the same warm-up"
@@ -35,8 +35,14 @@ class Warmup:
         return f"{self.steps} of {self.of} steps"
 
 
-def unlike(ours: Iterable[Warmup], theirs: Iterable[Warmup], base: str = "the base") -> str:
-    """Return how warm-ups differ from those of ``base``; "" where all of them are alike."""
+def unlike(ours: Collection[Warmup], theirs: Collection[Warmup], base: str = "the base") -> str:
+    """Return how warm-ups differ from those of ``base``; "" where all of them are alike.
+
+    No warm-up at all is an unknown one, which is not known to be alike: a run without one has 0
+    steps of it.
+    """
+    if not ours or not theirs:
+        return f"{f'the warm-up of {base}' if ours else 'its warm-up'} is not known"
     for their in theirs:
         for our in ours:
             if not our.is_like(their):

@@ -68,6 +68,12 @@ def check_metric(snapshot: Snapshot, metric: str | None, *, must: bool) -> None:
     names = snapshot.shown_names
     if metric is None or metric in (*names, *snapshot.metric_names) or not (names or must):
         return
+    of_probe = [name for name in names if name.startswith(f"{metric}.")]
+    if of_probe:
+        raise ConfigError(
+            f"--metric {quoted(metric)}: a probe with several metrics; expected one of"
+            f" {', '.join(of_probe)}"
+        )
     there = f"expected one of {', '.join(names)}" if names else "they have no metrics"
     raise ConfigError(
         f"--metric {quoted(metric)}: no run has it{did_you_mean(metric, names)}; {there}"

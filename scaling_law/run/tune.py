@@ -229,6 +229,8 @@ def tuned_request(request: Request, seconds: float, say: Say) -> Request:
         if least <= seconds and not plan.left_out:
             names = ", ".join(size.name for size in choice.sizes)
             say(f"tuning {names}: about {format_seconds(least)} of {format_seconds(seconds)}")
+            if probes := [choice.reference.name for choice in config.choices.get("probe", ())]:
+                say(f"its runs measure no probes (left off: {', '.join(probes)})")
             return changed
     raise ConfigError(
         f"{request.config}: its least tuning takes about {format_seconds(least)}, more than"

@@ -63,18 +63,19 @@ def test_an_arm_above_the_bases_shortest_horizon_has_less_than_some_multiplier()
 
 def test_an_arm_that_is_known_to_have_less_than_two_may_save_compute():
     """Within the noise of the base at its own tokens, above it at twice as many."""
-    evidence = planted_evidence(NAME)
-    levels = {
-        run.spec.seed: run.record.val_loss_nats
-        for run in evidence.runs
-        if is_base(run) and run.spec.tokens == 98304
-    }
+    runs = planted_evidence(NAME).runs
+
+    def lowest(kind: Callable[[Run], bool], seed: int) -> float:
+        losses = [run.record.val_loss_nats for run in runs
+                  if kind(run) and run.spec.seed == seed and run.spec.tokens == 98304]  # fmt: skip
+        return min(loss for loss in losses if loss is not None)
 
     def noisy(run: Run) -> Run:
-        loss = levels[run.spec.seed] if is_post_norm(run) else None
-        if loss is None:
+        loss, seed = run.record.val_loss_nats, run.spec.seed
+        if not is_post_norm(run) or loss is None:
             return run
-        return with_loss(run, loss * (1 + (0.09, 0.02, 0.03)[run.spec.seed]))
+        as_base = loss * lowest(is_base, seed) / lowest(is_post_norm, seed)
+        return with_loss(run, as_base * (1 + (0.09, 0.02, 0.03)[seed]))
 
     claims = claims_of(changed(noisy))
     established, because = claims["post_norm_costs"]

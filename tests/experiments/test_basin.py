@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from scaling_law.experiment.basin import basin_of, common_seeds, spread_of
+from scaling_law.experiment.basin import above_best, basin_of, common_seeds, spread_of
 
 
 def lines(*logs: dict[float, float]) -> dict[float, dict[int, float]]:
@@ -36,7 +37,31 @@ def test_seeds_without_all_values_are_left_out():
     line = lines({1.0: 0.1, 2.0: 0.0}, {1.0: 0.2, 2.0: 0.0})
     del line[2.0][1]
     assert common_seeds(line) == [0]
-    spread = spread_of(line)
+    assert basin_of({1.0: {0: 0.0}}, 0.01) is None
+    # one seed cannot choose the ends on others
+    assert spread_of(line) is None and spread_of({}) is None and above_best(line, 1.0) is None
+
+
+def test_a_spread_is_that_of_the_ends():
+    spread = spread_of(lines({1.0: 0.1, 2.0: 0.0, 3.0: 0.05}, {1.0: 0.2, 2.0: 0.1, 3.0: 0.11}))
     assert spread is not None and spread.value == pytest.approx(math.expm1(0.1))
-    assert spread.interval is None
-    assert basin_of({1.0: {0: 0.0}}, 0.01) is None and spread_of({}) is None
+
+
+@pytest.mark.parametrize("arms", [3, 8])
+@pytest.mark.parametrize("effect", [0.0, 0.05])
+def test_noise_alone_spreads_no_losses_however_many_there_are(arms, effect):
+    """The largest of eight equal losses lies 2.8 deviations above the smallest."""
+    rng = np.random.default_rng(arms)
+    spreads, overs = [], []
+    for _ in range(300):
+        values = [effect if arm == 0 else 0.0 for arm in range(arms)]
+        line = {
+            float(arm): {seed: value + 0.003 * float(rng.standard_normal()) for seed in range(3)}
+            for arm, value in enumerate(values)
+        }
+        spread, over = spread_of(line), above_best(line, 0.0)
+        assert spread is not None and over is not None
+        spreads.append(spread.value)
+        overs.append(over.value)
+    assert np.mean(spreads) == pytest.approx(math.expm1(effect), abs=0.0005)
+    assert np.mean(overs) == pytest.approx(math.expm1(effect), abs=0.0005)

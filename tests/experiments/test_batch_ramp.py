@@ -11,7 +11,7 @@ from scaling_law import parts
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Claim
 from tests.experiments.test_contract import experiment_of, plan_of, planted_evidence
-from tests.fakes import planted_runs
+from tests.fakes import Noise, planted_runs
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,12 @@ def batch_of(run: Run) -> tuple[int, int]:
 
 
 def with_losses(evidence: Evidence, loss) -> Evidence:
-    """The same runs, with the loss at a rate of 0.008 that ``loss`` gives for batch and seed."""
+    """The same runs, with the loss at a rate of 0.008 that ``loss`` gives, but for some noise."""
     runs = []
     for run in evidence.runs:
         value = loss(batch_of(run), run.spec.seed)
         value *= math.exp(0.02 * math.log(run.spec.optim.lr / 0.008) ** 2)
+        value = Noise(run.record.run_id).on(value)
         record = dataclasses.replace(run.record, val_loss_nats=value)
         runs.append(dataclasses.replace(run, record=record))
     return dataclasses.replace(evidence, runs=tuple(runs))
@@ -88,9 +89,9 @@ def test_one_rate_an_arm_decides_nothing_and_the_remedy_tunes_it(planted):
     findings = experiment_of("batch_ramp").analyse(planted)
     beats = claims_of(planted)["ramp_beats_fixed"]
     assert beats.established is None
-    assert "batch and rate are not told apart; as run, the ramp gains 0.03 (" in beats.because
+    assert "batch and rate are not told apart; as run, the ramp gains 0.0" in beats.because
     assert "not tuned" in claims_of(planted)["small_beats_large"].says
-    assert findings.measures["gain.ramp_over_middle"] == pytest.approx(0.03)
+    assert findings.measures["gain.ramp_over_middle"] == pytest.approx(0.03, abs=0.001)
     assert findings.measures["tokens_saved_frac.low"] is not None
     assert any(
         "slaw run batch_ramp --set 'grid.0.axes.optim.lr=[0.002, 0.004, 0.008, 0.016, 0.032]'"
@@ -107,6 +108,7 @@ def test_each_arm_is_compared_at_its_own_best_rate(tuned):
         best = 0.0108 if is_ramp else 0.008
         loss = (2.49 if is_ramp else 2.5 + 0.01 * batch_of(run)[0] / 8) + 0.01 * run.spec.seed
         loss *= math.exp(0.1 * math.log(run.spec.optim.lr / best) ** 2)
+        loss = Noise(run.record.run_id).on(loss)
         record = dataclasses.replace(run.record, val_loss_nats=loss)
         runs.append(dataclasses.replace(run, record=record))
     findings = experiment_of("batch_ramp").analyse(Evidence(runs=tuple(runs)))

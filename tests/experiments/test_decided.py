@@ -26,6 +26,7 @@ from scaling_law.experiment.seeds import (
     difference,
     jackknifed,
     mean_over,
+    no_error,
     pooled_noise,
     shared_noise,
 )
@@ -103,7 +104,7 @@ def test_groups_of_other_seeds_are_told_apart_by_their_own_scatter():
     assert missed / DRAWS < 0.13
     alone = difference([1.0], [2.0, 3.0])
     assert alone is not None and alone.interval is None and difference([], [1.0]) is None
-    assert ends(difference([3.0, 3.0], [1.0, 1.0])) == (2.0, 2.0)
+    assert ends(difference([3.0, 3.0], [1.0, 1.0])) == (2.0, 2.0)  # which decides nothing
 
 
 def test_a_value_that_is_no_number_decides_nothing():
@@ -111,6 +112,27 @@ def test_a_value_that_is_no_number_decides_nothing():
         assert beyond_error(values) is None
         with pytest.raises(PreconditionError, match="more seeds"):
             decided_between(values, [-1.0, -2.0], "more by")
+
+
+def test_equal_values_of_few_seeds_decide_nothing():
+    """They have an interval of no width, which is no measured one."""
+    none = SeedNoise(squares=0.0, freedom=2)
+    for count in (2, 3, 4):
+        values = [0.5] * count
+        assert beyond_error(values) is None and all_beyond_error([values]) is None
+        assert beyond_error([-one for one in values]) is None
+        with pytest.raises(PreconditionError, match=f"all {count} seeds give one value"):
+            decided(values, "sooner by")
+        with pytest.raises(PreconditionError, match=f"1 of 2 cases all {count} seeds give one"):
+            all_decided({"a": values, "b": [1.0, 1.1]}, "by")
+        with pytest.raises(PreconditionError, match=f"all {count} seeds give one value"):
+            decided_between([3.0] * count, values, "more by")
+    assert beyond_error([0.1 + 0.2, 0.3]) is None, "equal but for rounding"
+    assert "a spread of 0 by 2 differences" in no_error([1.0, 2.0], none)
+    # noise of other runs is an estimate, and five of one sign are a sign test
+    assert beyond_error([0.5, 0.5], SeedNoise(squares=0.01, freedom=4)) is True
+    assert beyond_error([0.5] * 5) is True and beyond_error([-0.5] * 5) is False
+    assert no_error([0.0, 0.0]) == no_error([0.5]) == ""
 
 
 def test_noise_adds_up_and_doubles_in_a_difference():

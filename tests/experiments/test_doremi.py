@@ -12,6 +12,7 @@ from scaling_law.experiment.evidence import Run
 from scaling_law.experiment.findings import Findings
 from tests.experiments.changed import findings_with, standing, with_metrics
 from tests.experiments.test_contract import planted_evidence
+from tests.fakes import Noise
 
 NAME = "doremi"
 ANSWER = "group_dro.mean_weight."
@@ -96,7 +97,8 @@ def test_weights_that_end_at_the_references_shares_return_to_them():
             return {}
         own = natural if by_id[run.spec.reference.run_id] == "natural" else uniform
         early = {"cpp": 0.4, "py-code": 0.3, "py-docs": 0.3}
-        return {ANSWER + name: (early[name] + share) / 2 for name, share in own.items()}
+        noise = Noise(run.record.run_id)
+        return {ANSWER + name: noise.on((early[name] + share) / 2) for name, share in own.items()}
 
     findings = changed(returning)
     claims = standing(findings)

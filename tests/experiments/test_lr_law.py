@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from scaling_law import parts
-from scaling_law.experiment.lr_law import LrLaw, fit_lr_law, power_lines, published_rates
+from scaling_law.experiment.lr_law import (
+    HELD_OUT_WITHIN,
+    LrLaw,
+    fit_lr_law,
+    power_lines,
+    published_rates,
+)
 from scaling_law.experiment.lr_rule import (
     BatchChoice,
     largest_free_batch,
@@ -165,9 +171,50 @@ def test_held_out_cells_decide_how_far_it_reaches():
     assert not bent.held_out[0].supports and bent.held_out[0].missed == pytest.approx(2, rel=0.05)
     assert bent.trusted("params") == bent.ranges["params"]
     assert "missed by a factor of" in bent.held_out[0].text
+    assert bent.held_out[0].holds is False
     # two sizes leave none to hold out
     few = law_of(optima(widths=(8, 16)))
     assert [check.variable for check in few.held_out] == ["tokens"]
+
+
+def test_a_law_whose_misses_scatter_may_be_used_no_farther_than_their_interval_says():
+    """It misses by less than a factor of 1.5, and may by more: the cells are few and noisy."""
+    for law in (law_of(optima(noise=noise)) for noise in (0.15, 0.2, 0.25, 0.3)):
+        for check in law.held_out:
+            assert check.interval is not None and check.picked is not None
+            assert check.interval[0] <= check.missed < check.interval[1] <= check.picked[1]
+            assert check.holds is not True or check.interval[1] <= HELD_OUT_WITHIN
+    unsure = law_of(optima(noise=0.25)).held_out[0]
+    assert unsure.missed < HELD_OUT_WITHIN and unsure.interval is not None
+    assert unsure.interval[1] > HELD_OUT_WITHIN and unsure.holds is None and not unsure.supports
+    assert "18 cells" not in unsure.text and "6 cells" in unsure.text
+
+
+def test_one_cell_that_is_held_out_gives_no_interval():
+    best = [one for one in optima(batches=(32,)) if one.cell.tokens < 4000]
+    longest = optimum(16, 4000, 32, params_of(16) ** -0.4 * 4000**-0.2 * 32**0.5)
+    (check,) = (c for c in law_of([*best, longest]).held_out if c.variable == "tokens")
+    assert check.interval is None and check.holds is None and "unbounded, 1 cell" in check.text
+
+
+@pytest.mark.slow
+def test_the_intervals_of_scatter_and_misses_hold_as_often_as_they_say():
+    rng, noise, laws = np.random.default_rng(0), 0.2, []
+    for _ in range(60):
+        drawn = [
+            dataclasses.replace(best, lr=(best.lr or 0) * math.exp(noise * rng.standard_normal()))
+            for best in optima(batches=(32, 64, 128))
+        ]
+        laws.append(law_of(drawn))
+    own = math.log(1.1) / 2 / 1.645
+    true = math.sqrt(noise**2 - own**2)
+    held = [law.scatter_interval[0] <= true <= law.scatter_interval[1] for law in laws]
+    assert np.mean(held) == pytest.approx(0.9, abs=0.1)
+    for place in (0, 1):
+        checks = [law.held_out[place] for law in laws]
+        missed = math.exp(math.sqrt(np.mean([math.log(check.missed) ** 2 for check in checks])))
+        ends = [check.interval or (1.0, math.inf) for check in checks]
+        assert np.mean([low <= missed <= high for low, high in ends]) > 0.8
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,7 @@ OPEN = {
     "lr_batch": {
         "all_bounded": None,
         "one_rate_serves_all_horizons": False,
+        "predicts_held_out": None,
         "rule_is_good": False,
     },
     "lstm_context": {"lines_cross": False, "transformer_gains_longer": False},
@@ -179,7 +180,8 @@ OPEN = {
     "overfitting": {"kaplans_power": None, "one_ratio": None},
     "precision": {
         "effective_params_law": False,
-        "kumars_gamma": False,
+        "kumars_gamma": None,
+        "law_without_fewest_bits": None,
         "one_gamma_for_all_sizes": None,
     },
     "shape": {

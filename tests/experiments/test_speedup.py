@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from collections.abc import Callable
@@ -60,6 +61,10 @@ def levels(
     }
 
 
+# Warm-ups that are like those of ``levels``: 20 steps of some longer run.
+ALIKE = frozenset({Warmup(20, 640)})
+
+
 def jitter(seed: int = 0, deviation: float = 1e-5) -> Callable[[], float]:
     draw = np.random.default_rng(seed)
     return lambda: float(draw.normal(0, deviation))
@@ -78,10 +83,11 @@ def test_a_planted_multiplier_and_its_trend_come_back(planted):
 
 
 def test_a_loss_beyond_the_curve_of_the_reference_gives_a_bound_instead_of_a_number():
-    fast = read_speedup("fast", levels(), levels(lambda params: 4.0, (64e3,)))
+    reference = levels(noise=jitter(1))
+    fast = read_speedup("fast", reference, levels(lambda params: 4.0, (64e3,), noise=jitter()))
     assert not fast.at and "above 2: its loss is below all of the reference's" in fast.open[0]
     assert [one.text for one in fast.bounds] == ["more than 2.00"] * 3
-    slow = read_speedup("slow", levels(), levels(lambda params: 0.1, (64e3,)))
+    slow = read_speedup("slow", reference, levels(lambda params: 0.1, (64e3,), noise=jitter()))
     assert not slow.at and "below 0.25" in slow.open[0]
     assert [one.text for one in slow.bounds] == ["less than 0.25"] * 3
 
@@ -95,6 +101,27 @@ def test_a_size_at_which_the_warm_ups_differ_has_no_multiplier_and_no_bound(wort
     assert "optim.warmup_tokens" in speedup.open[0]
     meant = read_speedup("other", levels(noise=jitter(1)), other, own_warmup=True)
     assert len(meant.at) == 3 or len(meant.bounds) == 3
+
+
+@pytest.mark.parametrize("of_reference", [True, False])
+def test_a_warm_up_that_is_not_known_is_said_and_gives_no_multiplier(of_reference):
+    def bare(known: Levels) -> Levels:
+        return {
+            params: {
+                tokens: dataclasses.replace(level, warmups=frozenset())
+                for tokens, level in by.items()
+            }
+            for params, by in known.items()
+        }
+
+    reference, other = levels(noise=jitter(1)), levels(lambda params: 1.1, (64e3,), noise=jitter())
+    pair = (bare(reference), other) if of_reference else (reference, bare(other))
+    speedup = read_speedup("other", *pair)
+    whose = "the warm-up of the reference" if of_reference else "its warm-up"
+    assert not speedup.at and not speedup.bounds
+    assert f"{whose} is not known (set optim.warmup_tokens)" in speedup.open[0]
+    # where the warm-up is what sets the recipe apart, nothing is asked of it
+    assert read_speedup("other", *pair, own_warmup=True).at
 
 
 def test_warm_ups_are_alike_by_their_share_of_the_run_too():
@@ -120,7 +147,7 @@ def test_a_bound_is_one_that_the_interval_over_seeds_bears(shifts, bound):
     horizons = (32e3, 64e3, 128e3)
     reference = levels(horizons=horizons)
     other = {
-        params: {64e3: Level(logs={s: by[64e3].logs[s] + shifts[s] for s in (0, 1)})}
+        params: {64e3: Level(logs={s: by[64e3].logs[s] + shifts[s] for s in (0, 1)}, warmups=ALIKE)}
         for params, by in reference.items()
     }
     speedup = read_speedup("other", reference, other)
@@ -132,11 +159,11 @@ def test_a_reference_that_levels_off_gives_a_multiplier_between_its_horizons():
     """A parabola through its points would leave them by many powers of ten."""
     reference = {
         2000.0: {
-            tokens: Level(logs={seed: log + 1e-4 * seed for seed in (0, 1, 2)})
+            tokens: Level(logs={seed: log + 1e-4 * seed for seed in (0, 1, 2)}, warmups=ALIKE)
             for tokens, log in zip(HORIZONS, (1.6, 1.5, 1.4, 1.39999), strict=True)
         }
     }
-    other = {2000.0: {HORIZONS[-1]: Level(logs={0: 1.45, 1: 1.4501, 2: 1.4503})}}
+    other = {2000.0: {HORIZONS[-1]: Level(logs={0: 1.45, 1: 1.4501, 2: 1.4503}, warmups=ALIKE)}}
     (one,) = read_speedup("other", reference, other).at
     assert 32 / 128 < one.value < 64 / 128 and one.interval is not None
     assert one.interval[0] > 0.2 and one.interval[1] < 0.6
@@ -166,8 +193,8 @@ def test_without_what_a_multiplier_needs_the_reason_is_given(reference, other, s
 
 
 def test_a_reference_whose_loss_rises_with_tokens_is_refused():
-    rising = {params: {tokens: Level(logs={0: tokens, 1: tokens}) for tokens in HORIZONS}
-              for params in SIZES}  # fmt: skip
+    same = {tokens: Level(logs=dict.fromkeys((0, 1), tokens), warmups=ALIKE) for tokens in HORIZONS}
+    rising = dict.fromkeys(SIZES, same)
     speedup = read_speedup("other", rising, levels(horizons=(64e3,)))
     assert "does not fall" in speedup.open[0]
 
@@ -192,7 +219,9 @@ def planted_speedup(seed: int, at_8000: float, power: float, deviation: float = 
                         )  # fmt: skip
                         bend = 0.02 * math.log(lr / 1.1) ** 2
                         value = loss(params, times * tokens) * math.exp(bend + own)
-                        trials.append(Trial(cell=cell, lr=lr, seed=run, loss=value))
+                        trials.append(
+                            Trial(cell=cell, lr=lr, seed=run, loss=value, warmup_steps=10)
+                        )
     by_recipe = {
         recipe: tuned_levels(tuned(t for t in trials if t.cell.recipe == recipe), recipe)
         for recipe in ("reference", "other")

@@ -34,7 +34,10 @@ def kind_of(run: Run) -> tuple[str, bool, float]:
 def with_accuracy(
     evidence: Evidence, accuracy: Callable[[int, float], float], model: str, *, together: bool
 ) -> Evidence:
-    """The same runs; some have the validation accuracy that ``accuracy(step, planted)`` gives."""
+    """The same runs; some have the validation accuracy that ``accuracy(step, planted)`` gives.
+
+    A seed is 10 steps behind the one before.
+    """
     runs = tuple(
         dataclasses.replace(
             run,
@@ -43,7 +46,9 @@ def with_accuracy(
                     point,
                     metrics={
                         **point.metrics,
-                        "accuracy.val": accuracy(point.step, point.metrics["accuracy.val"]),
+                        "accuracy.val": accuracy(
+                            point.step - 10 * run.spec.seed, point.metrics["accuracy.val"]
+                        ),
                     },
                 )
                 for point in run.curve

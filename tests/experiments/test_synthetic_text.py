@@ -13,6 +13,7 @@ from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Claim
 from scaling_law.spec.sampling import Draw
 from tests.experiments.test_contract import experiment_of, planted_evidence
+from tests.fakes import Noise
 
 SYNTHETIC = parts.module_of("experiment", "synthetic_text")
 
@@ -41,11 +42,11 @@ def grid_of(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def with_losses(evidence: Evidence, loss: Callable[[int, float, int], float]) -> Evidence:
-    """The same runs with a loss on real text by generation, share and chain."""
+    """The same runs with a loss on real text by generation, share and chain, but for some noise."""
 
     def changed(run: Run) -> Run:
         place = SYNTHETIC.place_of(run.spec)
-        value = loss(place.generation, place.share, place.chain)
+        value = Noise(run.record.run_id).on(loss(place.generation, place.share, place.chain))
         metrics = {**run.record.metrics, "loss.val:real": value}
         return dataclasses.replace(run, record=dataclasses.replace(run.record, metrics=metrics))
 

@@ -18,6 +18,7 @@ from scaling_law.experiment.tuning import (
     best_batches,
     tuned,
 )
+from scaling_law.experiment.warmups import Warmup
 from tests.fakes import tiny_model
 
 RATES = (0.005, 0.01, 0.02, 0.04)
@@ -62,6 +63,12 @@ def trials(
 def only(tuning: Tuning) -> Optimum:
     (best,) = tuning.optima
     return best
+
+
+def test_a_cell_has_the_warm_ups_of_its_runs_where_all_are_known():
+    known = [dataclasses.replace(one, warmup_steps=5) for one in trials(0.013)]
+    assert only(tuned(known)).warmups == {Warmup(5, 1000 // 64)}
+    assert only(tuned([*known[1:], *trials(0.013)[:1]])).warmups == frozenset()
 
 
 def test_a_planted_minimum_is_found_between_the_rates():

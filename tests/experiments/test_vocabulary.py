@@ -42,7 +42,7 @@ def test_an_untrained_model_has_the_bits_of_equally_likely_ids(planted):
     seen = seen_in(planted)
     assert seen.budgets == (2e8, 8e8, 3.2e9)
     # the planted text has .4 ln V bytes a token
-    assert seen.untrained(8192) == pytest.approx(1 / 0.4 / math.log(2))
+    assert seen.untrained(8192) == pytest.approx(1 / 0.4 / math.log(2), rel=1e-3)
 
 
 def test_other_rates_check_the_best_vocabulary_and_do_not_move_it(planted):

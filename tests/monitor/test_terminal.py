@@ -150,6 +150,8 @@ def test_layers_of_a_measure_are_one_column(measuring):
     assert metric_line(snapshot, None).endswith("probe.rms 1 to 12")
     assert metric_line(snapshot, "probe.rms.layers.3").endswith("probe.rms.layers.3 4")
     session.check_metric(snapshot, "probe.rms", must=True)
+    with pytest.raises(ConfigError, match=r"several metrics; expected one of probe\.rms$"):
+        session.check_metric(snapshot, "probe", must=True)
 
 
 def test_a_metric_that_no_run_has_is_one_line(measuring, capsys):

@@ -73,6 +73,12 @@ def test_three_sizes_and_three_horizons_are_tuned_at_the_configs_batch(here):
     assert all(entry["axes"] == axes for entry in grid)
 
 
+def test_the_probes_that_tuning_leaves_off_are_named(here):
+    said: list[str] = []
+    tuned_request(request(), 1e6, said.append)
+    assert "its runs measure no probes (left off: weight_norm)" in said
+
+
 def test_less_time_takes_smaller_sizes_and_shorter_horizons(here):
     whole = grid_of(tuned_request(request(), 1e6, silent))
     little = grid_of(tuned_request(request(), 300, silent))
