@@ -312,8 +312,8 @@ def _words(ladder: Ladder, claims: Sequence[Claim]) -> str:
     for one in claims:
         if one.name in _CORRECTIONS:
             by_standing.setdefault(one.standing, []).append(_CORRECTIONS[one.name])
-    each = "; ".join(f"{standing}: {', '.join(own)}" for standing, own in by_standing.items())
-    return f"{words} That a correction lowers it by itself is {each}."
+    each = "; ".join(f"{', '.join(own)}: {standing}" for standing, own in by_standing.items())
+    return f"{words} Each correction's own effect: {each}."
 
 
 def _measures(ladder: Ladder) -> dict[str, float | None]:
