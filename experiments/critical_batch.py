@@ -95,7 +95,7 @@ class Target:
     seed of that batch reached it;
     ``short`` are the batches of which a seed did not;
     ``rates`` are those that were run, by batch, each with its mean steps, infinite where a seed did
-    not reach the loss;
+    not reach the loss. Those that ended so in fewer steps than the best rate took are left out;
     ``noise`` is B_simple in tokens, by seed.
     """
 
@@ -214,6 +214,7 @@ def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
             }
             rates[batch] = {rate: _geometric_mean(by.values()) for rate, by in tried.items()}
             best = min(rates[batch], key=lambda rate: rates[batch][rate])
+            rates[batch] = _tried_as_long(rates[batch], of_rate, rates[batch][best])
             chosen += of_rate[best].values()
             whole = {seed: value for seed, value in tried[best].items() if value is not None}
             if len(whole) == len(tried[best]):
@@ -234,6 +235,22 @@ def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
             )
         )
     return tuple(targets)
+
+
+def _tried_as_long(
+    steps: Mapping[float, float], runs: Mapping[float, Mapping[int, Run]], fewest: float
+) -> dict[float, float]:
+    """The rates that reached a loss, or could have in the fewest steps that one took.
+
+    A run that ends before that says nothing of its rate.
+    """
+    return {
+        rate: value
+        for rate, value in steps.items()
+        if math.isinf(fewest)
+        or value < math.inf
+        or min(run.spec.total_steps for run in runs[rate].values()) >= fewest
+    }
 
 
 def _geometric_mean(steps: Iterable[float | None]) -> float:
