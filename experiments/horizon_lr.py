@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -227,10 +228,8 @@ class Seen:
         for short in range(1, len(cells)):
             more = (1 - self.cooldown) * cells[short - 1].cell.tokens
             rates = self._nearest_rates(short)
-            lost = self._each_lost(lambda seen, short=short: seen.shares_lost_split(short))
-            trained = self._each_lost(
-                lambda seen, short=short, rates=rates: seen.shares_lost_at(short, rates)
-            )
+            lost = self._each_lost(partial(Seen.shares_lost_split, short=short))
+            trained = self._each_lost(partial(Seen.shares_lost_at, short=short, rates=rates))
             assert len(lost) == len(cells), "there is a constant trunk"
             splits.append(Split(short, lost, rates, trained, 1 + more / whole))
         return splits
