@@ -47,7 +47,12 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.more_runs import rates_command
-from scaling_law.experiment.power_law import PowerLaw, fit_power_law_of_seeds
+from scaling_law.experiment.power_law import (
+    SURE,
+    PowerLaw,
+    fit_power_law_of_seeds,
+    misfit_chance,
+)
 from scaling_law.experiment.seeds import mean_over
 from scaling_law.experiment.tradeoff import Tradeoff, fit_tradeoff
 from scaling_law.spec.run import RunSpec
@@ -288,7 +293,7 @@ def analyse(evidence: Evidence) -> Findings:
         _grows(targets),
         _noise_predicts(targets),
         _noise_grows(targets),
-        _kaplan(targets, law),
+        _kaplan(targets, law, misfit_chance({t.loss: t.by_seed for t in targets})),
     )
     notes = _rate_notes(evidence, targets)
     notes += [
@@ -436,7 +441,9 @@ def _noise_grows(targets: Sequence[Target]) -> Claim:
     )
 
 
-def _kaplan(targets: Sequence[Target], law: PowerLaw | str) -> Claim:
+def _kaplan(targets: Sequence[Target], law: PowerLaw | str, chance: float | None) -> Claim:
+    """``chance`` is how likely seeds alone put the critical batches as far from the power law."""
+
     def decide() -> Decision:
         for target in targets:
             _need_tradeoff(target)
@@ -449,6 +456,12 @@ def _kaplan(targets: Sequence[Target], law: PowerLaw | str) -> Claim:
             "more seeds or a wider range of losses",
         )
         words = f"alpha_B {-1 / law.exponent:.2f} ({-1 / low:.2f} to {-1 / high:.2f})"
+        need(
+            chance is None or chance >= SURE,
+            f"{words}, but the critical batches lie on no power law of the loss (by chance with"
+            f" probability {chance or 0:.2g})",
+            "a range of losses over which they do",
+        )
         holds = -1 / low <= KAPLAN <= -1 / high
         need(
             not holds or low / high <= RESOLVED,

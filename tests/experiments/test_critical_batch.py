@@ -214,7 +214,9 @@ def test_a_wide_interval_neither_excludes_nor_determines_kaplans(
         misfit=0.1,
         points=4,
     )
-    claim = module._kaplan(targets, law)
+    bent = module._kaplan(targets, law, 0.01)
+    assert bent.established is None and "lie on no power law" in bent.because
+    claim = module._kaplan(targets, law, 0.5)
     assert claim.established is standing
     assert ("neither excludes nor determines 0.21" in claim.because) is (standing is None)
 
