@@ -47,7 +47,12 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.more_runs import rates_command
-from scaling_law.experiment.power_law import PowerLaw, fit_power_law_of_seeds
+from scaling_law.experiment.power_law import (
+    SURE,
+    PowerLaw,
+    fit_power_law_of_seeds,
+    misfit_chance,
+)
 from scaling_law.experiment.seeds import mean_over
 from scaling_law.experiment.tradeoff import Tradeoff, fit_tradeoff
 from scaling_law.spec.run import RunSpec
@@ -95,7 +100,7 @@ class Target:
     seed of that batch reached it;
     ``short`` are the batches of which a seed did not;
     ``rates`` are those that were run, by batch, each with its mean steps, infinite where a seed did
-    not reach the loss;
+    not reach the loss. Those that ended so in fewer steps than the best rate took are left out;
     ``noise`` is B_simple in tokens, by seed.
     """
 
@@ -214,6 +219,7 @@ def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
             }
             rates[batch] = {rate: _geometric_mean(by.values()) for rate, by in tried.items()}
             best = min(rates[batch], key=lambda rate: rates[batch][rate])
+            rates[batch] = _tried_as_long(rates[batch], of_rate, rates[batch][best])
             chosen += of_rate[best].values()
             whole = {seed: value for seed, value in tried[best].items() if value is not None}
             if len(whole) == len(tried[best]):
@@ -234,6 +240,22 @@ def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
             )
         )
     return tuple(targets)
+
+
+def _tried_as_long(
+    steps: Mapping[float, float], runs: Mapping[float, Mapping[int, Run]], fewest: float
+) -> dict[float, float]:
+    """The rates that reached a loss, or could have in the fewest steps that one took.
+
+    A run that ends before that says nothing of its rate.
+    """
+    return {
+        rate: value
+        for rate, value in steps.items()
+        if math.isinf(fewest)
+        or value < math.inf
+        or min(run.spec.total_steps for run in runs[rate].values()) >= fewest
+    }
 
 
 def _geometric_mean(steps: Iterable[float | None]) -> float:
@@ -288,7 +310,7 @@ def analyse(evidence: Evidence) -> Findings:
         _grows(targets),
         _noise_predicts(targets),
         _noise_grows(targets),
-        _kaplan(targets, law),
+        _kaplan(targets, law, misfit_chance({t.loss: t.by_seed for t in targets})),
     )
     notes = edges_note(targets) + _rate_notes(evidence, targets)
     notes += [
@@ -436,7 +458,9 @@ def _noise_grows(targets: Sequence[Target]) -> Claim:
     )
 
 
-def _kaplan(targets: Sequence[Target], law: PowerLaw | str) -> Claim:
+def _kaplan(targets: Sequence[Target], law: PowerLaw | str, chance: float | None) -> Claim:
+    """``chance`` is how likely seeds alone put the critical batches as far from the power law."""
+
     def decide() -> Decision:
         for target in targets:
             _need_tradeoff(target)
@@ -449,6 +473,12 @@ def _kaplan(targets: Sequence[Target], law: PowerLaw | str) -> Claim:
             "more seeds or a wider range of losses",
         )
         words = f"alpha_B {-1 / law.exponent:.2f} ({-1 / low:.2f} to {-1 / high:.2f})"
+        need(
+            chance is None or chance >= SURE,
+            f"{words}, but the critical batches lie on no power law of the loss (by chance with"
+            f" probability {chance or 0:.2g})",
+            "a range of losses over which they do",
+        )
         holds = -1 / low <= KAPLAN <= -1 / high
         need(
             not holds or low / high <= RESOLVED,

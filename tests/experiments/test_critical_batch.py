@@ -126,7 +126,7 @@ def test_a_batch_that_does_not_get_there_is_named(planted):
         return [p for p in run.curve if not short or (p.val_loss_nats or 0) > 2.65]
 
     findings = experiment_of("critical_batch").analyse(with_curves(planted, cut))
-    assert any("2.6 nats" in note and "128 tokens" in note for note in findings.notes)
+    assert any("2.5 nats" in note and "128 tokens" in note for note in findings.notes)
     assert findings.claims[0].established is True
 
 
@@ -216,7 +216,9 @@ def test_a_wide_interval_neither_excludes_nor_determines_kaplans(
         misfit=0.1,
         points=4,
     )
-    claim = module._kaplan(targets, law)
+    bent = module._kaplan(targets, law, 0.01)
+    assert bent.established is None and "lie on no power law" in bent.because
+    claim = module._kaplan(targets, law, 0.5)
     assert claim.established is standing
     assert ("neither excludes nor determines 0.21" in claim.because) is (standing is None)
 
@@ -233,3 +235,30 @@ def test_a_noise_scale_that_seeds_leave_open_predicts_nothing(planted):
     claims = claims_of(with_curves(planted, change))
     assert claims["noise_scale_predicts"].established is None
     assert claims["hyperbola"].established is True
+
+
+def test_a_run_that_ends_before_the_best_rate_gets_there_says_nothing_of_its_rate(planted):
+    """Of three rates the highest is cut short: the best one lies at an edge again."""
+    tried = at_rates(planted, 0.5, 1, 2)
+    highest: dict[int, float] = {}
+    for run in tried.runs:
+        batch, lr = run.spec.batch_tokens, run.spec.optim.lr
+        highest[batch] = max(highest.get(batch, 0), lr)
+
+    def cut(total: int) -> Evidence:
+        runs = []
+        for run in tried.runs:
+            if run.spec.optim.lr == highest[run.spec.batch_tokens]:
+                spec = dataclasses.replace(run.spec, total_steps=total)
+                record = dataclasses.replace(run.record, spec=spec)
+                run = dataclasses.replace(run, record=record, curve=run.curve[:1])
+            runs.append(run)
+        return dataclasses.replace(tried, runs=tuple(runs))
+
+    def untuned(total: int) -> list[bool]:
+        targets = parts.module_of("experiment", "critical_batch").targets_of(
+            cut(total), experiment_of("critical_batch").settings(highest=3, lowest=2.6)
+        )
+        return [target.is_tuned for target in targets]
+
+    assert not any(untuned(5)) and all(untuned(10_000))

@@ -114,7 +114,28 @@ def noisy(name: str, deviation: float) -> Evidence:
 def test_what_horizons_lose_is_left_open_within_the_noise_of_seeds():
     claims = standing("horizon_lr", noisy("horizon_lr", 0.002))
     assert claims["best_rate_falls"] is True
-    assert claims["sharing_costs"] is None and claims["two_trunks_serve_all"] is None
+    assert claims["sharing_costs"] is None
+
+
+def test_two_trunks_as_trained_lose_what_the_runs_at_their_rates_do():
+    module = parts.module_of("experiment", "horizon_lr")
+    evidence = planted_evidence("horizon_lr")
+    seen = module.read(evidence)
+    split = seen.splits[0]
+    first, second = split.rates
+    assert first > second and {first, second} <= {run.spec.optim.lr for run in evidence.runs}
+    for place, (best, lost) in enumerate(zip(seen.constant.cells, split.trained, strict=True)):
+        lr = first if place == 0 else second
+        planted = module._RATE * (best.cell.tokens / 2**18) ** -module._FALL
+        away = math.log(lr / planted)
+        assert lost.value * seen.noise == pytest.approx(module._CURVATURE * away**2, abs=2e-4)
+    # without a seed's run at one of the rates nothing is read
+    lacking = changed(
+        "horizon_lr",
+        lambda run: None if (run.spec.seed, run.spec.optim.lr) == (0, first) else run,
+    )
+    seen = module.read(lacking)
+    assert seen.shares_lost_at(1, (first, second)) == []
 
 
 def test_one_seed_gives_horizons_no_interval_and_decides_nothing():

@@ -137,7 +137,7 @@ OPEN = {
     "grokking_progress": {"frequencies_first": False, "norm_falls": False},
     "grokking_transformer": {"faster_with_rate": None, "inverse_decay": None},
     "horizon_lr": {
-        "falling_trunk_serves_all": False,
+        "falling_trunk_serves_all": None,
         "sharing_costs": None,
         "two_trunks_serve_all": None,
     },

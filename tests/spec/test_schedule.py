@@ -43,6 +43,23 @@ def test_a_trunk_that_falls_is_shared_and_cools_down_from_its_own_rate():
     ]
 
 
+def test_a_held_trunk_falls_from_its_step_and_later_cooldowns_begin_lower():
+    settings = (("cooldown_power", 0.5), ("hold_steps", 39), ("power", 0.3))
+    part = Component(name="wsd_power", settings=settings)
+    held = dataclasses.replace(WSD, shape="wsd_power", shape_part=part)
+    trunk = dataclasses.replace(held, decay_steps=None)
+    assert {lr_factor(trunk, step, 500) for step in range(10, 40)} == {1.0}
+    assert lr_factor(trunk, 79, 500) == pytest.approx(2**-0.3)
+    for total in (30, 100, 200):
+        cooldown = total - 20
+        for step in range(cooldown):
+            assert lr_factor(trunk, step, 500) == lr_factor(held, step, total)
+        begins = lr_factor(trunk, cooldown, 500) * ((cooldown + 1) / 40) ** -0.5
+        assert lr_factor(held, cooldown, total) == pytest.approx(begins)
+    # a cooldown before that step begins above the trunk's rate
+    assert lr_factor(held, 10, 30) == pytest.approx((40 / 11) ** 0.5)
+
+
 @pytest.mark.parametrize(
     ("cooldown", "middle"), [("1-sqrt", 1 - math.sqrt(0.5)), ("linear", 0.5), ("cosine", 0.5)]
 )
