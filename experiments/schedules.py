@@ -21,6 +21,7 @@ from typing import Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.conditions import conditions
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis
 from scaling_law.experiment.findings import (
@@ -77,8 +78,8 @@ class Gap:
 
     @property
     def sizes(self) -> str:
-        """``3.52K and 13.9K parameters``: the sizes at which both have a best rate."""
-        return f"{' and '.join(map(format_count, self.by_size))} parameters"
+        """``3.52K and 13.9K non-embedding parameters``: sizes at which both have a best rate."""
+        return f"{' and '.join(map(format_count, self.by_size))} non-embedding parameters"
 
     @property
     def text(self) -> str:
@@ -99,6 +100,13 @@ class Seen:
     tuning: Tuning
     levels: Mapping[str, Levels]
     noise: SeedNoise | None
+
+    @property
+    def conditions(self) -> str:
+        """Tokens, seeds and warm-ups of the schedules beside the cosine."""
+        own = [best for best in self.tuning.optima if best.cell.recipe != COSINE]
+        tokens = " and ".join(map(format_count, sorted({best.cell.tokens for best in own})))
+        return f"{tokens} tokens, {conditions(own)}"
 
     def gap(self, name: str, other: str) -> Gap | None:
         """How much higher ``name`` ends than ``other``; None where the runs do not say."""
@@ -315,8 +323,8 @@ def _words(seen: Seen) -> str:
     listed = ", ".join(f"{name} {gap.text}" for name, gap in gaps.items())
     sizes = next(iter(gaps.values())).sizes
     return (
-        f"Loss over that of the cosine, each at its own best rate, at {sizes}: {listed};"
-        f" {by_chance(len(gaps))}."
+        f"Loss over that of the cosine, each at its own best rate, at {sizes}, {seen.conditions},"
+        f" with intervals at 90%: {listed}; {by_chance(len(gaps))}."
     )
 
 
@@ -399,7 +407,7 @@ def _table(seen: Seen) -> Table | None:
             " lowest loss is at), the loss there in nats per token, its distance from the"
             " cosine's, and how many times the tokens the cosine needs for it",
             head=(
-                "parameters",
+                "non-embedding",
                 "tokens",
                 "schedule",
                 "best rate",
@@ -429,20 +437,24 @@ def _figure(seen: Seen) -> Figure | None:
                 intervals.append((100 * low, 100 * high))
         series.append(
             Series(
-                label=f"{format_count(size)} parameters",
+                label=f"{format_count(size)} non-embedding parameters",
                 points=tuple(points),
                 intervals=tuple(intervals),
                 line=False,
             )
         )
     values = {name.replace(" ", "\n"): float(place) for place, name in enumerate(gaps)}
+    ends = (-0.5, len(gaps) - 0.5)
+    even = tuple((at, 0.0) for at in ends)
+    series.append(Series(label="cosine", points=even, marks=False, dashed=True))
     return figure(
         "schedules",
-        "Each schedule over the cosine, at its own best rate",
-        "Interval at 90%, by the noise of differences between seeds and of the best rate.",
+        f"Loss over the cosine's, each schedule at its own best rate, {seen.conditions}",
+        "Interval at 90%, by the noise of differences between seeds and of the best rate; below 0 a"
+        " schedule ends lower than the cosine.",
         [
             Panel(
-                x=Axis(label="schedule", values=values),
+                x=Axis(label="schedule", values=values, low=ends[0], high=ends[1]),
                 y=Axis(label="loss over the cosine's, %"),
                 series=tuple(series),
             )
@@ -455,11 +467,15 @@ def _rate_figure(seen: Seen) -> Figure | None:
     optima = [b for b in seen.tuning.optima if b.cell.tokens in compared]
     panels = [
         Panel(
-            title=f"{format_count(params)} parameters",
+            title=f"{format_count(params)} non-embedding parameters",
             x=log_axis("peak learning rate"),
             y=Axis(label="loss, nats per token"),
             series=tuple(
-                Series(label=best.cell.recipe, points=tuple(best.mean_losses.items()))
+                Series(
+                    label=best.cell.recipe,
+                    points=tuple(best.mean_losses.items()),
+                    dashed=best.cell.recipe == COSINE,
+                )
                 for best in optima
                 if best.cell.params == params
             ),
@@ -469,8 +485,9 @@ def _rate_figure(seen: Seen) -> Figure | None:
     return figure(
         "rates",
         "The loss by peak learning rate",
-        "Mean over seeds, at the horizon of all schedules.",
+        "Means over seeds, at the horizon of all schedules. Broken: the cosine.",
         panels,
+        kinds=True,
     )
 
 

@@ -57,6 +57,7 @@ _SETTINGS = {
     "ytick.color": INK,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "legend.handlelength": 2.8,  # long enough to show a broken line
     "lines.linewidth": 1.8,
     "lines.markersize": 5.5,
     "figure.facecolor": PAPER,
@@ -165,6 +166,8 @@ def log_ticks(axis: Any, low: float, high: float, words: _Words) -> None:
     subs: tuple[float, ...] = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
     if decades < 0.9:
         subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    if decades < 0.45 and axis.axis_name == "y":  # across, words this close would overlap
+        subs = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
     axis.set_major_locator(LogLocator(subs=subs, numticks=9))
     axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
     axis.set_minor_formatter(NullFormatter())
