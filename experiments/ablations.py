@@ -293,7 +293,7 @@ def _words(seen: Seen) -> str:
         ("as much, within the noise, with", sides[0]),
     )
     parts = [
-        f"{what} {', '.join(f'{arm.name} {_short(arm)}' for arm in arms)}"
+        f"{what} {', '.join(f'{arm.name}: {_short(arm)}' for arm in arms)}"
         for what, arms in said
         if arms
     ]

@@ -171,7 +171,7 @@ def _second_expert(arms: Sequence[Versus]) -> Claim:
 def _words(arms: Sequence[Versus]) -> str:
     sides = {
         side: [
-            f"{one.arm.kind} {one.multiplier.text}"
+            f"{one.arm.kind}: {one.multiplier.text}"
             for one in arms
             if one.multiplier.side == side and not one.unfair
         ]

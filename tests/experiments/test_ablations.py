@@ -57,7 +57,7 @@ def test_an_arm_above_the_bases_shortest_horizon_has_less_than_some_multiplier()
     assert established is True and because.startswith("less than 0.50 at")
     assert claims["all_compared"][0] is True
     findings = experiment_of(NAME).analyse(evidence)
-    assert "norms after sums less than 0.50" in findings.verdict
+    assert "norms after sums: less than 0.50" in findings.verdict
     (bound,) = (one for one in findings.multipliers if one.recipe == "norms after sums")
     assert bound.text == "less than 0.50" and bound.counts == "exact"
 
