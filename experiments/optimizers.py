@@ -397,7 +397,7 @@ def _measures(seen: Seen) -> dict[str, float | None]:
             measures[f"multiplier.{size}"] = at.value
             measures[f"multiplier.{size}.low"], measures[f"multiplier.{size}.high"] = _ends(at)
             seeming = apparent(at, seen.untuned)
-            measures[f"apparent.{size}"] = seeming and seeming.value
+            measures[f"apparent.{size}"] = None if seeming is None else seeming.value
             if place == len(one.at) - 1:
                 measures[f"multiplier.{name}.largest"] = at.value
         measures[f"exponent.{name}"] = one.trend.exponent if one.trend else None
@@ -507,7 +507,7 @@ def _size_figure(seen: Seen) -> Figure | None:
                     scale="log",
                     values={format_count(size): size for size in sizes},
                 ),
-                y=log_axis("AdamW's tokens over the optimizer's"),
+                y=log_axis("token multiplier over AdamW"),
                 series=tuple(series),
             )
         ],
