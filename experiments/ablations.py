@@ -11,12 +11,14 @@ tokens the base needs (``experiment.speedup``); it is charged the exact FLOPs of
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.conditions import conditions
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis
 from scaling_law.experiment.findings import (
@@ -41,6 +43,7 @@ from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_count
 
 BASE = "base"
+_WORDS = 10  # letters of a line below the figure
 MOST_WARMUP = 1 / 3  # share of a run's steps that a usual warm-up has at most
 TABLES, MATRICES = "embeddings of 0.02", "matrices of 0.02"
 PLAIN, ZERO = "branches unscaled", "branches from 0"
@@ -49,6 +52,19 @@ SHORT, LONG = "warm-up of 1 step", "longer warm-up"
 ROOT, SQUARE = "warm-up by the root", "warm-up by the square"
 COSINES, CYCLES = "cosine restarts", "two cooldowns"
 WARMUPS = (SHORT, LONG, ROOT, SQUARE)  # arms that differ from the base in their warm-up
+# Arms that are read side by side, each group beside the base.
+GROUPS = {
+    "first weights": (TABLES, MATRICES, PLAIN, ZERO),
+    "norms, key heads, cooldowns": (POST, MQA, COSINES, CYCLES),
+    "warm-ups": WARMUPS,
+}
+# What a claim says beside an arm's multiplier; ``_literature`` has the sources.
+_PUBLISHED = {
+    POST: "Xiong 2020: slower; BLEU of 8.45 without a warm-up, about 34 with it",
+    MQA: "Shazeer 2019: perplexity of 30.2 against 29.9",
+    SHORT: "Kalra 2024: worse, the more so at higher rates",
+    COSINES: "Wen 2024: two cooldowns are as good as one",
+}
 
 
 def kind_of(spec: RunSpec) -> str:
@@ -109,6 +125,12 @@ class Seen:
     def good(self) -> tuple[Arm, ...]:
         """The arms whose multiplier is measured."""
         return tuple(arm for arm in self.arms if arm.measured is not None)
+
+    def conditions(self, *names: str) -> str:
+        """Size, seeds and warm-up of the base and of these arms."""
+        own = [best for best in self.tuning.optima if best.cell.recipe in (BASE, *names)]
+        size = f"{format_count(own[0].cell.params)} non-embedding parameters, " if own else ""
+        return f"{size}{conditions(own)}"
 
     @property
     def known(self) -> tuple[Arm, ...]:
@@ -195,7 +217,7 @@ def _compared(seen: Seen) -> Claim:
         need(bool(seen.tuning.optima), "no run has finished", AGAIN)
         why = "; ".join(f"{arm.name}: {arm.why}" for arm in seen.arms if arm not in seen.known)
         need(bool(seen.known), why or "the base alone has finished", AGAIN)
-        return not why, why or f"{len(seen.known)} arms"
+        return not why, why or f"{len(seen.known)} arms at {seen.conditions()}"
 
     says = "every arm has a compute multiplier against the base, or a bound of one"
     return claim("all_compared", says, decide)
@@ -211,10 +233,15 @@ def _costs(seen: Seen, slug: str, says: str, name: str) -> Claim:
         assert one is not None
         beyond = "perhaps above 1" if one.bound == "less" else "perhaps below 1"
         open_ = f", {beyond} ({arm.why})" if one.bound else ": on both sides of 1"
-        need(one.side != 0, f"{one.text}{open_}", "it needs more seeds")
-        return one.side < 0, one.text
+        words = f"{one.text} at {seen.conditions(name)} ({_published(name)})"
+        need(one.side != 0, f"{words}{open_}", "it needs more seeds")
+        return one.side < 0, words
 
     return claim(slug, says, decide)
+
+
+def _published(name: str) -> str:
+    return _PUBLISHED.get(name, "no published number")
 
 
 def _shape(seen: Seen) -> Claim:
@@ -232,7 +259,8 @@ def _shape(seen: Seen) -> Claim:
         fit = math.hypot(root.error, square.error) * normal_reach(LEVEL)
         reach = math.hypot(gap.interval[1] - gap.value, fit)
         low, high = gap.value - reach, gap.value + reach
-        words = f"{100 * gap.value:+.2f}% ({100 * low:+.2f} to {100 * high:+.2f}) of loss"
+        words = f"{100 * gap.value:+.2f}% ({100 * low:+.2f} to {100 * high:+.2f}) of loss at"
+        words += f" {seen.conditions(ROOT, SQUARE)} ({_published(ROOT)})"
         need(low > 0 or high < 0, f"{words}: on both sides of 0", "it needs more seeds")
         return low > 0, words
 
@@ -265,21 +293,24 @@ def _words(seen: Seen) -> str:
         ("as much, within the noise, with", sides[0]),
     )
     parts = [
-        f"{what} {', '.join(f'{arm.name} ({_short(arm)})' for arm in arms)}"
+        f"{what} {', '.join(f'{arm.name}: {_short(arm)}' for arm in arms)}"
         for what, arms in said
         if arms
     ]
     size = format_count(seen.tuning.optima[0].cell.params)
+    tokens = format_count(next(arm.multiplier.tokens for arm in seen.known if arm.multiplier))
+    rests = conditions(best for best in seen.tuning.optima if best.cell.recipe not in WARMUPS)
     return (
-        f"A Transformer of {size} parameters needs for its loss {'; '.join(parts)} (in brackets the"
-        f" compute multiplier: the base's compute over the arm's; {by_chance(len(seen.known))})."
+        f"A Transformer of {size} non-embedding parameters needs for its loss {'; '.join(parts)}"
+        " (compute multipliers: the base's compute over the arm's, with intervals at 90%;"
+        f" {tokens} tokens, {rests} but for the arms of the warm-up;"
+        f" {by_chance(len(seen.known))})."
     )
 
 
 def _short(arm: Arm) -> str:
-    one = arm.multiplier
-    assert one is not None, "asked of known arms"
-    return one.text if one.bound else f"{one.value:.2f}"
+    assert arm.multiplier is not None, "asked of known arms"
+    return arm.multiplier.text
 
 
 def _key(name: str) -> str:
@@ -340,7 +371,13 @@ def _table(seen: Seen) -> Table | None:
 
 
 def _figure(seen: Seen) -> Figure | None:
-    places = {arm.name.replace(" ", "\n"): float(at) for at, arm in enumerate(seen.known)}
+    if not seen.known:
+        return None
+    places = {}
+    for at, arm in enumerate(seen.known):
+        bound = [] if arm.measured or not arm.multiplier else [arm.multiplier.text]
+        lines = [textwrap.fill(text, _WORDS, break_on_hyphens=False) for text in (arm.name, *bound)]
+        places["\n".join(lines)] = float(at)
     multipliers = [(at, arm.measured) for at, arm in enumerate(seen.known) if arm.measured]
     series = Series(
         label="arm",
@@ -350,17 +387,16 @@ def _figure(seen: Seen) -> Figure | None:
     )
     ends = (-0.5, len(seen.known) - 0.5)
     even = Series(label=BASE, points=tuple((at, 1.0) for at in ends), marks=False, dashed=True)
-    if not seen.known:
-        return None
     return figure(
         "ablations",
-        "Compute multipliers over the base",
-        "Each arm at its own best rate, with the interval at 90%; above 1 it saves compute. An arm"
-        " without a mark ends beyond the base's horizons.",
+        f"Compute multipliers over the base, {seen.conditions()}",
+        "The base's compute over the arm's at equal loss, each at its own best rate, with the"
+        " interval at 90%; above 1 an arm saves compute. An arm without a mark ends beyond the"
+        " base's horizons: its bound stands below its name.",
         [
             Panel(
                 x=Axis(label="arm", values=places, low=ends[0], high=ends[1]),
-                y=Axis(label="base's compute over the arm's", scale="log"),
+                y=log_axis("compute multiplier"),
                 series=(series, even),
             )
         ],
@@ -368,18 +404,32 @@ def _figure(seen: Seen) -> Figure | None:
 
 
 def _rates(seen: Seen) -> Figure | None:
-    """The loss by rate of each arm at its horizon."""
+    """The loss by rate of each arm at its horizon, in groups beside the base."""
     horizons = {arm.multiplier.tokens for arm in seen.known if arm.multiplier}
-    series = tuple(
-        Series(label=best.cell.recipe, points=tuple(best.mean_losses.items()))
+    drawn = {
+        best.cell.recipe: tuple(best.mean_losses.items())
         for best in seen.tuning.optima
         if float(best.cell.tokens) in horizons
-    )
+    }
+    panels = [
+        Panel(
+            title=title,
+            x=log_axis("peak learning rate"),
+            y=Axis(label="loss, nats per token"),
+            series=tuple(
+                Series(label=name, points=drawn[name], dashed=name == BASE)
+                for name in (BASE, *names)
+                if name in drawn
+            ),
+        )
+        for title, names in GROUPS.items()
+    ]
     return figure(
         "ablations_rates",
-        "The loss by peak learning rate",
-        "Mean over seeds.",
-        [Panel(x=log_axis("peak learning rate"), y=Axis(label="nats per token"), series=series)],
+        f"The loss by peak learning rate, {seen.conditions()}",
+        "Means over seeds, at the horizon of all arms. Broken: the base, the same in each panel.",
+        panels,
+        kinds=True,
     )
 
 

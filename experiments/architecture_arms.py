@@ -47,7 +47,7 @@ from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.model import Model, ModelSpec, OtherModel
 from scaling_law.spec.run import RunSpec
-from scaling_law.units import format_count
+from scaling_law.units import count_of, format_count
 
 BASE = "Transformer"
 PLANTED_RATE = 0.03
@@ -171,7 +171,7 @@ def _second_expert(arms: Sequence[Versus]) -> Claim:
 def _words(arms: Sequence[Versus]) -> str:
     sides = {
         side: [
-            f"{one.arm.kind} ({one.multiplier.value:.2f})"
+            f"{one.arm.kind}: {one.multiplier.text}"
             for one in arms
             if one.multiplier.side == side and not one.unfair
         ]
@@ -183,12 +183,20 @@ def _words(arms: Sequence[Versus]) -> str:
         ("as much, within the noise of seeds, with", sides[0]),
     )
     parts = [f"{what} {', '.join(names)}" for what, names in said if names]
-    base = format_count(arms[0].base.params)
     return (
-        f"A Transformer of {base} parameters needs for the same loss {'; '.join(parts)} (in"
-        " brackets the compute multiplier: the plain one's compute over the arm's;"
+        f"A Transformer needs for the same loss {'; '.join(parts)} (compute multipliers: the plain"
+        f" one's compute over the arm's, with intervals at 90%; {_where(arms)};"
         f" {by_chance(len(arms))})."
     )
+
+
+def _where(arms: Sequence[Versus]) -> str:
+    """``20K parameters in matrices, 154K tokens, 3 seeds``: where multipliers are measured."""
+    base = format_count(arms[0].base.params)
+    tokens = format_count(arms[0].tokens)
+    fewest, most = (pick(len(one.logs) for one in arms) for pick in (min, max))
+    seeds = count_of(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
+    return f"{base} parameters in matrices, {tokens} tokens, {seeds}"
 
 
 def _slug(kind: str) -> str:
@@ -240,6 +248,8 @@ def _arm_table(arms: Sequence[Versus]) -> Table | None:
 
 def _figure(arms: Sequence[Versus]) -> Figure | None:
     """The multipliers of the arms, one beside the other."""
+    if not arms:
+        return None
     places = {one.arm.kind: float(at) for at, one in enumerate(arms)}
     means = [(places[one.arm.kind], one.multiplier) for one in arms]
     series = Series(
@@ -250,16 +260,15 @@ def _figure(arms: Sequence[Versus]) -> Figure | None:
     )
     ends = (-0.5, len(arms) - 0.5)
     even = Series(label=BASE, points=tuple((at, 1.0) for at in ends), marks=False, dashed=True)
-    if not arms:
-        return None
     return figure(
         "architecture_arms",
-        "Compute multipliers over the Transformer",
-        "Geometric means over seeds with their intervals; above 1 an arm saves compute.",
+        f"Compute multipliers over the Transformer, {_where(arms)}",
+        "The Transformer's compute over the arm's at equal loss: geometric means over seeds with"
+        " their intervals at 90%; above 1 an arm saves compute.",
         [
             Panel(
                 x=Axis(label="arm", values=places, low=ends[0], high=ends[1]),
-                y=Axis(label="Transformer's compute over the arm's", scale="log"),
+                y=Axis(label="compute multiplier", scale="log"),
                 series=(series, even),
             )
         ],

@@ -49,13 +49,14 @@ from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.model import Model
 from scaling_law.spec.run import RunSpec
-from scaling_law.units import format_count
+from scaling_law.units import count_of, format_count
 
 BASE, LSTM = "Transformer", "LSTM"
 SAME_SIZE = 0.15  # largest difference of log parameters between two models of one size
 METRIC = "position_loss.val."
 # Farther than this beyond the largest size no crossing of the lines is named.
 REACH = 10.0
+APART = 1.04  # factor of parameters between marks of one size in a figure
 PLANTED_RATE = 0.03
 
 
@@ -146,7 +147,8 @@ def _saves(sizes: Sequence[Sequence[Versus]]) -> Claim:
         _need_sizes(sizes)
         last = [compared[-1] for compared in sizes]
         words = "; ".join(
-            f"{one.multiplier.text} at {format_count(one.base.params)} parameters" for one in last
+            f"{one.multiplier.text} at {format_count(one.base.params)} parameters in matrices"
+            for one in last
         )
         sides = {one.multiplier.side for one in last}
         need(0 not in sides, f"an interval holds 1: {words}", "it needs more seeds")
@@ -254,8 +256,9 @@ def _words(
     verb = "more" if standing["lstm_saves_compute"] else "not always more"
     words = (
         f"The Transformer needs {verb} compute than the LSTM for its loss:"
-        f" {first.multiplier.value:.2f} times at {format_count(first.base.params)} parameters,"
-        f" {last.multiplier.value:.2f} at {format_count(last.base.params)}"
+        f" {first.multiplier.text} times at {format_count(first.base.params)} parameters in"
+        f" matrices, {last.multiplier.text} at {format_count(last.base.params)} (intervals at 90%,"
+        f" {count_of(len(last.logs), 'seed')}, {format_count(last.tokens)} tokens)"
     )
     tale = {
         True: "its lead shrinks with size",
@@ -316,43 +319,55 @@ def _size_table(sizes: Sequence[Sequence[Versus]]) -> Table | None:
     )  # fmt: skip
 
 
+def _tokens(tokens: int) -> str:
+    return f"{format_count(tokens)} tokens"
+
+
 def _size_figure(sizes: Sequence[Sequence[Versus]]) -> Figure | None:
     losses: dict[str, dict[float, list[float]]] = {}
-    groups: dict[str, list[Versus]] = {}
+    groups: dict[int, list[Versus]] = {}
     for compared in sizes:
         for one in compared:
             for arm, kind in ((one.arm, LSTM), (one.base, BASE)):
-                group = losses.setdefault(f"{kind}, {format_count(one.tokens)} tokens", {})
+                group = losses.setdefault(f"{kind}, {_tokens(one.tokens)}", {})
                 logs = arm.horizons[one.tokens].logs
                 group[arm.params] = [math.exp(value) for value in logs.values()]
-            groups.setdefault(f"{format_count(one.tokens)} tokens", []).append(one)
+            groups.setdefault(one.tokens, []).append(one)
+    longest = max(groups, default=0)
     multipliers = []
-    for label, several in groups.items():
-        means = [(float(one.base.params), one.multiplier) for one in several]
+    for place, (tokens, several) in enumerate(sorted(groups.items())):
+        # beside each other, so that no interval hides another
+        shift = APART ** (place - (len(groups) - 1) / 2)
+        means = [(shift * one.base.params, one.multiplier) for one in several]
         multipliers.append(
             Series(
-                label=label,
+                label=f"multiplier, {_tokens(tokens)}",
                 points=tuple((x, mean.value) for x, mean in means),
                 intervals=tuple(mean.interval or (mean.value, mean.value) for _, mean in means),
+                dashed=tokens < longest,
             )
         )
     axis = log_axis("parameters in matrices", [c[-1].base.params for c in sizes] or None)
     return figure(
         "architectures_size",
-        "LSTM and Transformer by size",
-        "Points: means over seeds with their intervals, each at its best learning rate; right: the"
-        " compute that the Transformer needs for the LSTM's loss, over the LSTM's.",
+        "LSTM and Transformer by size, each at its best learning rate",
+        "Means over seeds with their intervals at 90%; broken: the shorter horizon. Right: the"
+        " compute that the Transformer needs for the LSTM's loss, over the LSTM's; the horizons of"
+        " one size are drawn beside each other.",
         [
             Panel(
                 title="validation loss",
                 x=axis,
                 y=Axis(label="nats per token"),
-                series=tuple(mean_series(label, group) for label, group in losses.items()),
+                series=tuple(
+                    mean_series(label, group, dashed=not label.endswith(_tokens(longest)))
+                    for label, group in losses.items()
+                ),
             ),
             Panel(
                 title="the LSTM's compute multiplier",
                 x=axis,
-                y=log_axis("Transformer's compute over the LSTM's"),
+                y=log_axis("compute multiplier"),
                 series=tuple(multipliers),
             ),
         ],
@@ -372,10 +387,10 @@ def _position_figure(sizes: Sequence[Sequence[Versus]]) -> Figure | None:
         series.append(mean_series(kind, values))
     return figure(
         "architectures_position",
-        "Loss by position in the context",
-        f"At {format_count(last.base.params)} parameters and {format_count(last.tokens)} tokens,"
-        " at the rate of lowest loss that was tried; a point is a block of positions, at its"
-        " geometric middle.",
+        f"Loss by position in the context, {format_count(last.base.params)} parameters in"
+        f" matrices, {_tokens(last.tokens)}",
+        "At the rate of lowest loss that was tried: means over seeds, with intervals at 90%. A"
+        " point is a block of positions, at its geometric middle.",
         [
             Panel(
                 x=log_axis("position in the context"),
@@ -388,7 +403,7 @@ def _position_figure(sizes: Sequence[Sequence[Versus]]) -> Figure | None:
 
 def _literature(sizes: Sequence[Sequence[Versus]]) -> tuple[Published, ...]:
     lstm = "; ".join(
-        f"compute multiplier {c[-1].multiplier.value:.2f} at {format_count(c[-1].base.params)}"
+        f"compute multiplier {c[-1].multiplier.text} at {format_count(c[-1].base.params)}"
         for c in sizes
     )
     return (

@@ -8,19 +8,22 @@ curve through the cosine's own horizons (``experiment.speedup``).
 
 A cosine that is cut at half of its length is what a loss read in the middle of a long run was
 trained with. Differences are of the same seed and size, so that what a seed does to all schedules
-cancels.
+cancels. Their noise is that of the two schedules alone: what a seed does to a rate that is still
+high at the end is several times what it does to one that has fallen. A seed does much the same at
+both sizes, so that it counts once: as the mean of its differences.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.conditions import conditions
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis
 from scaling_law.experiment.findings import (
@@ -34,7 +37,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.seeds import LEVEL, NO_NOISE, SeedNoise, by_chance, shared_noise
+from scaling_law.experiment.seeds import LEVEL, by_chance, mean_over
 from scaling_law.experiment.speedup import Levels, Speedup, read_speedup, tuned_levels
 from scaling_law.experiment.tuning import Tuning, trials_of, tuned
 from scaling_law.experiment.tuning_stages import Settings, next_stage
@@ -67,7 +70,8 @@ def spec_name(spec: RunSpec) -> str:
 class Gap:
     """How much higher one schedule ends than another, as a share of loss.
 
-    ``value`` is the mean over sizes and seeds, ``interval`` its (low, high) at ``LEVEL``;
+    ``value`` is the mean over sizes and seeds, ``interval`` its (low, high) at ``LEVEL``, by what
+    differs from seed to seed and by the fits of the best rates;
     ``by_size`` are those of each size, by parameters.
     """
 
@@ -77,8 +81,8 @@ class Gap:
 
     @property
     def sizes(self) -> str:
-        """``3.52K and 13.9K parameters``: the sizes at which both have a best rate."""
-        return f"{' and '.join(map(format_count, self.by_size))} parameters"
+        """``3.52K and 13.9K non-embedding parameters``: sizes at which both have a best rate."""
+        return f"{' and '.join(map(format_count, self.by_size))} non-embedding parameters"
 
     @property
     def text(self) -> str:
@@ -92,39 +96,38 @@ class Seen:
     """What the runs show.
 
     ``tuning`` are the cells of all schedules;
-    ``levels`` are the losses of each schedule at its best rates;
-    ``noise`` is what seeds do to a schedule beside what they do to all, None with one seed.
+    ``levels`` are the losses of each schedule at its best rates.
     """
 
     tuning: Tuning
     levels: Mapping[str, Levels]
-    noise: SeedNoise | None
+
+    @property
+    def conditions(self) -> str:
+        """Tokens, seeds and warm-ups of the schedules beside the cosine."""
+        own = [best for best in self.tuning.optima if best.cell.recipe != COSINE]
+        tokens = " and ".join(map(format_count, sorted({best.cell.tokens for best in own})))
+        return f"{tokens} tokens, {conditions(own)}"
 
     def gap(self, name: str, other: str) -> Gap | None:
-        """How much higher ``name`` ends than ``other``; None where the runs do not say."""
-        from scaling_law.fit.solver.student import t_reach  # loads numpy
-
-        if self.noise is None:
+        """How much higher ``name`` ends than ``other``; None without two seeds of both."""
+        differences = _differences(self.levels, name, other)
+        errors = {
+            (params, tokens): math.hypot(
+                *(self.levels[one][params][tokens].error for one in (name, other))
+            )
+            for params, tokens in differences
+        }
+        every = _mean_gap(differences.values(), errors.values())
+        if every is None:
             return None
-        reach = t_reach(self.noise.freedom, LEVEL)
-        means, errors = {}, {}
-        for place, differences in _differences(self.levels, name, other).items():
-            fits = (self.levels[one][place[0]][place[1]].error for one in (name, other))
-            means[place[0]] = fmean(differences)
-            count = len(differences)
-            errors[place[0]] = math.hypot(self.noise.error(count, count), *fits)
-        if not means:
-            return None
-        error = math.hypot(*errors.values()) / len(errors)
-        value = fmean(means.values())
-        return Gap(
-            value=value,
-            interval=(value - reach * error, value + reach * error),
-            by_size={
-                size: (mean, (mean - reach * errors[size], mean + reach * errors[size]))
-                for size, mean in means.items()
-            },
-        )
+        by_size = {}
+        for size in dict.fromkeys(params for params, _ in differences):
+            own = [place for place in differences if place[0] == size]
+            gap = _mean_gap([differences[at] for at in own], [errors[at] for at in own])
+            assert gap is not None, "a size has the seeds that all sizes have"
+            by_size[size] = gap
+        return Gap(value=every[0], interval=every[1], by_size=by_size)
 
     @property
     def speedups(self) -> dict[str, Speedup]:
@@ -143,17 +146,36 @@ class Seen:
         return dict(sorted(known.items(), key=lambda pair: pair[1].value))
 
 
+def _mean_gap(
+    differences: Iterable[Mapping[int, float]], errors: Iterable[float]
+) -> tuple[float, tuple[float, float]] | None:
+    """The mean difference over places and seeds, and its interval; None without two seeds.
+
+    ``differences`` are by seed at each place, ``errors`` what the fits of the best rates add there.
+    """
+    from scaling_law.fit.solver.student import normal_reach  # loads numpy
+
+    rows, fits = list(differences), list(errors)
+    seeds = sorted(set.intersection(*map(set, rows))) if rows else []
+    mean = mean_over([fmean(row[seed] for row in rows) for seed in seeds])
+    if mean is None or mean.interval is None:
+        return None
+    fit = normal_reach(LEVEL) * math.hypot(*fits) / len(fits)
+    reach = math.hypot(mean.interval[1] - mean.value, fit)
+    return mean.value, (mean.value - reach, mean.value + reach)
+
+
 def _differences(
     levels: Mapping[str, Levels], name: str, other: str
-) -> dict[tuple[float, float], list[float]]:
-    """The differences of log loss of the seeds that two schedules share, by size and tokens."""
-    differences: dict[tuple[float, float], list[float]] = {}
+) -> dict[tuple[float, float], dict[int, float]]:
+    """The differences of log loss by the seeds that two schedules share, by size and tokens."""
+    differences: dict[tuple[float, float], dict[int, float]] = {}
     for params, by_tokens in levels.get(name, {}).items():
         for tokens, level in by_tokens.items():
             twin = levels.get(other, {}).get(params, {}).get(tokens)
             both = sorted(set(level.logs) & set(twin.logs)) if twin else []
             if twin and both:
-                pairs = [level.logs[seed] - twin.logs[seed] for seed in both]
+                pairs = {seed: level.logs[seed] - twin.logs[seed] for seed in both}
                 differences[params, tokens] = pairs
     return differences
 
@@ -163,24 +185,7 @@ def read(evidence: Evidence) -> Seen:
     tuning = tuned(trials_of(evidence.runs, name_of))
     names = sorted({best.cell.recipe for best in tuning.optima})
     levels = {name: tuned_levels(tuning, name) for name in names}
-    noise = _noise(levels)
-    return Seen(tuning=tuning, levels=levels, noise=noise if noise.freedom else None)
-
-
-def _noise(levels: Mapping[str, Levels]) -> SeedNoise:
-    """The noise of a schedule's log loss, with what a seed does to all schedules taken off.
-
-    It is pooled over sizes and horizons; the seeds that all schedules have there count.
-    """
-    places: dict[tuple[float, float], list[Mapping[int, float]]] = {}
-    for of_size in levels.values():
-        for params, by_tokens in of_size.items():
-            for tokens, level in by_tokens.items():
-                places.setdefault((params, tokens), []).append(level.logs)
-    noise = NO_NOISE
-    for rows in places.values():
-        noise += shared_noise(rows)
-    return noise
+    return Seen(tuning=tuning, levels=levels)
 
 
 def propose(evidence: Evidence) -> Mapping[str, Any] | None:
@@ -251,10 +256,11 @@ def _need_gap(seen: Seen, name: str, other: str = COSINE) -> Gap:
         need(bool(seen.levels[one]), f"{one}: {why}", "more rates or seeds")
     why = _warmups_differ(seen.levels[name], seen.levels[other], other)
     need(not why, why, REMEDY)
-    need(seen.noise is not None, "no two seeds have finished", AGAIN)
-    gap = seen.gap(name, other)
     both = f"{name} and {other} have a best rate at no size in common"
-    need(gap is not None, both, "more stages (experiment.most)")
+    shared = _differences(seen.levels, name, other)
+    need(bool(shared), both, "more stages (experiment.most)")
+    gap = seen.gap(name, other)
+    need(gap is not None, f"no two seeds of {name} and {other} have finished", AGAIN)
     assert gap is not None
     return gap
 
@@ -315,8 +321,8 @@ def _words(seen: Seen) -> str:
     listed = ", ".join(f"{name} {gap.text}" for name, gap in gaps.items())
     sizes = next(iter(gaps.values())).sizes
     return (
-        f"Loss over that of the cosine, each at its own best rate, at {sizes}: {listed};"
-        f" {by_chance(len(gaps))}."
+        f"Loss over that of the cosine, each at its own best rate, at {sizes}, {seen.conditions},"
+        f" with intervals at 90%: {listed}; {by_chance(len(gaps))}."
     )
 
 
@@ -399,7 +405,7 @@ def _table(seen: Seen) -> Table | None:
             " lowest loss is at), the loss there in nats per token, its distance from the"
             " cosine's, and how many times the tokens the cosine needs for it",
             head=(
-                "parameters",
+                "non-embedding",
                 "tokens",
                 "schedule",
                 "best rate",
@@ -429,20 +435,24 @@ def _figure(seen: Seen) -> Figure | None:
                 intervals.append((100 * low, 100 * high))
         series.append(
             Series(
-                label=f"{format_count(size)} parameters",
+                label=f"{format_count(size)} non-embedding parameters",
                 points=tuple(points),
                 intervals=tuple(intervals),
                 line=False,
             )
         )
     values = {name.replace(" ", "\n"): float(place) for place, name in enumerate(gaps)}
+    ends = (-0.5, len(gaps) - 0.5)
+    even = tuple((at, 0.0) for at in ends)
+    series.append(Series(label="cosine", points=even, marks=False, dashed=True))
     return figure(
         "schedules",
-        "Each schedule over the cosine, at its own best rate",
-        "Interval at 90%, by the noise of differences between seeds and of the best rate.",
+        f"Loss over the cosine's, each schedule at its own best rate, {seen.conditions}",
+        "Interval at 90%, by how differences vary from seed to seed and by the best rate; below 0 a"
+        " schedule ends lower than the cosine.",
         [
             Panel(
-                x=Axis(label="schedule", values=values),
+                x=Axis(label="schedule", values=values, low=ends[0], high=ends[1]),
                 y=Axis(label="loss over the cosine's, %"),
                 series=tuple(series),
             )
@@ -455,11 +465,15 @@ def _rate_figure(seen: Seen) -> Figure | None:
     optima = [b for b in seen.tuning.optima if b.cell.tokens in compared]
     panels = [
         Panel(
-            title=f"{format_count(params)} parameters",
+            title=f"{format_count(params)} non-embedding parameters",
             x=log_axis("peak learning rate"),
             y=Axis(label="loss, nats per token"),
             series=tuple(
-                Series(label=best.cell.recipe, points=tuple(best.mean_losses.items()))
+                Series(
+                    label=best.cell.recipe,
+                    points=tuple(best.mean_losses.items()),
+                    dashed=best.cell.recipe == COSINE,
+                )
                 for best in optima
                 if best.cell.params == params
             ),
@@ -469,8 +483,9 @@ def _rate_figure(seen: Seen) -> Figure | None:
     return figure(
         "rates",
         "The loss by peak learning rate",
-        "Mean over seeds, at the horizon of all schedules.",
+        "Means over seeds, at the horizon of all schedules. Broken: the cosine.",
         panels,
+        kinds=True,
     )
 
 

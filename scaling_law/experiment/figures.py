@@ -99,8 +99,10 @@ def curve_series(label: str, run: Run, metric: str, **looks: Any) -> Series:
     return Series(label=label, points=points, marks=False, **looks)
 
 
-def figure(name: str, title: str, caption: str, panels: Sequence[Panel]) -> Figure | None:
-    """Return a figure of these panels; None where none has a point."""
+def figure(
+    name: str, title: str, caption: str, panels: Sequence[Panel], *, kinds: bool = False
+) -> Figure | None:
+    """Return a figure of these panels; None where none has a point. ``kinds`` as in ``Figure``."""
     if not any(series.points or series.beyond for panel in panels for series in panel.series):
         return None
-    return Figure(name=name, title=title, caption=caption, panels=tuple(panels))
+    return Figure(name=name, title=title, caption=caption, panels=tuple(panels), kinds=kinds)

@@ -155,13 +155,16 @@ class Figure:
     ``name`` names its files;
     ``title`` says what it shows;
     ``caption`` says how to read it;
-    ``panels`` stand side by side.
+    ``panels`` stand side by side;
+    ``kinds`` says that its series are kinds of something, such as optimizers: many of them differ
+    by colour and mark. Without it many are steps of one quantity, and have a ramp of colours.
     """
 
     name: str
     title: str
     caption: str
     panels: tuple[Panel, ...]
+    kinds: bool = False
 
     def __post_init__(self) -> None:
         _check_name("figure", self.name)

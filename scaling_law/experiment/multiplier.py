@@ -206,11 +206,11 @@ def compare(arms: Sequence[Arm], base: Arm) -> list[list[Versus]]:
     where losses fall too little with tokens to say how many a difference is worth
     (``uncompared_note`` names it).
     """
-    compared = (_versus(arm, base, arms) for arm in arms)
+    compared = (_versus(arm, base) for arm in arms)
     return [horizons for horizons in compared if horizons]
 
 
-def _versus(arm: Arm, base: Arm, arms: Sequence[Arm]) -> list[Versus]:
+def _versus(arm: Arm, base: Arm) -> list[Versus]:
     tokens = [horizon for horizon in arm.horizons if horizon in base.horizons]
     known = [set(one.horizons[at].logs) for one in (arm, base) for at in tokens]
     seeds = sorted(set.intersection(*known)) if known else []
@@ -229,7 +229,7 @@ def _versus(arm: Arm, base: Arm, arms: Sequence[Arm]) -> list[Versus]:
         steep = fmean(falls) / apart
         if steep <= 0:
             return []
-        noise, error = _noise((base, *arms), horizon, seeds), math.inf
+        noise, error = _noise((base, arm), horizon, seeds), math.inf
         if noise.freedom:
             of_gap = math.hypot(noise.error(len(seeds), len(seeds)), ours.error, theirs.error)
             of_fall = pooled_noise([falls]).error(len(seeds)) / apart
@@ -260,7 +260,11 @@ def _falls(arm: Arm, span: Sequence[int], seeds: Sequence[int]) -> list[float]:
 
 
 def _noise(arms: Sequence[Arm], tokens: int, seeds: Sequence[int]) -> SeedNoise:
-    """The noise of log losses at a horizon, by the arms that have all of the seeds there."""
+    """The noise of log losses at a horizon, of the arms that have all of the seeds there.
+
+    The two that are compared alone give it: arms scatter unlike, by a factor of 6 in
+    results/reference/architecture_arms.
+    """
     rows = [one.horizons[tokens].logs for one in arms if tokens in one.horizons]
     return block_noise([[row[seed] for seed in seeds] for row in rows if set(seeds) <= set(row)])
 

@@ -73,8 +73,9 @@ class SizeTrend:
     @property
     def text(self) -> str:
         """``-0.10 (-0.21 to 0.01)``."""
-        low, high = self.interval
-        return f"{self.exponent:.2f} ({low:.2f} to {high:.2f})"
+        # a zero has no sign
+        value, low, high = (round(each, 2) + 0.0 for each in (self.exponent, *self.interval))
+        return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -34,8 +35,11 @@ from scaling_law.report.plot import Plot
 from scaling_law.units import count_of, format_seconds
 
 _LEGEND = 0.4  # inches, of a legend of two lines
-_NARROW_TITLE, _NARROW_PANEL = 46, 40  # letters of a line
+_NARROW_TITLE, _NARROW_PANEL = 42, 40  # letters of a line
 _ARROW = 16  # points, of the arrow from what lies beyond the last step
+_BESIDE = 0.9  # inches beside a panel, for the words of its vertical axis
+_LETTER = 0.6  # width of a letter over its size
+_SMALLEST = 8.0  # points, of words that can still be read
 _COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PURPLE, style.SKY)
 
 
@@ -158,8 +162,9 @@ def draw(figure: Figure, *, narrow: bool = False) -> Drawing:
     layout = ConstrainedLayoutEngine(hspace=0.05)
     drawing = Drawing(figsize=size, layout=layout)
     drawing.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-    colours = _colours([series for panel in figure.panels for series in panel.series])
+    looks = _looks([series for panel in figure.panels for series in panel.series], figure.kinds)
     entries: dict[str, Line2D | Patch] = {}
+    deeper = 0.0
     for number, panel in enumerate(figure.panels):
         axes = drawing.add_subplot(rows, columns, number + 1)
         axes.set_title(textwrap.fill(panel.title, _NARROW_PANEL) if narrow else panel.title)
@@ -167,31 +172,41 @@ def draw(figure: Figure, *, narrow: bool = False) -> Drawing:
             axes.axhspan(low, high, color=style.FAINT, alpha=0.2, linewidth=0)
             entries[label] = Patch(color=style.FAINT, alpha=0.2, label=label)
         for series in panel.series:
-            entries.setdefault(series.label, _draw_series(axes, series, colours[series.label]))
+            entries.setdefault(series.label, _draw_series(axes, series, *looks[series.label]))
         _set_axis(axes, "x", panel.x)
         _set_axis(axes, "y", panel.y)
+        deeper = max(deeper, _fit_words(axes, panel.x, size[0] / columns - _BESIDE))
+    drawing.set_figheight(size[1] + rows * deeper)
     most = 2 if count == 1 or narrow else 4
     style.legend_below(drawing, [*entries.values(), *_beyond_entries(figure)], most)
     return drawing
 
 
-def _colours(series: list[Series]) -> dict[str, str]:
-    """A colour for each label: an ordered ramp where there are many, red for marks among lines."""
+def _looks(series: list[Series], kinds: bool) -> dict[str, tuple[str, str]]:
+    """A colour and a mark for each label.
+
+    Many have a ramp of colours, with red for marks among lines; ``kinds`` have the same few colours
+    again with the next mark.
+    """
     labels = dict.fromkeys(one.label for one in series)
-    if len(labels) <= len(_COLOURS):
-        return dict(zip(labels, itertools.cycle(_COLOURS), strict=False))
+    few = len(_COLOURS)
+    if kinds or len(labels) <= few:
+        return {
+            label: (_COLOURS[place % few], style.MARKERS[place // few % len(style.MARKERS)])
+            for place, label in enumerate(labels)
+        }
     lines = dict.fromkeys(one.label for one in series if one.line)
     ordered = lines if len(lines) == len(labels) - 1 else labels
     ramp = dict(zip(ordered, style.ramp(len(ordered)), strict=True))
-    return {label: ramp.get(label, style.RED) for label in labels}
+    return {label: (ramp.get(label, style.RED), "o") for label in labels}
 
 
-def _draw_series(axes: Axes, series: Series, colour: str) -> Line2D:
+def _draw_series(axes: Axes, series: Series, colour: str, mark: str) -> Line2D:
     x, y = [point[0] for point in series.points], [point[1] for point in series.points]
     looks: dict[str, Any] = {
         "color": colour,
         "linestyle": "" if not series.line else "--" if series.dashed else "-",
-        "marker": "o" if series.marks else "",
+        "marker": mark if series.marks else "",
     }
     if series.intervals:
         below = [value - low for value, (low, _) in zip(y, series.intervals, strict=True)]
@@ -247,3 +262,23 @@ def _set_axis(axes: Axes, which: str, axis: Axis) -> None:
         ticks.set_major_locator(FixedLocator(list(axis.values.values())))
         ticks.set_major_formatter(FixedFormatter(list(axis.values)))
         ticks.set_minor_locator(NullLocator())
+
+
+def _fit_words(axes: Axes, axis: Axis, inches: float) -> float:
+    """Make the words under even places smaller, or turn them, where they would overlap.
+
+    ``inches`` is the width of the panel. Returns the inches by which turned words need it higher.
+    """
+    if axis.values is None or axis.scale != "linear" or len(axis.values) < 2:
+        return 0.0
+    low, high = axes.get_xlim()
+    places = sorted(axis.values.values())
+    gap = min(b - a for a, b in itertools.pairwise(places)) / (high - low) * 72 * inches
+    longest = max(len(line) for words in axis.values for line in words.split("\n"))
+    most = gap / (_LETTER * (longest + 0.5))  # with half a letter between two
+    if most >= _SMALLEST:
+        axes.tick_params(axis="x", labelsize=min(most, mpl.rcParams["font.size"]))
+        return 0.0
+    turned = [words.replace("\n", " ") for words in axis.values]
+    axes.set_xticklabels(turned, rotation=90, fontsize=_SMALLEST)
+    return max(map(len, turned)) * _LETTER * _SMALLEST / 72

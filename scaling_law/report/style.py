@@ -9,6 +9,7 @@ import colorsys
 import html
 import io
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -57,6 +58,7 @@ _SETTINGS = {
     "ytick.color": INK,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "legend.handlelength": 2.8,  # long enough to show a broken line
     "lines.linewidth": 1.8,
     "lines.markersize": 5.5,
     "figure.facecolor": PAPER,
@@ -165,6 +167,8 @@ def log_ticks(axis: Any, low: float, high: float, words: _Words) -> None:
     subs: tuple[float, ...] = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
     if decades < 0.9:
         subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    if decades < 0.45 and axis.axis_name == "y":  # across, words this close would overlap
+        subs = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
     axis.set_major_locator(LogLocator(subs=subs, numticks=9))
     axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
     axis.set_minor_formatter(NullFormatter())
@@ -195,7 +199,8 @@ def legend_below(
 ) -> None:
     """The legend under the panel, where it hides no data; a long one makes the figure taller.
 
-    It has at most ``columns``, fewer where they are wider than the figure.
+    It has at most ``columns``, fewer where they are wider than the figure; words that are wider
+    than the figure go on in a further line.
     """
 
     def drawn(ncols: int) -> Legend:
@@ -208,8 +213,21 @@ def legend_below(
         legend.remove()
         columns -= 1
         legend = drawn(columns)
-    rows = -(-len(handles) // columns) + (title is not None)
-    figure.set_figheight(figure.get_figheight() + 0.21 * max(rows - 2, 0))
+    lines = -(-len(handles) // columns)
+    if legend.get_window_extent().width > figure.bbox.width:
+        legend.remove()
+        for handle in handles:
+            handle.set_label(textwrap.fill(handle.get_label(), _letters_across(figure)))
+        legend = drawn(1)
+        lines = sum(handle.get_label().count("\n") + 1 for handle in handles)
+    figure.set_figheight(figure.get_figheight() + 0.21 * max(lines + (title is not None) - 2, 0))
+
+
+def _letters_across(figure: Figure) -> int:
+    """How many letters of a legend fit beside its line of colour."""
+    size = mpl.rcParams["legend.fontsize"]
+    taken = mpl.rcParams["legend.handlelength"] + mpl.rcParams["legend.handletextpad"] + 2
+    return int((72 * figure.get_figwidth() / size - taken) / 0.62)
 
 
 def inline_svg(svg: bytes, name: str, description: str) -> str:

@@ -159,3 +159,17 @@ def test_a_longer_warm_up_is_said_and_a_claim_refuses_it():
     with pytest.raises(PreconditionError, match=r"has 10 of 50 steps, that of relu2 5 of 50 steps"):
         need_fair([(last.arm, last.base)])
     need_fair([(last.base, last.base)])
+
+
+def test_an_arm_that_scatters_makes_no_other_uncertain():
+    runs = [run(lr, steps, seed) for lr in RATES for steps in HORIZONS for seed in (0, 1, 2)]
+    for activation, scatter in (("gelu", 0.0), ("swiglu", 0.05)):
+        runs += [
+            run(lr, steps, seed, 0.95 * (1 + scatter * (-1) ** seed), activation=activation)
+            for lr in RATES
+            for steps in HORIZONS
+            for seed in (0, 1, 2)
+        ]
+    arms = {arm.kind: arm for arm in arms_of(Evidence(runs=tuple(runs)), kind_of)}
+    calm, scattered = compare([arms["gelu"], arms["swiglu"]], arms["relu2"])
+    assert calm[-1].side() == 1 and scattered[-1].side() == 0

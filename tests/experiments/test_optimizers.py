@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import sys
 from collections.abc import Callable
 
+import pytest
+
 from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.findings import Multiplier
+from scaling_law.experiment.speedup import Speedup
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "optimizers"
@@ -20,6 +26,12 @@ def changed(change: Callable[[Run], Run | None]) -> Evidence:
 def standing(evidence: Evidence) -> dict[str, bool | None]:
     findings = experiment_of(NAME).analyse(evidence)
     return {claim.name: claim.established for claim in findings.claims}
+
+
+def multiplier(value: float, interval: tuple[float, float]) -> Multiplier:
+    return Multiplier(
+        recipe="muon", base="AdamW", params=1e4, tokens=1e5, value=value, interval=interval
+    )
 
 
 def is_of(run: Run, optimizer: str) -> bool:
@@ -130,3 +142,35 @@ def test_a_size_whose_untuned_baseline_has_no_multiplier_is_named():
     claim = {one.name: one for one in findings.claims}["untuned_baseline_misleads"]
     assert claim.established is True and "at every size that has one" in claim.says
     assert "none at 3.52K parameters: below 0.25" in claim.because
+
+
+def test_the_figure_of_rates_has_adamw_at_the_horizon_of_every_other():
+    figures = {one.name: one for one in experiment_of(NAME).analyse(planted_evidence(NAME)).figures}
+    for panel in figures["rates"].panels:
+        labels = {series.label for series in panel.series}
+        assert labels == {
+            "AdamW, 65.5K tokens", "Muon, 65.5K tokens",
+            "AdamW, 131K tokens", "SGD, 131K tokens",
+        }  # fmt: skip
+
+
+def test_a_claim_says_its_sizes_seeds_warm_up_and_what_was_published():
+    findings = experiment_of(NAME).analyse(planted_evidence(NAME))
+    because = {claim.name: claim.because for claim in findings.claims}
+    for name in ("beats_adamw", "advantage_falls", "sgd_is_slower", "untuned_baseline_misleads"):
+        assert "non-embedding parameters" in because[name]
+        assert "4 seeds, a warm-up of 13 steps" in because[name]
+        assert "Wen 2025" in because[name] or "Zhao 2024" in because[name]
+
+
+def test_what_a_multiplier_seems_has_the_errors_of_both():
+    module = sys.modules[experiment_of(NAME).analyse.__module__]
+    tuned = multiplier(1.2, (1.0, 1.44))
+    untuned = dataclasses.replace(
+        Speedup(name="untuned", at=(), trend=None, open=()), at=(multiplier(0.5, (0.4, 0.625)),)
+    )
+    seeming = module.apparent(tuned, untuned)
+    assert seeming is not None and seeming.value == pytest.approx(2.4)
+    reach = math.hypot(math.log(1.2), math.log(1.25))
+    assert seeming.interval == pytest.approx((2.4 * math.exp(-reach), 2.4 * math.exp(reach)))
+    assert module.apparent(dataclasses.replace(tuned, params=2e4), untuned) is None

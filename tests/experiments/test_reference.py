@@ -201,7 +201,7 @@ OPEN = {
         "square_of_quality": False,
     },
     "repetition": {"published_constant": False},
-    "schedules": {"cut_cosine_misleads": None, "one_minus_sqrt_beats_linear": None},
+    "schedules": {"all_tuned": None, "one_minus_sqrt_beats_linear": None},
     "synthetic_text": {"text_becomes_easier": False},
     "transfer": {"hernandez_alpha": False, "hernandez_beta": False, "text_is_the_limit": False},
     "vocabulary": {"best_is_bracketed": None, "taos_power": None, "wider_takes_fewer": None},

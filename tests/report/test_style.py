@@ -56,3 +56,14 @@ def test_powers_of_ten_are_formatted(value, words):
 def test_a_dark_colour_inverts_lightness_and_preserves_hue():
     assert style.dark_partner("#ffffff") == "#171717"
     assert style.dark_partner("#000000") == "#ededed"
+
+
+def test_a_legend_wider_than_the_figure_goes_on_in_a_further_line():
+    with style.applied():
+        figure, axes = style.new_figure("Loss falls")
+        words = "an arm with many settings, " * 8
+        style.legend_below(figure, axes.plot([1, 2], [1, 2], label=words), 3)
+        figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().width <= figure.bbox.width
+    assert figure.get_figheight() > style.TALL
