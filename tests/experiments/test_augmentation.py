@@ -145,15 +145,14 @@ def test_an_objective_with_another_mark_overwrites_no_run(objective, chosen):
 def test_a_seed_without_a_gap_counts_in_the_share_of_the_gap():
     """Plain repeats of one seed end below its new text: its share has no sense, its losses do."""
 
-    def seen(change: Callable[[Run], float]) -> ChangedText:
-        runs = [with_loss(run, lambda loss, run=run: loss + change(run))
-                for run in planted_evidence(NAME).runs]  # fmt: skip
-        return read_changed(Evidence(runs=tuple(runs)))
+    def seen(more: float) -> ChangedText:
+        def moved(run: Run) -> Run:
+            own = more if arm(run).kind == NEW and run.spec.seed == 0 else 0.0
+            return with_loss(run, lambda loss: loss + own)
 
-    plain, odd = (
-        seen(lambda run, more=more: more * (arm(run).kind == NEW and run.spec.seed == 0))
-        for more in (0.0, 0.6)
-    )
+        return read_changed(Evidence(runs=tuple(map(moved, planted_evidence(NAME).runs))))
+
+    plain, odd = seen(0.0), seen(0.6)
     assert min(odd.gap) < 0 < sum(odd.gap)
     before, after = plain.closed(SHIFTING), odd.closed(SHIFTING)
     assert before is not None and after is not None

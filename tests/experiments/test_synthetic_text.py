@@ -11,6 +11,7 @@ import pytest
 from scaling_law import parts
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Claim
+from scaling_law.spec.data import DataSpec
 from scaling_law.spec.sampling import Draw
 from tests.experiments.test_contract import experiment_of, planted_evidence
 from tests.fakes import Noise
@@ -166,8 +167,9 @@ def drawn_with(evidence: Evidence, settings: Any, mark: str) -> tuple[Run, ...]:
         place = SYNTHETIC.place_of(run.spec)
         if run.stage == 1:
             continue
+        assert isinstance(run.spec.data, DataSpec)
         sources = []
-        for source in run.spec.data.sources:
+        for source in run.spec.data.sources or ():
             if source.name != "real":
                 number = int(source.name.removeprefix("generation"))
                 earlier = [one for one in runs if one.stage == number
