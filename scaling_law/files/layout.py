@@ -202,9 +202,8 @@ class SweepDir:
     @property
     def has_begun(self) -> bool:
         """Whether a ``slaw run`` has trained here, has planned or is planning."""
-        return any(
-            path.exists() for path in (self.runs, self.plan, self.data, self.lease, self.runners)
-        )
+        own = (self.plan, self.data, self.lease, self.runners)
+        return self.runs.is_dir() or any(path.exists() for path in own)
 
     def runner_leases(self) -> list[Path]:
         """The files in ``runners``, by name."""

@@ -161,8 +161,8 @@ def check_fitted(names: Iterable[str]) -> None:
             )
         if not is_own(name) and name.partition(":")[0] not in law_names():
             raise ConfigError(
-                f"law {name!r}{law_hint(name, law_names())}: expected a law that can be fitted,"
-                f" {', '.join(law_names())}, or the path of a .py file"
+                f"no law is named {name!r}{law_hint(name, law_names())}; expected one of"
+                f" {', '.join(law_names())} (see slaw parts law)"
             )
 
 
