@@ -1,6 +1,6 @@
 """Counts, durations and sizes as people write them, and nats as bits.
 
-Decimal suffixes for counts (K M B T: 1e3 1e6 1e9 1e12) and for bytes (kB MB GB TB);
+Decimal suffixes for counts (K M B T: 1e3 1e6 1e9 1e12) and for bytes (kB MB GB TB, or K M G T);
 binary only when written so (KiB MiB GiB TiB).
 """
 
@@ -16,6 +16,7 @@ _SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 8640
 _YEAR_SECONDS = 365.25 * 86400
 _BYTES = {
     "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
 _NUMBER = r"[+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
@@ -75,7 +76,7 @@ def parse_seconds(text: str | float) -> float:
 
 
 def parse_bytes(text: str | float, bare_unit: str = "GB") -> int:
-    """``"4GB"``, ``"512MiB"`` or a bare number (in ``bare_unit``) -> bytes (> 0)."""
+    """``"4GB"``, ``"40M"``, ``"512MiB"`` or a bare number (in ``bare_unit``) -> bytes (> 0)."""
     if isinstance(text, bool):
         raise ValueError("expected a size such as 4GB, found a truth value")
     number, unit = text, ""

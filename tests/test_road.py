@@ -108,7 +108,7 @@ BAD = {
     "too short": (["--set", "grid.0.tokens.0=3"], "grid.0.tokens"),
     "too long": (["--set", "grid.0.tokens.0=1e12"], "epochs"),
     "no corpus": (["--set", "data.corpus=nowhere/at/all"], "nowhere/at/all"),
-    "no such config": (["--mode", "slow"], "--mode 'slow': expected one of quick, dev, full"),
+    "no such config": (["--mode", "slow"], "--mode 'slow': expected one of tour, quick, dev, full"),
     "no file": (["missing.yaml"], "missing.yaml"),
     "unwritable": (["--out", "/proc/slaw"], "/proc/slaw: cannot be written"),
     "no cuda": (["--device", "cuda"], "device 'cuda' was requested"),

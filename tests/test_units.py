@@ -42,7 +42,8 @@ def test_invalid_durations_are_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("4GB", 4 * 10**9), ("512MiB", 2**29), (4, 4 * 10**9), ("1.5kB", 1500)]
+    ("text", "value"),
+    [("4GB", 4 * 10**9), ("512MiB", 2**29), (4, 4 * 10**9), ("1.5kB", 1500), ("40M", 40_000_000)],
 )
 def test_sizes_in_bytes_are_read(text, value):
     assert units.parse_bytes(text) == value

@@ -19,14 +19,24 @@ from scaling_law.cli.options import (
     underscored,
 )
 from scaling_law.console import show
-from scaling_law.errors import EXIT_OK
+from scaling_law.errors import EXIT_OK, ConfigError
+from scaling_law.units import count_of
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from scaling_law.fit.points.table_settings import parse_columns
     from scaling_law.fit.recipes.compare_points import Question
     from scaling_law.fit.recipes.compare_sources import Reading, compare_sources
     from scaling_law.fit.recipes.compare_text import format_comparisons
 
+    columns = options.columns or []
+    if len(columns) not in (0, 1, len(options.sources)):
+        raise ConfigError(
+            f"--columns {len(columns)} times for {count_of(len(options.sources), 'source')}:"
+            " expected once for all, or once for each in their order"
+        )
+    # settings of all tables have one map of columns
+    options.columns = columns[0] if len(columns) == 1 else None
     comparisons = compare_sources(
         [Path(source) for source in options.sources],
         Question(
@@ -42,6 +52,7 @@ def _compare(options: argparse.Namespace) -> int:
             keep=tuple(options.keep or ()),
             metric=options.metric,
             table=table_settings(options),
+            columns=tuple(map(parse_columns, columns)) if len(columns) > 1 else (),
         ),
         by=options.by or (),
         base=options.base,
@@ -134,6 +145,6 @@ def add(commands: Commands) -> None:
         metavar="P",
         help="level of the intervals (default: 0.9)",
     )
-    add_table_options(compare)
+    add_table_options(compare, several=True)
     add_json_option(compare)
     compare.set_defaults(handler=_compare)

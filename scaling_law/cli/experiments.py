@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scaling_law import text_columns
 from scaling_law.cli.options import Commands, add_json_option, duration, given
 from scaling_law.console import say, show
 from scaling_law.errors import EXIT_OK, EXIT_USAGE, ConfigError, FitError
 from scaling_law.files.layout import RESULTS
-from scaling_law.units import count_of
+from scaling_law.units import count_of, format_seconds
 
 if TYPE_CHECKING:
     from scaling_law.run.experiments import Listed
 
 
 def _experiments(options: argparse.Namespace) -> int:
-    if options.name is not None:
+    if options.words:
+        from scaling_law.run.experiments import is_name
+
         for flag in ("multipliers", "run_all", "budget", "dry_run"):
             if getattr(options, flag) not in (None, False):
-                words = flag.replace("_", "-")
-                raise ConfigError(f"{options.name} with --{words}: expected one of them")
-        return _one(options)
+                said = f"{' '.join(options.words)} with --{flag.replace('_', '-')}"
+                raise ConfigError(f"{said}: expected one of them")
+        if len(options.words) == 1 and is_name(options.words[0]):
+            return _one(options.words[0], options)
     if options.multipliers is not None:
         return _multipliers(options)
     if options.run_all:
         return _run_all(options)
     for flag in ("budget", "out", "dry_run"):
         if getattr(options, flag):
-            raise ConfigError(f"--{flag.replace('_', '-')} goes with --run-all")
+            raise ConfigError(f"--{flag.replace('_', '-')} goes with {_WITH[flag]}")
     return _list(options)
+
+
+_WITH = dict.fromkeys(("budget", "dry_run"), "--run-all") | {"out": "NAME or --run-all"}
 
 
 def _multipliers(options: argparse.Namespace) -> int:
@@ -64,16 +72,42 @@ def _multipliers(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     from scaling_law.run.experiments import listed
 
-    experiments = listed()
+    experiments = listed(words=options.words)
     if options.json:
         show(json.dumps([entry.document for entry in experiments], indent=1, allow_nan=False))
         return EXIT_OK
-    show("\n\n".join(map(_block, experiments)))
-    show("\nslaw run NAME trains one, slaw experiments NAME says what its runs show so far;")
+    if options.long:
+        show("\n\n".join([*map(_block, experiments), ""]))
+    else:
+        show("\n".join(_lines(experiments)))
+    show("slaw run NAME trains one, slaw experiments NAME says what its runs show so far;")
     show(
         "slaw experiments --run-all --budget 1h trains the cheapest that fit, slaw report shows all"
     )
     return EXIT_OK
+
+
+def _lines(experiments: Sequence[Listed]) -> list[str]:
+    """A line each: name, time here and question; then what the list leaves out."""
+    rows = [("experiment", "time here", "question")]
+    rows += [(entry.name, _time(entry), entry.question) for entry in experiments]
+    lines = text_columns.left(rows)
+    lines.append("")
+    if any(entry.further for entry in experiments):
+        lines.append("+: further stages follow, whose cost depends on the first one's runs")
+    unknown = (e.why_no_cost.replace(e.name, "NAME") for e in experiments if e.seconds is None)
+    lines += [f"?: {why}" for why in dict.fromkeys(unknown)]
+    lines.append(
+        "slaw experiments WORD ... lists those with these words; --long adds runs and papers"
+    )
+    return lines
+
+
+def _time(entry: Listed) -> str:
+    if entry.seconds is None:
+        return "?"
+    time = format_seconds(entry.seconds) if entry.seconds else "finished"
+    return f"{time} +" if entry.further else time
 
 
 def _block(entry: Listed) -> str:
@@ -83,13 +117,13 @@ def _block(entry: Listed) -> str:
     return "\n".join(lines)
 
 
-def _one(options: argparse.Namespace) -> int:
+def _one(name: str, options: argparse.Namespace) -> int:
     """One experiment: question, cost, command, and what its runs here say so far."""
     from scaling_law.experiment.findings import answer_lines
     from scaling_law.run.experiments import findings_in, listed_one
 
     folder = Path(options.out or RESULTS)
-    entry = listed_one(options.name, folder)
+    entry = listed_one(name, folder)
     result = findings_in(folder / entry.name)
     if options.json:
         findings = None if result is None else result.document
@@ -137,11 +171,15 @@ def add(commands: Commands) -> None:
         " multipliers of all recipes that finished experiments compare.",
     )
     experiments.add_argument(
-        "name",
-        nargs="?",
+        "words",
+        nargs="*",
         type=given,
         metavar="NAME",
-        help="only this one, with its verdict and claims where runs of it have finished",
+        help="only this one, with its verdict and claims where runs of it have finished; other"
+        " words list the experiments that have them in their name, question or papers",
+    )
+    experiments.add_argument(
+        "--long", action="store_true", help="list runs and papers of each, too"
     )
     what = experiments.add_mutually_exclusive_group()
     add_json_option(what)

@@ -94,7 +94,8 @@ def _fit_one(options: argparse.Namespace) -> int:
     trust = suite.validation.trust_flops_factor
     best = suite.joint_law
     can_forecast = best is not None and best.usable
-    show("\n".join(_next_lines(options, can_forecast=can_forecast, trust=trust)))
+    more = [] if trust or not can_forecast else _more_runs(options)
+    show("\n".join(_next_lines(options, more, can_forecast=can_forecast, trust=trust)))
     _refuse_no_law(suite, approaches)
     return EXIT_OK
 
@@ -112,21 +113,42 @@ def _refuse_no_law(suite: FitSuite, approaches: Sequence[Approach] | None) -> No
         raise FitError(suite.why_no_joint_law)
 
 
+def _more_runs(options: argparse.Namespace) -> list[str]:
+    """The command that chooses further runs of a sweep's folder, what for, and their cost.
+
+    Empty for a table or a choice of runs, and for a sweep that no further runs can be chosen for.
+    """
+    from scaling_law.design.session import further_runs
+
+    if len(options.sources) != 1 or options.metric or options.out or typed_table_options(options):
+        return []
+    further = further_runs(Path(options.sources[0]))
+    if further is None:
+        return []
+    words = ["--target", further.target, "--time", further.time]
+    return [
+        f"slaw plan {shlex.join([options.sources[0], *words])}",
+        f"  chooses the runs that forecast {further.times} times the largest size best, for"
+        f" {further.time} of training, about what these runs took",
+    ]
+
+
 def _next_lines(
-    options: argparse.Namespace, *, can_forecast: bool, trust: float | None
+    options: argparse.Namespace, more: Sequence[str], *, can_forecast: bool, trust: float | None
 ) -> list[str]:
     """The commands to run next: a forecast as far as this fit is trusted, and the whole of it.
 
-    Without trust the forecast is for the compute of the largest run.
+    Without trust the command that chooses ``more`` runs, or where there is none the forecast for
+    the compute of the largest run.
     """
     chosen = typed_table_options(options)
-    lines = []
+    lines = list(more)
     # of several sources a forecast reads what --out saved
     results = options.out or (options.sources[0] if len(options.sources) == 1 else None)
-    if can_forecast and results is not None and options.metric is None:
-        more = [] if options.out else chosen
+    if can_forecast and not lines and results is not None and options.metric is None:
+        typed = [] if options.out else chosen
         target = f"--flops {trust or 1:g}x"
-        lines.append(f"slaw extrapolate {target} {shlex.join(['--results', results, *more])}")
+        lines.append(f"slaw extrapolate {target} {shlex.join(['--results', results, *typed])}")
     if not options.full and not options.compare:
         lines.append("the same with --full: every law and check, and every run left out")
     return [f"{'next:' if i == 0 else '     '} {line}" for i, line in enumerate(lines)]
@@ -134,6 +156,7 @@ def _next_lines(
 
 def _fit_by(options: argparse.Namespace) -> int:
     from scaling_law.fit.arms import fit_by, fits_json, format_fits
+    from scaling_law.fit.points.dataset import unfinished_notes
     from scaling_law.fit.summary import format_suite
 
     for name in ("compare", "figure"):
@@ -141,18 +164,20 @@ def _fit_by(options: argparse.Namespace) -> int:
             raise ConfigError(
                 f"--{name} is for one fit; choose an arm with --where instead of --by"
             )
+    sources = [Path(source) for source in options.sources]
     fits, saved = fit_by(
-        [Path(f) for f in options.sources],
+        sources,
         options.by,
         _fit_settings(options),
         table=table_settings(options),
         out=Path(options.out) if options.out else None,
     )
+    notes = unfinished_notes(sources)
     if options.json:
-        show(json.dumps(fits_json(fits), indent=1, allow_nan=False))
+        show(json.dumps(fits_json(fits, notes), indent=1, allow_nan=False))
         _refuse_no_arm(fits)
         return EXIT_OK
-    show(format_fits(fits))
+    show(format_fits(fits, notes))
     if options.full:
         for fit in fits:
             if fit.suite is not None:
@@ -182,7 +207,7 @@ def _validate(options: argparse.Namespace) -> int:
         [Path(f) for f in options.sources],
         _fit_settings(options),
         table=table_settings(options),
-        law=named_laws([options.law])[0] if options.law else None,
+        law=_laws_to_fit([options.law])[0] if options.law else None,
     )
     if options.json:
         show(json.dumps(check.to_json(), indent=1, allow_nan=False))
@@ -196,6 +221,15 @@ def named_laws(names: Sequence[str]) -> list[str]:
     from scaling_law.fit.laws import read_law_file
 
     return [read_law_file(name) for name in names]
+
+
+def _laws_to_fit(names: Sequence[str]) -> list[str]:
+    """The laws of the command line that are fitted. Raises ``ConfigError`` for a published one."""
+    from scaling_law.forecast.published import check_fitted
+
+    laws = named_laws(names)
+    check_fitted(laws)
+    return laws
 
 
 def typed_table_options(options: argparse.Namespace) -> list[str]:
@@ -245,7 +279,7 @@ def _fit_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
         keep=tuple(options.keep or ()),
         intervals=options.intervals,
         profiles=tuple(options.profile or ("E",)),
-        laws=tuple(named_laws(getattr(options, "laws", None) or ())),
+        laws=tuple(_laws_to_fit(getattr(options, "laws", None) or ())),
         metric=getattr(options, "metric", None),
     )
 

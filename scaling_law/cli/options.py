@@ -16,7 +16,7 @@ from scaling_law.files.layout import RESULTS
 
 DEFAULT_MODE = "quick"
 # The configs that are shipped, with what they take on 2 cores.
-MODES = {"quick": "10 minutes", "dev": "a day", "full": "a week"}
+MODES = {"tour": "a minute", "quick": "10 minutes", "dev": "a day", "full": "a week"}
 # What other commands call it: a size to forecast is a sweep's --target and a law's --params.
 _CALLED_HERE = {
     "--target": ("--params",),
@@ -291,7 +291,7 @@ def add_config_options(parser: argparse.ArgumentParser, *, required: bool = Fals
         "--mode",
         type=given,
         metavar="NAME",
-        help="shipped config: quick, dev or full"
+        help=f"shipped config: {', '.join(MODES)}"
         + ("" if required else f" (default: {DEFAULT_MODE})"),
     )
     parser.add_argument(
@@ -483,16 +483,21 @@ def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_table_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for reading a table, and for choosing runs."""
+def add_table_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add the options for reading a table, and for choosing runs.
+
+    Where ``several`` tables are read, ``--columns`` may be given once for each, and is a list.
+    """
     group = parser.add_argument_group("for a table (--where: also for a sweep)")
     group.add_argument(
         "--columns",
         type=given,
+        action="append" if several else "store",
         metavar="ROLE=COLUMN,...",
         help="names of the columns, as in params=N,tokens=D,loss=val_loss; further roles: flops, "
         "cluster (the trunk), seed, sem, size, run_id, unique_tokens, batch, state, "
-        "tokens_per_second; ROLE= ignores a column",
+        "tokens_per_second; ROLE= ignores a column"
+        + ("; once for all tables, or once for each" if several else ""),
     )
     group.add_argument(
         "--params-are",

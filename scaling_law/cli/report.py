@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from scaling_law.cli.fit import table_settings, typed_table_options
 from scaling_law.cli.options import Commands, add_table_options, count, given
 from scaling_law.console import say, show
-from scaling_law.errors import EXIT_OK, EXIT_USAGE, ConfigError
+from scaling_law.errors import EXIT_OK, EXIT_USAGE, ConfigError, FitError
 from scaling_law.files.layout import RESULTS, SweepDir
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def _table(options: argparse.Namespace, tables: Sequence[str]) -> int:
         target_params=options.params,
         typed=typed_table_options(options),
     )
-    if why_no_fit:
-        say(f"no law could be fitted: {why_no_fit}")
     show(page)
+    if why_no_fit:  # the page shows the runs, and the exit code is that of slaw fit
+        raise FitError(f"no law could be fitted: {why_no_fit}")
     return EXIT_OK
 
 

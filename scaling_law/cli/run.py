@@ -130,13 +130,13 @@ def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignor
 
 
 def _status(options: argparse.Namespace) -> int:
-    from scaling_law.files.record import find_sweeps
+    from scaling_law.files.record import find_sweeps, sweeps_begun
     from scaling_law.run.sweep_state.reader import sweep_status
     from scaling_law.run.sweep_state.text import format_status
 
     folder = Path(options.folder)
     try:
-        sweeps = find_sweeps(folder)
+        sweeps = sweeps_begun(folder) or find_sweeps(folder)
     except ConfigError:
         # nothing is wrong before the first `slaw run`; a folder that was named is a typo
         if options.folder != RESULTS or folder.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 from scaling_law.console import Say
@@ -16,10 +17,14 @@ from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.session import known_laws
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.hardware import Hardware
+from scaling_law.plan.plan import read_plan
 from scaling_law.run.planning import inputs, say_of_data
 from scaling_law.run.request import Request
+from scaling_law.spec.arms import arm_of
 from scaling_law.spec.counts import CONVENTIONS
-from scaling_law.units import parse_seconds
+from scaling_law.units import format_count, parse_seconds
+
+_FURTHER = 4  # times the largest size: near enough for a few more runs to tell
 
 
 def budget_of(
@@ -157,6 +162,50 @@ def _table_so_far(beside: Beside) -> FitSoFar:
         )
     known = known_laws(path, beside.table)
     return FitSoFar(known=known, points=points, models={}, origin=str(path))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Further:
+    """A goal for the next runs of a sweep, as the options of ``slaw plan`` take it.
+
+    ``times``: the target over the largest size, as a multiple.
+    ``target``: parameters, counted as the fit's.
+    ``time``: budget, about what the finished runs took.
+    """
+
+    times: int
+    target: str
+    time: str
+
+
+def further_runs(folder: Path) -> Further | None:
+    """A goal that a sweep's next runs can meet: a size a little beyond its largest.
+
+    None for a folder without the config and the plan that further runs need, and where its runs
+    differ in more than ``slaw plan`` chooses (axes, a trainer of its user's own).
+    """
+    if not folder.is_dir():
+        return None
+    sweep = only_sweep(folder)
+    if not (sweep.config.is_file() and sweep.plan.is_file()):
+        return None
+    records = load_records(sweep)
+    if any(record.spec.trainer is not None or arm_of(record.spec) for record in records):
+        return None
+    points = gather_fit_data([sweep.path]).points
+    spent = sum(record.seconds for record in records) / read_plan(sweep.plan).slots
+    return Further(
+        times=_FURTHER,
+        target=format_count(_FURTHER * points.data_range["params"][1]),
+        time=_whole_units(spent),
+    )
+
+
+def _whole_units(seconds: float) -> str:
+    """A duration in whole minutes, from two hours on in hours, rounded up: ``3m``."""
+    if seconds < 7200:
+        return f"{max(1, math.ceil(seconds / 60))}m"
+    return f"{math.ceil(seconds / 3600)}h"
 
 
 def write(proposal: Proposal, path: Path) -> None:

@@ -205,6 +205,7 @@ def next_mixture(
     from scaling_law.fit.mixtures.points import mix_cells
     from scaling_law.fit.mixtures.propose import best_mixture, epochs_of, expected, limits_of
     from scaling_law.fit.mixtures.target import parse_target
+    from scaling_law.fit.points.dataset import unfinished_notes
 
     sweep = only_sweep(folder)
     cells = mix_cells(load_records(sweep))
@@ -240,7 +241,7 @@ def next_mixture(
         epochs=epochs_of(cell, chosen.shares, limits.tokens),
         others={name: expected(best, wanted, row) for name, row in shown.items()},
         measured=measured,
-        notes=tuple(_notes(cells)),
+        notes=(*unfinished_notes([folder]), *_notes(cells)),
     )
 
 

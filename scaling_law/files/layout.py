@@ -199,6 +199,12 @@ class SweepDir:
         """The folder with a lease of every ``slaw run`` that works here."""
         return self.path / "runners"
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a ``slaw run`` has trained here, has planned or is planning."""
+        own = (self.plan, self.data, self.lease, self.runners)
+        return self.runs.is_dir() or any(path.exists() for path in own)
+
     def runner_leases(self) -> list[Path]:
         """The files in ``runners``, by name."""
         return sorted(path for path in self.runners.glob("*") if not path.name.startswith("."))

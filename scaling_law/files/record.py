@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -294,11 +295,23 @@ def find_sweeps(folder: Path) -> list[SweepDir]:
         raise ConfigError(f"{folder}: a file, expected a results folder")
     sweeps = [SweepDir(p) for p in (folder, *sorted(folder.iterdir())) if (p / "runs").is_dir()]
     if not sweeps:
+        if begun := sweeps_begun(folder):
+            raise ConfigError(
+                f"{begun[0].path}: no run of this sweep has begun; see slaw status"
+                f" {shlex.quote(str(begun[0].path))}"
+            )
         raise ConfigError(
             f"{folder}: holds no run records; expected <sweep>/runs/<run_id>/record.json, "
             "made by `slaw run`"
         )
     return sweeps
+
+
+def sweeps_begun(folder: Path) -> list[SweepDir]:
+    """The sweeps at or below ``folder``, with those that have no runs yet, by name."""
+    if not folder.is_dir():
+        return []
+    return [sweep for p in (folder, *sorted(folder.iterdir())) if (sweep := SweepDir(p)).has_begun]
 
 
 def only_sweep(folder: Path, remedy: str = "name one") -> SweepDir:

@@ -278,13 +278,14 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def format_fits(fits: Sequence[ArmFit]) -> str:
-    """The arms side by side, a line each."""
+def format_fits(fits: Sequence[ArmFit], notes: Sequence[str] = ()) -> str:
+    """The arms side by side, a line each; ``notes`` are of the runs of all."""
     level = next(100 * fit.summary["settings"]["level"] for fit in fits if fit.summary is not None)
     lines = [
         f"{count_of(len(fits), 'arm')}, each fitted on its own; law: the first that none beats"
         f" clearly on held-out runs; intervals at {level:g}%; loss:"
         f" {loss_unit_of([fit.arm for fit in fits])}",
+        *(f"note: {words}" for words in notes),
         "",
         *text_columns.numbers([HEADINGS, *law_rows(fits)], words=(0, 3)),
     ]
@@ -336,10 +337,11 @@ def _law_row(arm: ArmRuns, known: KnownLaws, summary: Mapping[str, Any]) -> tupl
     )
 
 
-def fits_json(fits: Sequence[ArmFit]) -> dict[str, Any]:
+def fits_json(fits: Sequence[ArmFit], notes: Sequence[str] = ()) -> dict[str, Any]:
     """The document of ``slaw fit --by --json``."""
     return {
         "by": [key for key, _ in fits[0].arm.values],
         "losses_compare": losses_compare([fit.arm for fit in fits]),
+        "notes": list(notes),
         "arms": [fit.to_json() for fit in fits],
     }

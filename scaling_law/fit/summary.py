@@ -98,8 +98,11 @@ def _forecast_line(suite: FitSuite) -> str:
     weights = suite.forecast_weights
     if len(weights) > 1:
         said = ", ".join(f"{name} {weight_words(share)}" for name, share in weights.items())
-        left = "" if suite.best_law in weights else f"; {suite.best_law} is none of them"
-        return f"forecasts are over {len(weights)} laws by their weights: {said}{left}"
+        others = "" if suite.best_law in weights else "other "
+        return (
+            f"{suite.best_law} describes these runs; forecasts are over {len(weights)} {others}laws"
+            f" by their weights: {said}"
+        )
     notes = suite.worlds.notes if suite.worlds else ()
     return f"forecasts: {'; '.join(notes) or 'this law alone'}"
 

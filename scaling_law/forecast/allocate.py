@@ -37,7 +37,7 @@ from scaling_law.forecast.training_setup import (
 from scaling_law.spec.hyperparams import load_rule
 from scaling_law.spec.model import Model
 from scaling_law.spec.sharding import Layout, layout_on, smallest_layouts
-from scaling_law.units import format_bytes, format_count
+from scaling_law.units import format_bytes, format_count, is_determined
 
 SMALLER = (1.0, 0.5, 0.25, 0.125)
 _SEARCHED_DRAWS = 60  # ways that a search is made for; the closed form takes all
@@ -59,7 +59,9 @@ class AllocationAnswer:
     ``tokens_interval``: of the choice's tokens, likewise.
     ``interval_method``: how they were made, or why there are none.
     ``smaller``: what smaller models of the same loss cost.
-    ``setup``: shape, batch and learning rate; None where no shape has that size.
+    ``setup``: shape, batch and learning rate; None where no shape has that size, or where only a
+        range of sizes may be quoted.
+    ``end_setups``: those of the two ends of such a range; empty elsewhere.
     ``hardware``: the devices.
     ``cost``: what training takes on them.
     ``layout``: how the model lies on its devices; None where no shape has that size, or nothing
@@ -84,6 +86,7 @@ class AllocationAnswer:
     setup: TrainingSetup | None
     hardware: Hardware
     cost: Cost
+    end_setups: tuple[TrainingSetup, ...] = ()
     layout: Layout | None
     other_layout: Layout | None
     epochs: float | None
@@ -94,6 +97,25 @@ class AllocationAnswer:
     def of_a_loss(self) -> bool:
         """Whether a target loss was asked for: the FLOPs are then the law's estimate."""
         return isinstance(self.asked, Target)
+
+    @property
+    def only_ranges(self) -> bool:
+        """Whether the answer lies so far beyond the law's data that only ranges may be quoted."""
+        return _only_ranges(self.prediction)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether a budget, which is exact, fixes the tokens of the size that the memory holds."""
+        return _is_decided(self.asked, self.scenario, self.choice)
+
+
+def _only_ranges(prediction: Prediction) -> bool:
+    return bool(prediction.refused) and prediction.level is not None
+
+
+def _is_decided(asked: Budget | Target, scenario: Scenario, choice: Choice) -> bool:
+    limited = choice.kind == "memory_limited" and scenario.tokens_served is None
+    return limited and not isinstance(asked, Target)
 
 
 def budget_or_loss(
@@ -152,7 +174,11 @@ def allocate(
     optimal = choice.kind == "compute_optimal"  # base then has more than a prediction at a point
     prediction = base if optimal else solver.predict(source, choice, level)
     params, tokens, method = solver.intervals(choice, level)
-    setup, trouble = _setup(source, choice, base, template, rule)
+    is_range = _only_ranges(prediction) and not _is_decided(asked, scenario, choice)
+    sizes = _ends(asked, params, tokens) if is_range else [(choice.params, choice.tokens)]
+    made, trouble = _setups(source, sizes, base, template, rule)
+    setup = made[0] if made and not is_range else None
+    ends = made if is_range else ()
     unique = scenario.tokens_unique
     smaller = solver.smaller(choice)
     doubts = solver.doubts(choice)
@@ -171,6 +197,7 @@ def allocate(
         interval_method=method,
         smaller=tuple(_counted_row(row, count) for row in smaller),
         setup=setup,
+        end_setups=ends,
         hardware=hardware,
         cost=cost,
         layout=layout,
@@ -183,6 +210,7 @@ def allocate(
             *trouble,
             *_service_doubts(asked, scenario),
             *_setup_doubts(setup, hardware, layout),
+            *dict.fromkeys(doubt for end in ends for doubt in end.doubts),
         ),
     )
 
@@ -238,26 +266,41 @@ def _most_params(scenario: Scenario, base: Prediction, template: Model | None) -
     return largest_that_fits(scenario.memory_bytes, scenario.memory_for, counted, template)
 
 
-def _setup(
+def _ends(
+    asked: Budget | Target, params: Interval | None, tokens: Interval | None
+) -> list[tuple[float, float]]:
+    """(params, tokens) at the ends of the intervals, the smaller size first; none without them.
+
+    A budget pays for the fewest tokens at the largest size; a loss that is lower than expected
+    takes more of both.
+    """
+    if not params or not tokens or not (is_determined(*params) and is_determined(*tokens)):
+        return []
+    return list(zip(params, tokens if isinstance(asked, Target) else tokens[::-1], strict=True))
+
+
+def _setups(
     source: SourcedLaw,
-    choice: Choice,
+    sizes: Sequence[tuple[float, float]],
     base: Prediction,
     template: Model | None,
     rule: str | None,
-) -> tuple[TrainingSetup | None, list[str]]:
+) -> tuple[tuple[TrainingSetup, ...], list[str]]:
+    """The setup of each (params, tokens), and what a reader should know; none without a shape."""
     counted = base.convention.get("params", "")
     if rule is not None:
         load_rule(rule)  # an unknown one is no matter of shapes
     try:
-        setup = training_setup(
-            choice.params, choice.tokens, counted, template=template, rule=rule, own=source.optim
+        setups = tuple(
+            training_setup(params, tokens, counted, template=template, rule=rule, own=source.optim)
+            for params, tokens in sizes
         )
     except ConfigError as problem:
-        return None, [f"no concrete shape: {problem}"]
-    if template is not None or source.known is None:
-        return setup, []
-    model = setup.model
-    return setup, [
+        return (), [f"no concrete shape: {problem}"]
+    if template is not None or source.known is None or not setups:
+        return setups, []
+    model = setups[0].model
+    return setups, [
         f"the results do not say their vocabulary and context: {model.vocab_size:,} and"
         f" {model.n_ctx:,} are taken for the shape"
     ]

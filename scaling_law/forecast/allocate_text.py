@@ -16,7 +16,7 @@ from scaling_law.forecast.allocate import AllocationAnswer
 from scaling_law.forecast.hardware import energy_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT
 from scaling_law.forecast.target import Target
-from scaling_law.forecast.training_setup import TRAINING_PRECISION
+from scaling_law.forecast.training_setup import TRAINING_PRECISION, TrainingSetup
 from scaling_law.spec.parallel import STAGES
 from scaling_law.spec.sharding import Layout, layout_bytes
 from scaling_law.units import (
@@ -67,11 +67,8 @@ def allocation_json(answer: AllocationAnswer) -> dict[str, Any]:
         "most_params": answer.most_params,
         "serving": finite_json(choice.extra) or None,
         "smaller": finite_json(list(answer.smaller)),
-        "shape": finite_json(setup.shape) if setup else None,
-        "training": finite_json(_training(answer)),
-        "memory": {"train_bytes": setup.train_bytes, "serve_bytes": setup.serve_bytes}
-        if setup
-        else None,
+        **_setup_json(setup),
+        "of_the_range": [_setup_json(end) for end in answer.end_setups],
         "layout": _layout(answer, answer.layout),
         "other_layout": _layout(answer, answer.other_layout),
         "device": _device(answer),
@@ -101,9 +98,9 @@ def _flops_words(counted: str) -> str:
 
 def _refused_figures(answer: AllocationAnswer) -> list[str]:
     """The figures that the text gives as ranges or in one digit; those asked for are exact."""
-    if not only_ranges(answer):
+    if not answer.only_ranges:
         return []
-    if _is_decided(answer):
+    if answer.is_decided:
         return ["loss_nats", "compute_optimal", "smaller"]
     names = ["params", "tokens", "loss_nats", "tokens_per_param", "compute_optimal", "smaller"]
     if answer.of_a_loss:
@@ -147,9 +144,10 @@ def _point(choice: Any) -> dict[str, float]:
     return {name: getattr(choice, name) for name in names}
 
 
-def _training(answer: AllocationAnswer) -> dict[str, Any] | None:
-    if answer.setup is None:
-        return None
+def _setup_json(setup: TrainingSetup | None) -> dict[str, Any]:
+    """``shape``, ``training`` and ``memory``; each None without a setup."""
+    if setup is None:
+        return dict.fromkeys(("shape", "training", "memory"))
     names = (
         "rule",
         "why_rule",
@@ -160,7 +158,11 @@ def _training(answer: AllocationAnswer) -> dict[str, Any] | None:
         "rule_params",
         "rule_tokens",
     )
-    return {name: getattr(answer.setup, name) for name in names}
+    return {
+        "shape": finite_json(setup.shape),
+        "training": finite_json({name: getattr(setup, name) for name in names}),
+        "memory": {"train_bytes": setup.train_bytes, "serve_bytes": setup.serve_bytes},
+    }
 
 
 def comparison_json(answers: Sequence[AllocationAnswer], refused: Sequence[str]) -> dict[str, Any]:
@@ -205,17 +207,6 @@ def _range(ends: tuple[float, float]) -> str:
     return count_range(*ends)
 
 
-def only_ranges(answer: AllocationAnswer) -> bool:
-    """Whether the answer lies so far beyond the law's data that only ranges may be quoted."""
-    return bool(answer.prediction.refused) and answer.prediction.level is not None
-
-
-def _is_decided(answer: AllocationAnswer) -> bool:
-    """Whether a budget, which is exact, fixes the tokens of the size that the memory holds."""
-    limited = answer.choice.kind == "memory_limited" and answer.scenario.tokens_served is None
-    return limited and not answer.of_a_loss
-
-
 def answer_words(answer: AllocationAnswer) -> tuple[str, str, str, str]:
     """(params, tokens, tokens a param, FLOPs) in words.
 
@@ -224,7 +215,7 @@ def answer_words(answer: AllocationAnswer) -> tuple[str, str, str, str]:
     choice, served = answer.choice, answer.scenario.tokens_served
     params, tokens = answer.params_interval, answer.tokens_interval
     flops = format_count(choice.flops)
-    if not only_ranges(answer) or _is_decided(answer):
+    if not answer.only_ranges or answer.is_decided:
         ratio = format_ratio(choice.tokens_per_param)
         return format_count(choice.params), format_count(choice.tokens), ratio, flops
     if answer.of_a_loss or served is not None:
@@ -255,13 +246,13 @@ def _interval_lines(answer: AllocationAnswer) -> list[str]:
         level = f"{100 * (answer.prediction.level or 0.9):g}% interval"
         ends = count_range(*answer.params_interval, "params")
         ends += f", {count_range(*answer.tokens_interval, 'tokens')}"
-        if only_ranges(answer):
+        if answer.only_ranges:
             lines.append(f"both as {level}s: {answer.interval_method}")
         else:
             lines.append(f"{level}: {ends} ({answer.interval_method})")
     elif answer.interval_method:
         lines.append(answer.interval_method)
-    if (flops := _flops_range(answer)) and not only_ranges(answer):
+    if (flops := _flops_range(answer)) and not answer.only_ranges:
         lines.append(f"compute for this loss, in FLOPs: {flops}")
     return lines
 
@@ -269,7 +260,7 @@ def _interval_lines(answer: AllocationAnswer) -> list[str]:
 def _limit_lines(answer: AllocationAnswer) -> list[str]:
     """What service, repeats and memory change from the compute-optimal answer."""
     scenario, choice, plain = answer.scenario, answer.choice, answer.plain
-    digits = 1 if only_ranges(answer) else 3
+    digits = 1 if answer.only_ranges else 3
     lines = []
     if scenario.tokens_served is not None:
         extra = choice.extra
@@ -283,7 +274,7 @@ def _limit_lines(answer: AllocationAnswer) -> list[str]:
         lines.append(words)
     if answer.epochs is not None and scenario.tokens_unique is not None:
         epochs = rounded_count(answer.epochs, digits)
-        if only_ranges(answer) and answer.tokens_interval:
+        if answer.only_ranges and answer.tokens_interval:
             epochs = _ratio_range(*(end / scenario.tokens_unique for end in answer.tokens_interval))
         lines.append(f"{epochs} epochs of {format_count(scenario.tokens_unique)} different tokens")
     if answer.most_params is not None and scenario.memory_bytes is not None:
@@ -295,24 +286,19 @@ def _limit_lines(answer: AllocationAnswer) -> list[str]:
         words = f"unlimited, compute-optimal: {rounded_count(plain.params, digits)} params on"
         words += f" {rounded_count(plain.tokens, digits)} tokens,"
         words += f" {rounded_count(plain.flops, digits)} FLOPs"
-        lines.append(words if only_ranges(answer) else f"{words}, loss {plain.loss_nats:.3f}")
+        lines.append(words if answer.only_ranges else f"{words}, loss {plain.loss_nats:.3f}")
     return lines
 
 
 def _setup_lines(answer: AllocationAnswer) -> list[str]:
     setup = answer.setup
+    if answer.end_setups:
+        return _range_lines(*answer.end_setups)
     if setup is None:
         return []
-    shape, measured = setup.shape, "measured at no size"
-    if setup.rule_params:
-        low, high = setup.rule_params
-        measured = f"measured for {format_count(low)} to {format_count(high)} params"
-    if setup.rule_tokens:
-        low, high = setup.rule_tokens
-        measured += f" on {format_count(low)} to {format_count(high)} tokens"
-    lead = "a shape within the range" if only_ranges(answer) else "shape"
+    shape, measured = setup.shape, _measured(setup)
     return [
-        f"{lead}: {shape['text']}:"
+        f"shape: {shape['text']}:"
         f" {format_count(shape['params_total'])} params in all (vocabulary"
         f" {shape['vocab_size']:,}, context {shape['n_ctx']:,}; size counted:"
         f" {shape['counted'].replace('_', '-')})",
@@ -322,6 +308,39 @@ def _setup_lines(answer: AllocationAnswer) -> list[str]:
         f"memory: {format_bytes(setup.train_bytes)} to train (AdamW, mixed precision, one"
         f" sequence, checkpointing), {format_bytes(setup.serve_bytes)} to serve (16 bits)",
         *_layout_lines(answer),
+    ]
+
+
+def _measured(setup: TrainingSetup) -> str:
+    """Where the rule of learning rate and batch was measured."""
+    measured = "measured at no size"
+    if setup.rule_params:
+        low, high = setup.rule_params
+        measured = f"measured for {format_count(low)} to {format_count(high)} params"
+    if setup.rule_tokens:
+        low, high = setup.rule_tokens
+        measured += f" on {format_count(low)} to {format_count(high)} tokens"
+    return measured
+
+
+def _range_lines(low: TrainingSetup, high: TrainingSetup) -> list[str]:
+    """What the smallest and the largest size of a range take: no shape between them is known."""
+    ends = [
+        f"{end.shape['text']} ({format_count(end.shape['params_total'])} params in all)"
+        for end in (low, high)
+    ]
+    rules = dict.fromkeys(
+        f"rule {end.rule}, {end.why_rule}; {_measured(end)}" for end in (low, high)
+    )
+    model = low.model
+    return [
+        f"shapes from {ends[0]} to {ends[1]} (vocabulary {model.vocab_size:,}, context"
+        f" {model.n_ctx:,}; size counted: {low.shape['counted'].replace('_', '-')})",
+        f"training, from the smallest to the largest: peak LR {low.lr:.3g} to {high.lr:.3g}, batch"
+        f" {format_count(low.batch_tokens)} to {format_count(high.batch_tokens)} tokens"
+        f" ({'; '.join(rules)})",
+        f"memory: {format_bytes(low.train_bytes)} to {format_bytes(high.train_bytes)} to train,"
+        f" {format_bytes(low.serve_bytes)} to {format_bytes(high.serve_bytes)} to serve (16 bits)",
     ]
 
 
@@ -372,7 +391,7 @@ def _cost_lines(answer: AllocationAnswer) -> list[str]:
         energy = f", {energy_words(cost.energy_kwh, cost.gpu_hours, cost.pue)}"
     lead = f"training on {cost.count} {cost.accelerator}{default}, {cost.dtype},"
     lead += f" {100 * cost.utilisation:.0f}% of peak:"
-    if only_ranges(answer) and answer.of_a_loss:
+    if answer.only_ranges and answer.of_a_loss:
         return [f"{lead} {_hours_range(answer)} device-hours{price}"]
     return [
         f"{lead} {format_count(cost.gpu_hours)} device-hours,"
@@ -396,7 +415,7 @@ def _money(dollars: float | None) -> str:
 def _smaller_lines(answer: AllocationAnswer) -> list[str]:
     if not answer.smaller:
         return []
-    if only_ranges(answer):
+    if answer.only_ranges:
         return ["smaller models of the same loss: no figures so far beyond the data"]
     head = ("size", "params", "tokens", "a param", "training FLOPs")
     rows = [head, *(_smaller_row(row) for row in answer.smaller)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from scaling_law.errors import ConfigError, did_you_mean
-from scaling_law.fit.laws import load_law
+from scaling_law.fit.laws import is_own, joint_laws, law_names, load_law
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.solver.interval import log_loss
 from scaling_law.fit.split import Split, bounded_exp
@@ -142,6 +143,39 @@ PUBLISHED = tuple(_LAWS)
 PUBLISHED_SURFACES = tuple(
     name for name, law in _LAWS.items() if law.law in ("chinchilla", "kaplan_nd")
 )
+
+
+def published_of(form: str) -> tuple[str, ...]:
+    """The published laws that are parameters of a law's formula ``form``."""
+    return tuple(name for name, paper in _LAWS.items() if paper.law == form)
+
+
+def check_fitted(names: Iterable[str]) -> None:
+    """Raise ``ConfigError`` for a name in ``names`` that is no law to fit, with the one meant."""
+    for name in names:
+        if name in _LAWS:
+            raise ConfigError(
+                f"law {name} is published, so its parameters are not fitted: --law"
+                f" {_LAWS[name].law} fits its formula; slaw extrapolate and allocate take"
+                f" --law {name}"
+            )
+        if not is_own(name) and name.partition(":")[0] not in law_names():
+            raise ConfigError(
+                f"no law is named {name!r}{law_hint(name, law_names())}; expected one of"
+                f" {', '.join(law_names())} (see slaw parts law)"
+            )
+
+
+def law_hint(name: str, known: Sequence[str]) -> str:
+    """`` (did you mean ...?)`` for a name that no law has; "" where none of ``known`` is near.
+
+    The beginning of several names means those in params and tokens.
+    """
+    begun = [law for law in (*PUBLISHED_SURFACES, *joint_laws()) if law.startswith(name)]
+    if near := [law for law in begun if law in known]:
+        said = [f"{law} (published)" if law in _LAWS else law for law in near]
+        return f" (did you mean {' or '.join(said)}?)"
+    return did_you_mean(name, known)
 
 
 def published_law(name: str) -> FitResult:

@@ -15,7 +15,7 @@ from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.prediction_text import loss_words
 from scaling_law.fit.result import Prediction, finite_json
 from scaling_law.forecast.allocate import AllocationAnswer, allocate
-from scaling_law.forecast.allocate_text import answer_words, only_ranges
+from scaling_law.forecast.allocate_text import answer_words
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.hardware import PRICES_AS_OF, Hardware
@@ -190,7 +190,7 @@ def arrival(
             name: (_years(ends[0] / now, rate), _years(ends[1] / now, rate))
             for name, rate in rates.items()
         },
-        far=only_ranges(answer),
+        far=answer.only_ranges,
     )
 
 
@@ -259,7 +259,7 @@ _KAPLAN = (
 
 
 def _row(each: Retrodiction) -> tuple[str, ...]:
-    interval, far = each.best.params_interval, only_ranges(each.best)
+    interval, far = each.best.params_interval, each.best.only_ranges
     size, tokens, ratio, _ = answer_words(each.best)
     if interval and not far:
         size += f" [{count_range(*interval)}]"

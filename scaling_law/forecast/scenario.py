@@ -126,15 +126,17 @@ def consequences(
     worlds: Worlds | None = None,
     hardware: Hardware | None = None,
     template: Model | None = None,
+    chosen: bool = False,
 ) -> dict[str, Any]:
     """``shape``, ``cost``, ``over_training`` and ``serving``, each None where it does not apply.
 
     ``fit`` and ``worlds`` are what the prediction rests on; ``template`` gives the shape's
-    vocabulary and context (None: a large model's).
+    vocabulary and context (None: a large model's). ``chosen``: whether the law chose the size;
+    where only a range of it may be quoted, no shape is given.
     """
     decision: dict[str, Any] = dict.fromkeys(("shape", "cost", "over_training", "serving"))
     params, tokens, flops = prediction.params, prediction.tokens, prediction.flops
-    if params is not None:
+    if params is not None and not (chosen and prediction.figures_refused):
         decision["shape"] = _shape(params, prediction.convention.get("params", ""), template)
     if flops is not None and hardware is not None:
         decision["cost"] = dataclasses.asdict(

@@ -25,8 +25,10 @@ from scaling_law.forecast.hardware import Hardware
 from scaling_law.forecast.published import (
     PUBLISHED,
     comparison,
+    law_hint,
     law_name,
     published_law,
+    published_of,
     published_vocabulary,
 )
 from scaling_law.forecast.scenario import Scenario, consequences, decision_lines, settle, spend
@@ -215,7 +217,7 @@ def find_laws(
     own = [name for name in names if is_own(name)]
     for name in names:
         if name not in PUBLISHED and name not in law_names() and name not in own:
-            hint = did_you_mean(name, (*law_names(), *PUBLISHED))
+            hint = law_hint(name, (*law_names(), *PUBLISHED))
             raise ConfigError(
                 f"law {name!r}{hint}: expected a law that can be fitted, {', '.join(law_names())},"
                 f" a published one,"
@@ -228,20 +230,30 @@ def find_laws(
             origin = f"law {name}, published; no results used"
             laws.append(SourcedLaw(fit=published_law(name), origin=origin))
             continue
-        known = known or _known_laws(source, table, own, published=results is None)
+        known = known or _known_laws(source, table, own, name, published=results is None)
         laws.append(_fitted(known, name, source))
     return laws
 
 
 def _known_laws(
-    source: Path, table: TableSettings | None, own: Sequence[str], *, published: bool
+    source: Path, table: TableSettings | None, own: Sequence[str], asked: str, *, published: bool
 ) -> KnownLaws:
-    """The laws of ``source``; where it has no runs, ``published`` ones are pointed at."""
+    """The laws of ``source``; where it has no runs, ``published`` ones are pointed at.
+
+    Those with the formula of the law that was ``asked`` for, where there are such.
+    """
     try:
         return known_laws(source, table, own)
     except ConfigError as problem:
         if not published or _has_sweeps(source):
             raise
+        if papers := published_of(asked):
+            *others, last = papers
+            said = f"{', '.join(others)} or {last}" if others else last
+            raise ConfigError(
+                f"law {asked} is a formula that is fitted to runs, and {problem}; its published"
+                f" parameters need no runs: --law {said}"
+            ) from None
         raise ConfigError(
             f"{problem}; or take a published law, which needs no results, as in --law besiroglu2024"
         ) from None
@@ -332,6 +344,7 @@ def _at(
             worlds=worlds,
             hardware=hardware,
             template=template,
+            chosen=choice is not None or settled.params is None,
         )
     return ForecastAnswer(
         prediction=prediction,

@@ -13,7 +13,7 @@ from scaling_law.console import is_screen
 from scaling_law.errors import ConfigError, did_you_mean, quoted, visible
 from scaling_law.files.layout import RESULTS, SweepDir
 from scaling_law.files.lease import who_has
-from scaling_law.files.record import find_sweeps
+from scaling_law.files.record import find_sweeps, sweeps_begun
 from scaling_law.run.sweep_state.host import HostMeter
 from scaling_law.run.sweep_state.reader import SweepReader, is_at_work
 from scaling_law.run.sweep_state.snapshot import Snapshot
@@ -46,7 +46,7 @@ def sweep_to_watch(folder: Path, *, once: bool) -> SweepDir:
     if sweep.plan.exists() or is_at_work(sweep):
         return sweep
     try:
-        sweeps = find_sweeps(folder)
+        sweeps = sweeps_begun(folder) or find_sweeps(folder)
     except ConfigError:
         if once:
             raise

@@ -29,7 +29,7 @@ from scaling_law.versions import PLAN, NewerVersion
 class PlannedRun:
     """A run and its estimates.
 
-    ``seconds`` is its time on one slot;
+    ``seconds`` is its time on one slot, in a stack its share of the stack's;
     ``memory_bytes`` is its peak memory, the runtime included;
     ``flops_spent`` are the exact FLOPs of this run only;
     ``flops_alone`` are its exact FLOPs as if it trained from step 0;

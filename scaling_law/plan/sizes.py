@@ -239,6 +239,23 @@ def _range(where: str, sizes: SizeRange, template: Template) -> list[tuple[str, 
     return made
 
 
+def counted_sizes(config: SweepConfig) -> list[tuple[str, float, Model]]:
+    """The sizes that the grid names by a count, as (text, non-embedding parameters, nearest model).
+
+    Raises ``PlanError`` as ``sizes_of`` does.
+    """
+    part: Architecture = config.choice("architecture").part
+    counted = []
+    for number, entry in enumerate(config.grid):
+        if isinstance(entry.sizes, SizeRange):
+            continue
+        models = sizes_of(config, number, entry)
+        for size, (_, model) in zip(entry.sizes, models, strict=True):
+            if isinstance(size, str) and size not in part.scales:
+                counted.append((size, parse_count(size), model))
+    return counted
+
+
 def size_name(model: Model) -> str:
     """The name that a model's architecture gives its size."""
     return architecture_of(model).size_name(model)

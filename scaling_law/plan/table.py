@@ -252,7 +252,8 @@ def _stacks(plan: Plan) -> list[str]:
     largest = max(stacks.values())
     return [
         f"stacking: {stacks.total()} runs of one shape each as {len(stacks)} programs, at most"
-        f" {largest} together (stacking: off trains each alone)"
+        f" {largest} together (stacking: off trains each alone); the time of a run is its share of"
+        " its program's"
     ]
 
 

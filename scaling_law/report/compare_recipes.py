@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shlex
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from scaling_law.errors import ConfigError
 from scaling_law.files.layout import SweepDir, atomic_write
 from scaling_law.files.record import load_records
+from scaling_law.fit.points.dataset import unfinished_notes
 from scaling_law.fit.recipes.compare_recipes import RecipeComparison, compare_sweeps
 from scaling_law.fit.summary import left_out_lines
 from scaling_law.report import compare_figures, style
@@ -56,6 +58,8 @@ def write_versus(
     versus = compare_sweeps(
         load_records(first), load_records(second), _names(first, second), convention=convention
     )
+    notes = (*unfinished_notes([first.path, second.path]), *versus.notes)
+    versus = dataclasses.replace(versus, notes=notes)
     try:
         with style.applied():
             drawn = "".join(_draw(versus, place.figures, page.stem, name) for name in _PLOTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from scaling_law.run.planning import planned
 from scaling_law.units import count_of, format_seconds
 
 if TYPE_CHECKING:
+    from scaling_law.config.sweep_config import SweepConfig
     from scaling_law.experiment.analysis import Analysed
 
 _NOT_MEASURED = (
@@ -59,6 +61,11 @@ class Listed:
         stages = ", then further stages" if self.further else ""
         return f"{count_of(self.runs, 'run')}, {time}{stages}"
 
+    def has(self, words: Sequence[str]) -> bool:
+        """Whether its name, question and papers have all ``words``, in any case of letters."""
+        text = " ".join((self.name, self.question, self.reproduces)).lower()
+        return all(word.lower() in text for word in words)
+
     @property
     def document(self) -> dict[str, Any]:
         """All but the file as JSON values."""
@@ -67,13 +74,18 @@ class Listed:
         return values
 
 
-def listed(folder: Path | None = None) -> list[Listed]:
-    """Every shipped config of an experiment, by name.
+def listed(folder: Path | None = None, words: Sequence[str] = ()) -> list[Listed]:
+    """Every shipped config of an experiment, by name; of them those that have all ``words``.
 
-    With a ``folder`` of results, runs that have finished there cost nothing.
+    A word counts in the name, the question and what is reproduced. With a ``folder`` of results,
+    runs that have finished there cost nothing. Raises ``ConfigError`` where none has the words.
     """
     profile = load_profile("auto")
-    return [_listed(path, profile, folder) for path in _files().values()]
+    entries = [_uncosted(path, profile) for path in _files().values()]
+    found = [entry for entry in entries if entry.has(words)]
+    if not found:
+        raise _none_called(" ".join(words))
+    return [_costed(entry, profile, folder) for entry in found]
 
 
 def listed_one(name: str, folder: Path) -> Listed:
@@ -83,11 +95,21 @@ def listed_one(name: str, folder: Path) -> Listed:
     """
     files = _files()
     if name not in files:
-        raise ConfigError(
-            f"no experiment is called {quoted(name)}{did_you_mean(name, files)}; slaw experiments"
-            f" lists all {len(files)}"
-        )
+        raise _none_called(name)
     return _listed(files[name], load_profile("auto"), folder)
+
+
+def is_name(word: str) -> bool:
+    """Whether a shipped config of an experiment is called so."""
+    return word in _files()
+
+
+def _none_called(words: str) -> ConfigError:
+    files = _files()
+    return ConfigError(
+        f"no experiment is called {quoted(words)}{did_you_mean(words, files)}, and none has that in"
+        f" its question or papers; slaw experiments lists all {len(files)}"
+    )
 
 
 def findings_in(folder: Path) -> Analysed | None:
@@ -116,9 +138,18 @@ def _files() -> dict[str, Path]:
 
 
 def _listed(path: Path, profile: DeviceProfile | None, folder: Path | None) -> Listed:
-    config = load_config(str(path), device_kind="cpu" if profile is None else profile.kind)
+    return _costed(_uncosted(path, profile), profile, folder)
+
+
+def _config(path: Path, profile: DeviceProfile | None) -> SweepConfig:
+    return load_config(str(path), device_kind="cpu" if profile is None else profile.kind)
+
+
+def _uncosted(path: Path, profile: DeviceProfile | None) -> Listed:
+    """An experiment without its cost, whose plan takes longer than all the rest."""
+    config = _config(path, profile)
     experiment = config.choice("experiment").part
-    entry = Listed(
+    return Listed(
         name=path.stem,
         config=path,
         question=config.question or experiment.question,
@@ -127,15 +158,19 @@ def _listed(path: Path, profile: DeviceProfile | None, folder: Path | None) -> L
         further=experiment.propose is not None and experiment.may_propose(written(config)),
         why_no_cost=_NOT_MEASURED.format(path.stem),
     )
+
+
+def _costed(entry: Listed, profile: DeviceProfile | None, folder: Path | None) -> Listed:
     if profile is None:
         return entry
+    config = _config(entry.config, profile)
     try:
         plan = planned(config, shared_by(refreshed(profile), config.limits.slots), None)
     except SlawError as problem:
         return dataclasses.replace(entry, why_no_cost=f"cannot be run here: {problem.lines[0]}")
     seconds = plan.seconds_estimate
     if folder is not None:
-        seconds = _seconds_left(plan, SweepDir(folder / path.stem))
+        seconds = _seconds_left(plan, SweepDir(folder / entry.name))
     return dataclasses.replace(entry, runs=len(plan.runs), seconds=seconds, why_no_cost="")
 
 

@@ -11,6 +11,7 @@ from scaling_law.errors import PlanError, by_reason
 from scaling_law.experiment.analysis import named_by, report_command
 from scaling_law.files.layout import SweepDir
 from scaling_law.plan.plan import Plan
+from scaling_law.plan.remarks import remarks
 from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, mix_lines, render_plan
 from scaling_law.run.data_checks import check_data
 from scaling_law.run.planning import Datasets
@@ -53,7 +54,7 @@ def opening(config: SweepConfig, plan: Plan, datasets: Datasets, sweep: SweepDir
         f" about {format_seconds(plan.seconds_estimate)}",
     ]
     lines += [*arm_lines(plan), *mix_lines(plan), *early_stop_words(plan), *growth_words(plan)]
-    lines += too_few_words(config, plan)
+    lines += [*remarks(config, plan), *too_few_words(config, plan)]
     lines += [f"left out: {item.label}: {item.reason}" for item in plan.left_out]
     return "\n".join(lines)
 
@@ -105,7 +106,7 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
 def dry_run_text(config: SweepConfig, plan: Plan, note: str = "") -> str:
     """The plan's table under the config's name and a ``note``."""
     head = f"sweep {config.name} (dry run: nothing is written)" + (f"\n{note}" if note else "")
-    beside = [engine_words(config), *too_few_words(config, plan)]
+    beside = [engine_words(config), *remarks(config, plan), *too_few_words(config, plan)]
     return f"{head}\n\n{render_plan(plan, beside)}"
 
 

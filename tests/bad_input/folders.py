@@ -277,7 +277,7 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("saved-out-folder-a-list", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", "[]"), "kept/fits/fit.json: damaged (found [], expected keys and values); run `slaw fit` again"),
     # links, pipes, folders
     ("loop", ("fit", "a"), _loop, "a: no such folder; `slaw run --mode quick` makes results/quick"),
-    ("loop-config", ("plan", "a"), _loop, "a: neither a file nor a shipped config; shipped are dev, full, quick, and "),
+    ("loop-config", ("plan", "a"), _loop, "a: neither a file nor a shipped config; shipped are dev, full, quick, tour, and "),
     ("loop-config-by-name", ("plan", "a.yaml"), lambda f: (f / "a.yaml").symlink_to("a.yaml"), "a.yaml: cannot be read (Too many levels of symbolic links)"),
     ("loop-table", ("fit", "a.csv"), lambda f: (f / "a.csv").symlink_to("a.csv"), "a.csv: no such file or folder; expected a table, or results"),
     ("loop-corpus", ("plan", "s.yaml", "--device", "cpu", "--set", "data.corpus=a"), _loop, "data.corpus: 'a' is neither a corpus (fineweb_edu, "),

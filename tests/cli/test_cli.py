@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import re
 import shlex
 import subprocess
@@ -13,13 +15,17 @@ import pytest
 
 from scaling_law import console
 from scaling_law.cli.main import main
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.console import say, show
+from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
+from scaling_law.plan.make import make_plan
 from scaling_law.report import page
 from scaling_law.report.exports import write_table
 from scaling_law.units import format_count
-from tests.fakes import PLANTED, planted_records
+from tests.fakes import PLANTED, cpu_profile, planted_records
 from tests.monitor.half_way import half_way
 
 
@@ -418,10 +424,34 @@ def test_without_trust_the_suggested_forecast_stays_at_the_largest_compute(capsy
     code, out, _ = run(capsys, "fit", str(path), "--resamples", "0")
     assert code == 0 and "trust forecasts up to" not in out
     assert "next: slaw extrapolate --flops 1x --results" in out
+    for law, said in (("kaplan", "mean kaplan_nd?"), ("hoffmann2022", "--law chinchilla fits its")):
+        for command in ("fit", "validate"):
+            assert run(capsys, command, str(path), "--law", law)[0] == 2
+            # the law is refused before the table is read
+            assert said in run(capsys, command, str(path), "--law", law)[2]
     path.write_text("params,tokens,loss\n" + "\n".join(_grid(1, 8)) + "\n")
     code, out, _ = run(capsys, "fit", str(path), "--resamples", "0")
     assert code == 4 and "no joint law could be fitted" in out
     assert "slaw extrapolate" not in out, "it would be refused"
+
+
+def test_without_trust_a_sweep_is_pointed_to_further_runs_and_their_cost(capsys, tmp_path):
+    config = load_config("tour", device_kind="cpu")
+    sweep = SweepDir(tmp_path / "tour")
+    for record in planted_records(0.05, config):
+        write_record(sweep.run(record.run_id), dataclasses.replace(record, seconds=15.0))
+    code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "0")
+    assert "trust forecasts up to" not in out
+    assert "next: slaw extrapolate --flops 1x" in out, "further runs need the config and the plan"
+    plan = make_plan(config, cpu_profile(), train_tokens=None)
+    layout.write_json(sweep.plan, plan.to_json())
+    sweep.config.write_text(config_yaml(config))
+    code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "0")
+    # 16 runs of 15 seconds on the plan's slots
+    minutes = math.ceil(16 * 15 / plan.slots / 60)
+    assert code == 0 and "slaw extrapolate" not in out
+    assert f"next: slaw plan {sweep.path} --target 524K --time {minutes}m\n" in out
+    assert f"4 times the largest size best, for {minutes}m of training" in out
 
 
 @pytest.mark.slow

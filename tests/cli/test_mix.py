@@ -40,6 +40,21 @@ def test_its_output_is_yaml_with_the_mixture(sweep, capsys):
     assert "did not count here" in text
 
 
+def test_a_component_twice_in_a_target_is_refused(sweep, capsys):
+    assert main(["mix", str(sweep), "--target", "cpp=.5,cpp=.5"]) == 2
+    assert "'cpp' is there twice; give it once" in capsys.readouterr().err
+
+
+def test_runs_that_have_not_finished_are_counted(sweep, capsys):
+    run = SweepDir(sweep).runs / "later"
+    run.mkdir()
+    try:
+        assert main(["mix", str(sweep)]) == 0
+    finally:
+        run.rmdir()
+    assert "have not finished: slaw status" in capsys.readouterr().out
+
+
 def test_repetition_limits_the_proposal(sweep, capsys):
     assert main(["mix", str(sweep), "--target", "cpp=1", "--tokens", "40M", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

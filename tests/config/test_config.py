@@ -272,7 +272,7 @@ def test_missing_files_are_named(tmp_path):
     assert "cannot be read" in lines_of(tmp_path / "d.yaml")[0]
 
 
-@pytest.mark.parametrize("mode", ["quick", "dev", "full"])
+@pytest.mark.parametrize("mode", ["tour", "quick", "dev", "full"])
 @pytest.mark.parametrize("kind", DEVICE_KINDS)
 def test_shipped_configs_load_and_read_back(tmp_path, mode, kind):
     config = load_config(mode, device_kind=kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,22 @@ def test_runs_on_different_texts_are_never_one_law():
     assert not losses_compare(arms)
     compared = compare_arms(arms, resamples=0)
     assert compared[1].versus is None and "different validation text" in compared[1].why_not
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fit", "{}", "--by", KEY, "--resamples", "0"),
+        ("compare", "{}", "--by", KEY),
+    ],
+)
+def test_what_reads_a_sweep_counts_its_unfinished_runs(sweep, tmp_path, capsys, words):
+    folder = tmp_path / "mine"
+    shutil.copytree(sweep.path, folder)
+    (folder / "runs" / "later").mkdir()
+    code = main([word.format(folder) for word in words])
+    said = capsys.readouterr().out
+    assert code == 0 and "1 of 25 runs of" in said and "have not finished: slaw status" in said
 
 
 def test_each_arm_is_compared_with_the_first():

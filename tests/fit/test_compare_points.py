@@ -216,6 +216,25 @@ def test_two_tables_print_the_verdict_first_and_the_same_as_json(tmp_path, capsy
     assert f"{one['at'][0]['compute']['value']:.2f}x" in "\n".join(lines)
 
 
+def test_tables_may_name_their_columns_each_in_its_own_words(tmp_path, capsys):
+    rows = [(n, 20 * n, loss(n, 20 * n)) for n in (1e7, 3e7, 1e8)]
+    heads = ("N,D,val", ",size,toks,loss")  # an index without a name, as pandas writes it
+    paths = [tmp_path / name for name in ("a.csv", "b.csv")]
+    for path, head in zip(paths, heads, strict=True):
+        index = [""] if head.startswith(",") else []
+        lines = (",".join(map(str, [*index, *row])) for row in rows)
+        path.write_text("\n".join([head, *lines]) + "\n")
+    words = ["compare", *map(str, paths), "--columns", "params=N,tokens=D,loss=val"]
+    assert main(words) == EXIT_USAGE
+    err = capsys.readouterr().err
+    assert "b.csv: no column 'N'; found (a column without a name), size, toks, loss" in err
+    assert "take --columns once for each, in their order" in err
+    each = [*words, "--columns", "params=size,tokens=toks", "--noise", "0.003"]
+    assert main(each) == EXIT_OK
+    assert main([*words, *(["--columns", "params=size"] * 2)]) == EXIT_USAGE
+    assert "--columns 3 times for 2 sources" in capsys.readouterr().err
+
+
 def test_a_verdict_beyond_the_runs_says_so_and_heads_the_table_of_several(tmp_path, capsys):
     words = ["compare", table(tmp_path / "a.csv", {"a": points(A)})]
     words += [table(tmp_path / f"{n}.csv", {n: points(A, 1.5, seed=1)}) for n in "bc"]

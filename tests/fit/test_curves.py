@@ -9,15 +9,18 @@ import pytest
 
 from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import write_record
 from scaling_law.fit.curves.curve import Curve, Rate
 from scaling_law.fit.curves.fit_curves import fit_curves
 from scaling_law.fit.curves.law import MULTI_POWER, PROGRESS, course, loss_and_slopes
 from scaling_law.fit.curves.planned import asked
-from scaling_law.fit.curves.read_sweep import planned_rate
+from scaling_law.fit.curves.read_sweep import planned_rate, read_sweep
 from scaling_law.fit.curves.session import Question, answer, fit_with_other
 from scaling_law.fit.curves.table import read_curve_table
 from scaling_law.fit.curves.text import format_curves
 from scaling_law.spec.schedule import ScheduleSpec
+from tests.fakes import record_of, tiny_spec
 from tests.test_benchmarks import benchmark
 
 # L0, log A, log alpha, log B, log C, log beta, gamma, p, q
@@ -237,6 +240,15 @@ def test_held_out_curves_are_scored_and_schedules_ranked(folder):
     chance = result.chance_lowest("small")
     assert chance is not None and chance > 0.9
     assert result.to_json()["lowest"]["small"]["schedule"] == texts[0]
+
+
+def test_a_sweeps_runs_that_have_not_finished_are_left_out_by_name(tmp_path):
+    sweep = SweepDir(tmp_path)
+    record = record_of(tiny_spec(), status="diverged")
+    write_record(sweep.run(record.run_id), record)
+    (sweep.runs / "later").mkdir()
+    left_out = dict(read_sweep(sweep).left_out)
+    assert left_out == {"later": "not finished", record.run_id: "diverged"}
 
 
 def test_a_rate_higher_than_any_that_was_fitted_is_not_ranked(folder):

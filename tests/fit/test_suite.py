@@ -138,8 +138,15 @@ def test_the_screen_says_what_forecasts_rest_on(suite):
     text = format_brief(suite)
     assert "law chinchilla, which no other beats clearly at predicting held-out runs:" in text
     assert suite.worlds is not None and len(suite.worlds.laws) > 1
-    (line,) = [line for line in text.splitlines() if line.startswith("forecasts are over")]
+    (line,) = [line for line in text.splitlines() if "forecasts are over" in line]
     assert all(f"{name} ." in line for name in suite.worlds.laws), line
+    assert line.startswith("chinchilla describes these runs; ") and "other laws" not in line
+
+
+def test_a_law_that_forecasts_do_not_use_is_said_to_describe_the_runs_alone(suite):
+    text = format_brief(dataclasses.replace(suite, best_law="coupled"))
+    (line,) = [line for line in text.splitlines() if "forecasts are over" in line]
+    assert line.startswith("coupled describes these runs; forecasts are over 2 other laws"), line
 
 
 def test_a_law_that_no_rollout_chose_is_not_said_to_predict_best(tmp_path):

@@ -359,9 +359,23 @@ def test_far_beyond_its_data_a_fitted_law_gives_only_ranges(fitted):
     assert "from smaller models:" in near and "90% interval:" in near
 
 
-def test_a_shape_given_for_a_range_is_marked_as_one_example(fitted):
-    far = allocate_text.format_allocation(allocate(fitted, flops(1e20)))
-    assert "\na shape within the range: " in far
+def test_a_range_of_sizes_has_the_shapes_of_its_ends_and_none_between(fitted):
+    made = allocate(fitted, flops(1e20))
+    assert made.setup is None and made.layout is None and made.params_interval
+    far = allocate_text.format_allocation(made)
+    (line,) = [line for line in far.splitlines() if line.startswith("shapes from ")]
+    for end, setup in zip(made.params_interval, made.end_setups, strict=True):
+        size = setup.shape["params_" + setup.counted]
+        assert abs(math.log(size / end)) < 0.1 and setup.shape["text"] in line
+    assert "\nshape" not in far.replace("\nshapes from", "") and "layout" not in far
+    document = allocate_text.allocation_json(made)
+    assert document["shape"] is None and len(document["of_the_range"]) == 2
+
+
+def test_a_size_that_the_worlds_do_not_determine_has_no_shape(fitted):
+    far = allocate(fitted, flops(1e20))
+    unknown = dataclasses.replace(far, params_interval=None, tokens_interval=None, end_setups=())
+    assert "\nshape" not in allocate_text.format_allocation(unknown)
 
 
 def test_the_memory_limit_is_met_exactly(fitted):

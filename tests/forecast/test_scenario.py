@@ -183,6 +183,37 @@ def test_the_shape_has_the_sweeps_vocabulary_and_context():
     assert shape["params_non_embedding"] > 0.7 * 2e6
 
 
+def test_a_size_of_which_only_a_range_may_be_quoted_has_no_shape():
+    best = extrapolate(FIT, Target(flops=1e20))
+    far = dataclasses.replace(best, refused="too far", level=0.9)
+    shapes = {
+        (prediction is far, chosen): consequences(FIT, prediction, Scenario(), None, chosen=chosen)[
+            "shape"
+        ]
+        for prediction in (best, far)
+        for chosen in (True, False)
+    }
+    assert [case for case, shape in shapes.items() if shape is None] == [(True, True)]
+
+
+@pytest.mark.parametrize(
+    ("law", "said"),
+    [
+        ("chinchilla", "--law hoffmann2022, besiroglu2024 or muennighoff2023"),
+        ("kaplan_nd", "its published parameters need no runs: --law kaplan2020"),
+        ("kaplan", r"did you mean kaplan2020 \(published\) or kaplan_nd\?"),
+        ("hoffmann", r"did you mean hoffmann2022 \(published\)\?"),
+        ("skaling", "or take a published law"),
+    ],
+)
+def test_a_law_without_runs_is_answered_with_the_published_ones_of_its_form(
+    law, said, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=said):
+        find_law(law, None)
+
+
 def test_costs_below_a_cent_and_the_constant_of_energy_are_printed():
     small = extrapolate(FIT, Target(params=1e5, tokens=1e6))
     lines = "\n".join(

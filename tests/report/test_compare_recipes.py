@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -55,6 +56,17 @@ def test_the_page_agrees_with_its_json(sweeps, capsys):
         f"versus-base-{n}.{kind}" for n in ("difference", "frontier") for kind in ("png", "svg")
     }
     assert (second.tables / "versus-base.csv").read_text().count("\n") == 1 + len(document["pairs"])
+
+
+def test_runs_that_have_not_finished_are_counted(sweeps, tmp_path, capsys):
+    first, second = sweeps
+    folder = tmp_path / "later"
+    shutil.copytree(second.path, folder)
+    (folder / "runs" / "later").mkdir()
+    assert main(["report", str(first.path), str(folder)]) == 0
+    assert f"note: 1 of 41 runs of {folder} have not finished: slaw status" in (
+        capsys.readouterr().out
+    )
 
 
 def test_the_answer_comes_first_as_a_sentence(sweeps, capsys):

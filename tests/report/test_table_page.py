@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from scaling_law.cli.main import main
+from scaling_law.errors import EXIT_FIT
 from scaling_law.fit.points.points import points_from_arrays
 from scaling_law.fit.suite import FitSettings
 from scaling_law.report import table_page
@@ -64,7 +65,8 @@ def test_a_table_without_a_law_says_why_and_shows_its_curves(here, capsys):
     Path("curves.csv").write_text(
         "run,step,tokens,loss\nweb-1e+06-10,1,1e6,4.1\nweb-1e+06-10,2,2e6,3.9\nx,1,1e6,4\nx,2,2e6,3\n"
     )
-    assert main(["report", "runs.csv", "--curves", "curves.csv", "--out", "page.html"]) == 0
+    words = ["report", "runs.csv", "--curves", "curves.csv", "--out", "page.html"]
+    assert main(words) == EXIT_FIT == main(["fit", "runs.csv"])
     assert "no law could be fitted: runs of 2 recipes" in capsys.readouterr().err
     page = Path("page.html").read_text()
     assert "--where dataset=" in page and ">residual<" not in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import time
 from pathlib import Path
 
@@ -180,9 +181,30 @@ def test_without_a_budget_the_first_line_says_that_it_can_be_stopped(
     assert "can be stopped" not in capsys.readouterr().err
 
 
+def test_the_list_has_a_line_each_and_words_choose(here, capsys):
+    assert main(["experiments", "optimizer"]) == EXIT_OK
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines[: lines.index("")]]
+    assert names == ["experiment", "optimizers", "optimizers_more"]
+    assert main(["experiments", "ADAMW", "soap", "--json"]) == EXIT_OK
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["optimizers_more"]
+    assert main(["experiments", "optimizer", "--long"]) == EXIT_OK
+    assert "reproduces Wen 2025" in capsys.readouterr().out
+    assert main(["experiments", "optimizers"]) == EXIT_OK
+    assert "train or resume it" in capsys.readouterr().out, "a whole name shows that one"
+
+
+@pytest.mark.slow
+def test_the_list_of_all_fits_a_screen_each_experiment_a_line(here, capsys):
+    assert main(["experiments"]) == EXIT_OK
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines[: lines.index("")]) - 1 == len(shipped_files("experiments", "*.yaml"))
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["--out", "x"], "--out goes with NAME or --run-all"),
         (["--budget", "1h"], "--budget goes with --run-all"),
         (["--dry-run"], "--dry-run goes with --run-all"),
         (["--run-all", "--budget", "1ms"], "expected a duration"),

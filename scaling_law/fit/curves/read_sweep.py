@@ -34,7 +34,8 @@ def read_sweep(sweep: SweepDir) -> Curves:
     if " or " in unit:
         raise ConfigError(f"{sweep.path}: losses in {unit}: they do not compare")
     names = _group_names(records)
-    curves, left_out = [], []
+    waiting = (run.path.name for run in sweep.run_dirs() if not run.record.is_file())
+    curves, left_out = [], [(run_id, "not finished") for run_id in waiting]
     for record in records:
         if record.status == "diverged":
             left_out.append((record.run_id, "diverged"))

@@ -70,7 +70,9 @@ def weights_of(text: str) -> dict[str, float] | None:
                 f"target {quoted(text)}: expected {WORST}, {MEAN}, or weights of components such"
                 " as code=.7,docs=.3"
             )
-        weights[name] = weights.get(name, 0.0) + value
+        if name in weights:
+            raise ConfigError(f"target {quoted(text)}: {quoted(name)} is there twice; give it once")
+        weights[name] = value
     if why := shares_problem(weights):
         raise ConfigError(f"target {quoted(text)}: {why}")
     return weights

@@ -122,7 +122,7 @@ def gather_fit_data(
         refuse_table_settings(origin, table)
         records, folders = gather(sources)
         chosen = chosen_records(records, table.where, origin) if table is not None else records
-        notes = _unfinished(sources)
+        notes = unfinished_notes(sources)
         try:
             data = from_records(
                 chosen,
@@ -175,10 +175,13 @@ def gather(folders: Sequence[Path]) -> tuple[list[RunRecord], dict[str, str]]:
     return list(records.values()), places
 
 
-def _unfinished(folders: Sequence[Path]) -> list[str]:
-    """How many runs of each sweep have no record yet, with the command that says why."""
+def unfinished_notes(sources: Sequence[Path]) -> list[str]:
+    """How many runs of each sweep have no record yet, with the command that says why.
+
+    Of a table none: its rows say themselves what has not finished.
+    """
     notes = []
-    for sweep in map(only_sweep, folders):
+    for sweep in (only_sweep(path) for path in sources if path.is_dir()):
         runs = sweep.run_dirs()
         if left := sum(not run.record.is_file() for run in runs):
             path = sweep.path

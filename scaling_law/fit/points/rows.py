@@ -17,6 +17,7 @@ ROLES = (
 )  # fmt: skip
 MOST_ROWS = 1_000_000
 _SHOWN = 12
+_UNNAMED = "(a column without a name)"  # such as the index that pandas writes
 
 
 @dataclass(frozen=True)
@@ -74,4 +75,5 @@ def listed_columns(columns: Collection[str]) -> str:
     """The names of the columns there are, for a message."""
     names = list(columns)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"found {', '.join(names[:_SHOWN])}{more}"
+    shown = ", ".join(name or _UNNAMED for name in names[:_SHOWN])
+    return f"found {shown}{more}"

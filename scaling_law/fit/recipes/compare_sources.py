@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from scaling_law.fit.points.dataset import (
     from_records,
     gather,
     refuse_table_settings,
+    unfinished_notes,
 )
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.points.rows import cell_text
@@ -49,13 +50,23 @@ class Reading:
     ``convention`` is the count of parameters, of a sweep;
     ``keep`` are rules that leave no run out;
     ``metric`` takes the place of the validation loss, of a sweep;
-    ``table`` is how a table is read, and which rows or runs are taken.
+    ``table`` is how a table is read, and which rows or runs are taken;
+    ``columns`` are the columns of each source by role, in their order; empty: all have those of
+    ``table``.
     """
 
     convention: str = "matmul"
     keep: tuple[str, ...] = ()
     metric: str | None = None
     table: TableSettings = field(default_factory=TableSettings)
+    columns: tuple[Mapping[str, str], ...] = ()
+
+    def of(self, number: int) -> Reading:
+        """How the source of that number is read."""
+        if not self.columns:
+            return self
+        table = dataclasses.replace(self.table, columns=self.columns[number])
+        return dataclasses.replace(self, table=table, columns=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +94,14 @@ class Comparisons:
 
     ``base`` is its name;
     ``compared`` are those with a multiplier;
-    ``not_compared`` are (name, reason) of the others.
+    ``not_compared`` are (name, reason) of the others;
+    ``notes`` say how many runs of the sources have not finished.
     """
 
     base: str
     compared: tuple[PointComparison, ...]
     not_compared: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``slaw compare --json``."""
@@ -96,6 +109,7 @@ class Comparisons:
             "base": self.base,
             "compared": [one.to_json() for one in self.compared],
             "not_compared": [{"name": name, "why": why} for name, why in self.not_compared],
+            "notes": list(self.notes),
         }
 
 
@@ -114,6 +128,7 @@ def compare_sources(
     """
     reading = reading or Reading()
     recipes = _arms(sources, by, reading) if by else _whole(sources, reading)
+    notes = tuple(unfinished_notes(sources))
     first, others = _based(recipes, base)
     others = [_beside(first, other) for other in others]
     other_base = ("--base NAME chooses another base",) if by and base is None else ()
@@ -121,7 +136,7 @@ def compare_sources(
         raise type(first.points)(f"the base, {first.name}: {first.points}", *other_base)
     if len(others) == 1:
         compared = [_compared(first, others[0], question, reading)]
-        return Comparisons(base=first.name, compared=tuple(compared), not_compared=())
+        return Comparisons(base=first.name, compared=tuple(compared), not_compared=(), notes=notes)
     compared, failed = [], []
     for other in others:
         try:
@@ -136,6 +151,7 @@ def compare_sources(
         base=first.name,
         compared=tuple(compared),
         not_compared=not_compared,
+        notes=notes,
     )
 
 
@@ -150,20 +166,32 @@ def _whole(sources: Sequence[Path], reading: Reading) -> list[Recipe]:
     names = [path.name for path in sources]
     labels = [path.name if names.count(path.name) == 1 else str(path) for path in sources]
     if all(path.is_dir() for path in sources):
-        refuse_table_settings(", ".join(map(str, sources)), reading.table)
+        refuse_table_settings(", ".join(map(str, sources)), reading.of(0).table)
     recipes = []
-    for path, label in zip(sources, labels, strict=True):
+    for number, (path, label) in enumerate(zip(sources, labels, strict=True)):
         try:
             if path.is_file():
-                recipes.append(_table(path, label, reading))
+                recipes.append(_table(path, label, reading.of(number)))
                 continue
             records = load_records(only_sweep(path, "name one as a recipe"))
             recipes.append(_of_records(label, records, reading, str(path)))
         except SlawError as problem:
-            if str(path) in str(problem):
+            hint = _other_names(path, reading)
+            if str(path) in str(problem) and not hint:
                 raise
-            raise type(problem)(f"{path}: {problem}") from None
+            place = "" if str(path) in str(problem) else f"{path}: "
+            raise type(problem)(f"{place}{problem}{hint}") from None
     return recipes
+
+
+def _other_names(path: Path, reading: Reading) -> str:
+    """What to do where a table lacks a column that was named for all tables; "" elsewhere."""
+    if reading.columns or not reading.table.columns or not path.is_file():
+        return ""
+    known = read_rows(path, lambda _: False).known
+    if all(name in known for name in reading.table.columns.values() if name):
+        return ""
+    return "; tables with other names take --columns once for each, in their order"
 
 
 def _table(path: Path, label: str, reading: Reading) -> Recipe:

@@ -30,6 +30,7 @@ def _opening(all_of: Comparisons) -> list[str]:
         f"base: {all_of.base}",
         "compute multiplier: the compute that the base needs for a recipe's loss, over the recipe's"
         " own; above 1x the recipe saves compute",
+        *(f"note: {words}" for words in all_of.notes),
     ]
     if len(all_of.compared) + len(all_of.not_compared) == 1:
         return lines

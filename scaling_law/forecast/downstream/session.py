@@ -10,6 +10,7 @@ from typing import Any
 
 from scaling_law import text_columns
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.points.dataset import unfinished_notes
 from scaling_law.fit.result import finite_json
 from scaling_law.forecast.downstream.measured import (
     LEAST_RUNS,
@@ -107,7 +108,7 @@ def answer(
     left_out: dict[tuple[str, str], None] = {}
     failed: list[tuple[str, str]] = []
     rankings: list[tuple[str, Ranking | str]] = []
-    notes: dict[str, None] = {}
+    notes = dict.fromkeys(unfinished_notes([source]))
     for metric in metrics:
         every = read_measured(source, dataclasses.replace(reading, metric=metric))
         left_out |= dict.fromkeys(pair for one in every for pair in one.left_out)

@@ -101,8 +101,8 @@ class SweepReader:
         """The folder as it is now.
 
         With ``logs`` the runs' logs are searched for warnings. With ``strict`` a plan or record
-        that is missing or cannot be read raises ``ConfigError`` or ``PlanError``; without it the
-        snapshot says so.
+        that is missing or cannot be read raises ``ConfigError`` or ``PlanError``; without it, and
+        where a sweep is only starting, the snapshot says so.
         """
         # all are looked at each time: how long one has stood still shows over several readings
         holders = [self._runners.holder(path) for path in self.sweep.runner_leases()]
@@ -117,9 +117,11 @@ class SweepReader:
         try:
             plan, constants, earlier = self._read_plan()
         except (ConfigError, PlanError) as problem:
-            if strict:
+            if strict and (self.sweep.plan.exists() or self.sweep.runs.exists()):
                 raise
+            at_work = at_work or bool(who_has([self.sweep.lease]))
             note = self._nothing_yet(at_work, problem)
+            head["at_work"] = at_work
             return Snapshot(name=self.sweep.path.name, phase="no_plan", note=note, **head)
         states_of = functools.partial(self._state, at_work=has_runner, strict=strict)
         queued = {run_id: words for queue in queues for run_id, words in queue.runs.items()}
@@ -227,12 +229,16 @@ class SweepReader:
         if self.sweep.plan.exists():
             return one_line(str(problem))
         if at_work:
-            return "no plan yet: `slaw run` is preparing data"
+            if self.sweep.data.exists():
+                return "the sweep is starting: `slaw run` has its data and makes its plan"
+            return "the sweep is starting: `slaw run` is preparing data"
         if not self.sweep.path.exists():
             near = _near(self.sweep.path)
             return "no such folder yet; a `slaw run` with this --out makes it" + (
                 f" (or did you mean {near}?)" if near else ""
             )
+        if self.sweep.data.exists() or self.sweep.lease.exists():
+            return "a `slaw run` ended before its plan; the same command begins again"
         return "no plan yet; `slaw run` makes it"
 
     def _state(self, one: _Constant, at_work: bool, strict: bool) -> RunState:

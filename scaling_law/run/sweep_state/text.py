@@ -193,6 +193,8 @@ def _stage_lines(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def format_status(status: dict[str, Any]) -> str:
     """``sweep_status`` for a terminal: a summary line, then every run that is not waiting."""
+    if status["phase"] == "no_plan":
+        return f"{status['sweep']}: {status['note']}"
     share = 100 * status["flops_done_frac"]
     left = _left(status["seconds_left"], status["at_work"], status["pace"])
     lines = [
