@@ -59,8 +59,14 @@ def test_steps_turn_negative_curvature_positive():
     assert _solved(matrices, force, ridge) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("law", joint_laws())
-@pytest.mark.parametrize("truth", ["published", *TRUTHS])
+@pytest.mark.parametrize(
+    ("truth", "law"),
+    [
+        pytest.param(truth, law, marks=() if truth in ("published", law) else pytest.mark.slow)
+        for truth in ("published", *TRUTHS)
+        for law in joint_laws()
+    ],
+)
 def test_subsets_fitted_together_end_where_all_starts_of_each_end(law, truth):
     points = (
         read_table(TABLE, TableSettings(params_are="total"))
