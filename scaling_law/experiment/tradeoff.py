@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 FEWEST = 4  # batches that a hyperbola is fitted to
 
@@ -34,20 +35,29 @@ class Tradeoff:
 def fit_tradeoff(steps: Mapping[int, float]) -> Tradeoff | str:
     """Return the hyperbola of least squares in log S, by steps of each batch, or why none."""
     import numpy as np
+    from scipy.optimize import minimize_scalar
 
     if len(steps) < FEWEST:
         return f"{len(steps)} batches reach it, and a hyperbola takes {FEWEST}"
     batch, log_steps = np.array(list(steps), float), np.log(list(steps.values()))
-    tried = np.geomspace(batch.min() / 30, batch.max() * 30, 4000)
-    shapes = np.log1p(tried[:, np.newaxis] / batch)
-    rest = log_steps - shapes
-    level = rest.mean(axis=1, keepdims=True)
-    squares = ((rest - level) ** 2).mean(axis=1)
-    best = int(squares.argmin())
+    tried = np.linspace(math.log(batch.min() / 30), math.log(batch.max() * 30), 400)
+
+    def rest(log_critical: float) -> Any:
+        return log_steps - np.log1p(math.exp(log_critical) / batch)
+
+    squares = [float(np.var(rest(one))) for one in tried]
+    best = int(np.argmin(squares))
     if best in (0, len(tried) - 1):
         return "the batches lie on one side of the critical one: they do not bound it"
+    # between the points on either side: seeds a grid's step apart would seem equal
+    found = minimize_scalar(
+        lambda one: float(np.var(rest(one))),
+        bounds=(tried[best - 1], tried[best + 1]),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
     return Tradeoff(
-        steps=float(math.exp(level[best, 0])),
-        batch=float(tried[best]),
-        misfit=float(math.sqrt(squares[best])),
+        steps=math.exp(float(rest(found.x).mean())),
+        batch=math.exp(float(found.x)),
+        misfit=math.sqrt(float(found.fun)),
     )

@@ -195,7 +195,7 @@ def test_the_best_of_several_rates_counts_and_is_tuned_between_others(planted):
     assert not any("tuned" in claim.says for claim in tuned.claims)
     assert tuned.measures == pytest.approx(single.measures)
     edge = experiment_of("critical_batch").analyse(at_rates(planted, 1, 2))
-    assert "(an edge of them in 24 of 24 cases)" in edge.verdict
+    assert "(an edge of them in 36 of 36 cases)" in edge.verdict
     listed = [note for note in edge.notes if "at an edge of those tried for 128, 256," in note]
     assert len(listed) == 1 and not any("128" in claim.says for claim in edge.claims)
 

@@ -21,6 +21,7 @@ from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.model import OtherModel
 from scaling_law.train.architectures import build, weights_of
 from tests.experiments.test_contract import experiment_of, planted_evidence
+from tests.fakes import Noise
 from tests.spec.test_architectures import template_for
 
 NAME = "double_descent"
@@ -148,9 +149,16 @@ def test_one_draw_of_the_data_establishes_nothing(planted):
 
 
 def test_a_run_by_epochs_that_falls_only_once_contradicts_the_second_descent(planted):
-    runs = tuple(
-        run if len(run.curve) < 5 else dataclasses.replace(run, curve=run.curve[:6])
-        for run in planted.runs
-    )
+    def first_fall(run: Run) -> Run:
+        *rising, top = run.curve[:6]
+        assert top.val_loss_nats is not None
+        after = dataclasses.replace(
+            top,
+            step=2 * top.step,
+            val_loss_nats=Noise(run.record.run_id).on(0.98 * top.val_loss_nats),
+        )
+        return dataclasses.replace(run, curve=(*rising, top, after))
+
+    runs = tuple(run if len(run.curve) < 5 else first_fall(run) for run in planted.runs)
     claims = claims_of(dataclasses.replace(planted, runs=runs))
     assert claims["two_descents_by_epochs"] is False and claims["peak_by_width"] is True

@@ -9,6 +9,7 @@ import pytest
 
 from scaling_law.experiment.evidence import Run
 from tests.experiments.test_contract import experiment_of, planted_evidence
+from tests.fakes import Noise
 
 NAME = "expert_load"
 
@@ -43,7 +44,8 @@ def test_what_a_claim_needs_is_asked_for(change):
 
 def test_an_expert_without_tokens_is_idle_though_loads_are_balanced():
     def idle(run: Run) -> Run:
-        shares = {"expert_load.share.layers.1.experts.3": 0.01}
+        share = Noise(run.record.run_id).on(0.01)
+        shares = {"expert_load.share.layers.1.experts.3": share}
         return run if is_free(run) else with_metrics(run, {**run.record.metrics, **shares})
 
     findings = findings_of(idle)

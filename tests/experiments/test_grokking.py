@@ -168,10 +168,10 @@ def test_accuracy_that_falls_after_it_was_reached_is_noted(planted):
 
 
 def transformer_evidence() -> Evidence:
-    """Runs of the transformer that memorise at 50 steps and generalise at 400, or never."""
+    """Runs of the transformer that memorise at 50 steps and generalise at about 400, or never."""
 
     def outcome(spec: RunSpec) -> Outcome:
-        late = 400 if spec.optim.weight_decay else math.inf
+        late = 400 + 10 * spec.seed if spec.optim.weight_decay else math.inf
         curve = tuple(
             planted_point(
                 spec,
@@ -196,9 +196,9 @@ def test_a_config_sets_the_values_that_axes_are_varied_from():
     claims = {claim.name: claim for claim in findings.claims}
     assert "80% of the pairs" in claims["generalises_late"].says
     assert claims["generalises_late"].established is True
-    assert "8.0, 8.0, 8.0 times" in claims["generalises_late"].because
+    assert "8.0, 8.2, 8.4 times" in claims["generalises_late"].because
     ties = claims["faster_with_data"]
-    assert ties.established is None and "400 at 0.75, 400 at 0.8" in ties.because
+    assert ties.established is None and "410 at 0.75, 410 at 0.8" in ties.because
 
 
 def test_runs_whose_swapped_pairs_are_apart_are_no_part_of_the_axes(planted):

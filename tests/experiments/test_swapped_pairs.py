@@ -11,6 +11,7 @@ from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.spec.data import TaskSpec
 from tests.experiments.test_contract import experiment_of, planted_evidence
+from tests.fakes import Noise
 
 NAME = "swapped_pairs"
 
@@ -31,6 +32,11 @@ def kind_of(run: Run) -> tuple[str, bool, float]:
     return run.spec.model.architecture.name, task.swapped_together, task.train_frac
 
 
+def noise_of(run: Run) -> Noise:
+    """The noise of a seed, the same at every step."""
+    return Noise(run.record.run_id)
+
+
 def with_accuracy(
     evidence: Evidence, accuracy: Callable[[int, float], float], model: str, *, together: bool
 ) -> Evidence:
@@ -46,8 +52,8 @@ def with_accuracy(
                     point,
                     metrics={
                         **point.metrics,
-                        "accuracy.val": accuracy(
-                            point.step - 10 * run.spec.seed, point.metrics["accuracy.val"]
+                        "accuracy.val": noise_of(run).on(
+                            accuracy(point.step - 10 * run.spec.seed, point.metrics["accuracy.val"])
                         ),
                     },
                 )
