@@ -542,7 +542,8 @@ def _axes(drawing: Drawing) -> Any:
         at = resolved(drawing.whole, _section_of(drawing, name))
         forms = {key: _of_parts(schema, chosen) for key, schema in at["properties"].items()}
         known |= {f"{name}.{key}": form for key, form in forms.items() if form is not None}
-    known = {key: schema for key, schema in known.items() if key not in settled}
+    left_out = settled | set(NOT_DRAWN)
+    known = {key: schema for key, schema in known.items() if key not in left_out}
     known |= {
         name: schema
         for name, schema in drawing.whole["properties"].items()
