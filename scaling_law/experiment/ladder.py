@@ -456,8 +456,9 @@ def _exponents(label: str, values: Mapping[float, Exponent | None]) -> Series:
 def _minima(ladder: Ladder) -> Figure | None:
     """Loss against size at each budget, of the first and the last rung that have an exponent."""
     known = [rung for rung in RUNGS if rung.name in ladder and ladder[rung.name].exponent]
+    shown = known if len(known) < 2 else [known[0], known[-1]]
     panels = []
-    for rung in known if len(known) < 2 else (known[0], known[-1]):
+    for rung in shown:
         own = ladder[rung.name]
         series = [
             Series(
@@ -469,13 +470,21 @@ def _minima(ladder: Ladder) -> Figure | None:
         series.append(Series(label=label, points=_optima(own), line=False))
         panels.append(
             Panel(
-                title=f"{rung.words}, {own.cells[0].flops:.2g} to {own.cells[-1].flops:.2g} FLOPs",
+                title=rung.words,
                 x=log_axis("parameters, as the rung counts them"),
                 y=Axis(label="loss, nats per token"),
                 series=tuple(series),
             )
         )
-    caption = "A line is a budget, the smallest first. The exponent is that of the minima."
+    ranges = [
+        f"{cells[0].flops:.2g} to {cells[-1].flops:.2g} FLOPs ({rung.words})"
+        for rung in shown
+        if (cells := ladder[rung.name].cells)
+    ]
+    caption = (
+        f"A line is a budget, the smallest first: {'; '.join(ranges)}. The exponent is that of the"
+        " minima."
+    )
     return figure("minima", "Loss by size at equal compute", caption, panels)
 
 

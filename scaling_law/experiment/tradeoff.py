@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FEWEST = 4  # batches that a hyperbola is fitted to
+ZOOMS = 6  # each is 20 times finer than the one before
 
 
 @dataclass(frozen=True)
@@ -35,29 +36,25 @@ class Tradeoff:
 def fit_tradeoff(steps: Mapping[int, float]) -> Tradeoff | str:
     """Return the hyperbola of least squares in log S, by steps of each batch, or why none."""
     import numpy as np
-    from scipy.optimize import minimize_scalar
 
     if len(steps) < FEWEST:
         return f"{len(steps)} batches reach it, and a hyperbola takes {FEWEST}"
     batch, log_steps = np.array(list(steps), float), np.log(list(steps.values()))
-    tried = np.linspace(math.log(batch.min() / 30), math.log(batch.max() * 30), 400)
 
     def rest(log_critical: float) -> Any:
         return log_steps - np.log1p(math.exp(log_critical) / batch)
 
-    squares = [float(np.var(rest(one))) for one in tried]
-    best = int(np.argmin(squares))
+    ends = (math.log(batch.min() / 30), math.log(batch.max() * 30))
+    tried = np.linspace(*ends, 400)
+    best = int(np.argmin([np.var(rest(one)) for one in tried]))
     if best in (0, len(tried) - 1):
         return "the batches lie on one side of the critical one: they do not bound it"
-    # between the points on either side: seeds a grid's step apart would seem equal
-    found = minimize_scalar(
-        lambda one: float(np.var(rest(one))),
-        bounds=(tried[best - 1], tried[best + 1]),
-        method="bounded",
-        options={"xatol": 1e-9},
-    )
+    for _ in range(ZOOMS):  # seeds a grid's step apart would seem equal
+        tried = np.linspace(tried[best - 1], tried[best + 1], 41)
+        best = int(np.argmin([np.var(rest(one)) for one in tried[1:-1]])) + 1
+    critical = float(tried[best])
     return Tradeoff(
-        steps=math.exp(float(rest(found.x).mean())),
-        batch=math.exp(float(found.x)),
-        misfit=math.sqrt(float(found.fun)),
+        steps=math.exp(float(rest(critical).mean())),
+        batch=math.exp(critical),
+        misfit=float(rest(critical).std()),
     )
