@@ -53,7 +53,7 @@ from scaling_law.experiment.power_law import (
     fit_power_law_of_seeds,
     misfit_chance,
 )
-from scaling_law.experiment.seeds import mean_over
+from scaling_law.experiment.seeds import Mean, jackknifed, mean_over
 from scaling_law.experiment.tradeoff import Tradeoff, fit_tradeoff
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number
@@ -117,11 +117,6 @@ class Target:
                 self.rates.items()}  # fmt: skip
 
     @property
-    def is_tuned(self) -> bool:
-        """Whether the rate of the fewest steps of every batch lies between others."""
-        return not self.untuned
-
-    @property
     def untuned(self) -> set[int]:
         """The batches whose rate of the fewest steps is the lowest or the highest one tried."""
         best = self.best_rates
@@ -139,6 +134,23 @@ class Target:
     def fit(self) -> Tradeoff | str:
         """The hyperbola through the means over seeds, or why there is none."""
         return fit_tradeoff(self.mean_steps)
+
+    @property
+    def misfit(self) -> Mean | None:
+        """How far the steps lie from the hyperbola; None without one.
+
+        Its interval leaves out one seed after another (jackknife).
+        """
+        fit, seeds = self.fit, sorted({seed for own in self.steps.values() for seed in own})
+        if isinstance(fit, str):
+            return None
+        without = [
+            replace(self, steps={b: _without(own, seed) for b, own in self.steps.items()}).fit
+            for seed in seeds
+            if all(_without(own, seed) for own in self.steps.values())
+        ]
+        known = [one.misfit for one in without if isinstance(one, Tradeoff)]
+        return jackknifed(fit.misfit, known if len(known) == len(seeds) else ())
 
     @property
     def by_seed(self) -> dict[int, float]:
@@ -162,6 +174,10 @@ class Target:
             if fewer * large <= more * small:
                 return f"{pair}: the larger batch takes fewer tokens"
         return ""
+
+
+def _without(of_seed: Mapping[int, float], seed: int) -> dict[int, float]:
+    return {one: steps for one, steps in of_seed.items() if one != seed}
 
 
 def steps_to(run: Run, loss: float) -> float | None:
@@ -306,8 +322,8 @@ def analyse(evidence: Evidence) -> Findings:
     noise = fit_power_law_of_seeds({t.loss: t.noise for t in targets})
     ramp = ramp_of(targets)
     claims = (
-        _hyperbola(targets),
         _grows(targets),
+        _hyperbola(targets),
         _noise_predicts(targets),
         _noise_grows(targets),
         _kaplan(targets, law, misfit_chance({t.loss: t.by_seed for t in targets})),
@@ -365,12 +381,28 @@ def _need_tradeoff(target: Target) -> Tradeoff:
 
 def _hyperbola(targets: Sequence[Target]) -> Claim:
     def decide() -> Decision:
-        fits = [_need_tradeoff(target) for target in targets]
-        worst = max(fit.misfit for fit in fits)
-        return (
-            worst <= MISFIT,
-            f"steps lie within {worst:.1%} of it (root mean square) at the worst",
+        misfits = []
+        for target in targets:
+            _need_tradeoff(target)
+            mean = target.misfit
+            assert mean is not None, "the target has a hyperbola"
+            need(
+                mean.interval is not None,
+                f"at {target.loss:g} nats a seed left out leaves no hyperbola",
+                "more seeds",
+            )
+            misfits.append(mean)
+        ends = [mean.interval or (0.0, math.inf) for mean in misfits]
+        wider = [mean.wider(len(targets)).interval or (0.0, math.inf) for mean in misfits]
+        worst = max(range(len(targets)), key=lambda place: ends[place][1])
+        low, high = ends[worst]
+        words = (
+            f"at the worst, at {targets[worst].loss:g} nats, steps lie {misfits[worst].value:.1%}"
+            f" from it ({max(low, 0.0):.1%} to {high:.1%}; root mean square)"
         )
+        within = all(end <= MISFIT for _, end in ends)
+        need(within or any(start > MISFIT for start, _ in wider), words, "more seeds")
+        return within, words
 
     return claim(
         "hyperbola",
@@ -549,25 +581,23 @@ def _words(claims: Sequence[Claim], targets: Sequence[Target], law: PowerLaw | s
     fits = [(t.loss, t.fit) for t in targets]
     known = [(loss, fit) for loss, fit in fits if isinstance(fit, Tradeoff)]
     listed = ", ".join(f"{fit.batch:,.0f} tokens at {loss:g} nats" for loss, fit in known)
-    lead = (
-        "Steps and tokens trade off along McCandlish's hyperbola"
-        if by_name["hyperbola"].established
-        else "Steps and tokens do not trade off along one hyperbola"
-    )
-    sentences = [f"{lead}{rates_text(targets)}; the critical batch is {listed}"]
-    grows = by_name["critical_batch_grows"]
-    if grows.established is None:
-        sentences.append(f"Whether it grows as the loss falls is not established: {grows.because}")
-    else:
-        verb = "grows" if grows.established else "does not grow"
-        words = f"It {verb} as the loss falls ({grows.because})"
-        kaplan = by_name["kaplans_exponent"]
-        if grows.established and kaplan.established is not None:
-            agrees = "which agrees with" if kaplan.established else "which differs from"
-            words += f", with {kaplan.because}, {agrees} Kaplan's {KAPLAN:g}"
-        elif grows.established:
-            words += f"; whether with Kaplan's exponent is not established: {kaplan.because}"
-        sentences.append(words)
+    hyperbola = by_name["hyperbola"]
+    lead = {
+        True: "Steps and tokens trade off along McCandlish's hyperbola",
+        False: "Steps and tokens do not trade off along McCandlish's hyperbola",
+        None: "Whether steps and tokens trade off along McCandlish's hyperbola is not established"
+        f" ({hyperbola.because})",
+    }[hyperbola.established]
+    sentences = [f"{lead}{rates_text(targets)}; by it the critical batch is {listed}"]
+    grows, kaplan = by_name["critical_batch_grows"], by_name["kaplans_exponent"]
+    verb = "grows" if grows.established else "does not grow"
+    words = f"It {verb} as the loss falls ({grows.because})"
+    if grows.established and kaplan.established is not None:
+        agrees = "which agrees with" if kaplan.established else "which differs from"
+        words += f", with {kaplan.because}, {agrees} Kaplan's {KAPLAN:g}"
+    elif grows.established:
+        words += f"; whether with Kaplan's exponent is not established: {kaplan.because}"
+    sentences.append(words)
     noise = by_name["noise_scale_predicts"]
     sentences.append(
         {

@@ -485,6 +485,7 @@ def _flatter_claim(seen: Seen) -> Claim:
         less = seen.over_seeds(apart, of=len(means))
         assert less is not None, "both trunks have a law"
         low, high = _ends(less)
+        words += f"; {flattest.text}: nearer to 0 by {less.text}"
         need(low > 0 or high < 0, f"{words}: within the noise of seeds", "more seeds")
         return low > 0, words
 

@@ -141,21 +141,30 @@ def _uses(groups: Group) -> Claim:
     )
 
 
-def _falls(ones: Sequence[Seen], others: Sequence[Seen]) -> bool:
-    """Whether the mean gain of the second group is lower, by more than seeds differ."""
+def _falls(ones: Sequence[Seen], others: Sequence[Seen], of: int) -> bool:
+    """Whether the mean gain of the second group is lower, by more than seeds differ.
+
+    ``of`` is how many pairs of sizes are looked at.
+    """
     from scaling_law.fit.solver.student import t_reach  # loads numpy
 
     sides = [[one.gain for one in group] for group in (ones, others)]
     noise = pooled_noise(sides)
-    reach = t_reach(noise.freedom, LEVEL) * noise.error(*map(len, sides))
+    reach = t_reach(noise.freedom, 1 - (1 - LEVEL) / of) * noise.error(*map(len, sides))
     return fmean(sides[0]) - fmean(sides[1]) > reach
+
+
+def _two_decimals(mean: Mean) -> str:
+    """``0.31 (0.10 to 0.52)``."""
+    ends = "" if mean.interval is None else " ({:.2f} to {:.2f})".format(*mean.interval)
+    return f"{mean.value:.2f}{ends}"
 
 
 def _grows(groups: Group) -> Claim:
     def decide() -> Decision:
         need_sizes(groups)
         gains = [_gain(ones) for ones in groups.values()]
-        listed = ", ".join(f"{mean.value:.2f}" for mean in gains)
+        listed = ", ".join(_two_decimals(mean) for mean in gains)
         first, last = gains[0].interval, gains[-1].interval
         assert first is not None and last is not None, "each size has two seeds"
         need(
@@ -163,13 +172,14 @@ def _grows(groups: Group) -> Claim:
             f"gains of {listed}; the smallest and the largest size differ by no more than seeds",
             "more seeds, or sizes further apart",
         )
-        fall = any(_falls(a, b) for a, b in itertools.pairwise(groups.values()))
+        pairs = list(itertools.pairwise(groups.values()))
+        fall = any(_falls(a, b, len(pairs)) for a, b in pairs)
         return last[0] > first[1] and not fall, f"gains of {listed}"
 
     return claim(
         "gain_grows_with_size",
-        "the gain from shots grows with size, and falls from no size to the next by more than seeds"
-        " differ",
+        "the gain from shots is larger at the largest size than at the smallest, and falls from no"
+        " size to the next by more than seeds differ",
         decide,
     )
 

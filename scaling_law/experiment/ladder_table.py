@@ -69,18 +69,27 @@ class Way:
 def table_findings(path: Path, settings: TableSettings) -> Findings:
     """Return what the rows of a table say of the ladder, by the code that reads our own runs.
 
-    Raises ``ConfigError`` for a table that does not say how its rows were trained, or has several
-    configurations of one rung.
+    Raises ``ConfigError`` for a table that does not say how its rows were trained, has several
+    configurations of one rung, or no rung whose rows can be used.
     """
+    from scaling_law.fit.points.table import NO_CLUSTERS
+
     rungs, left_out = _rungs(path, settings)
+    problems = [str(points) for _, points in rungs.values() if isinstance(points, ConfigError)]
+    if len(problems) == len(rungs):
+        raise ConfigError(*dict.fromkeys(problems))
     ladder: dict[str, Measured] = {}
-    notes = []
+    notes: list[str] = []
+    assumed: dict[str, None] = {}
     for name, (words, points) in rungs.items():
         if isinstance(points, ConfigError):
             ladder[name] = Measured(why=str(points))
             continue
         ladder[name] = measured(points)
         notes += [f"{words}: {label} left out: {why}" for label, why in points.dropped]
+        if NO_CLUSTERS in points.notes:
+            assumed[NO_CLUSTERS] = None
+    notes += assumed
     if left_out:
         notes.append(f"configurations that are on no rung, left out: {listed(left_out)}")
     return ladder_findings(ladder, needs=f"it takes rows of it in {path}", notes=notes)

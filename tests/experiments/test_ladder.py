@@ -132,6 +132,34 @@ def test_a_table_without_a_ladder_is_refused(tmp_path, capsys, head, names, mess
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "cell", "message"),
+    [
+        (["--columns", "params=foo"], "", "no column 'foo'"),
+        ([], "nan", "0 of 20 rows can be used, expected at least 2"),
+    ],
+)
+def test_a_table_without_a_usable_rung_is_refused_once(tmp_path, capsys, words, cell, message):
+    path = table(tmp_path / "t.csv", {rung: rung for rung in PLANTED}, "rung")
+    lines = path.read_text().splitlines()
+    if cell:
+        rows = (line.split(",") for line in lines[1:])
+        lines[1:] = [",".join([params, tokens, cell, rung]) for params, tokens, _, rung in rows]
+        path.write_text("\n".join(lines) + "\n")
+    assert main(["ablate", "--table", str(path), *words]) == EXIT_USAGE
+    said = capsys.readouterr().err.splitlines()
+    assert message in said[0]
+    assert len(said) == len(set(said)) == (len(PLANTED) if cell else 1)
+
+
+def test_rows_that_count_as_independent_are_noted_once(tmp_path, capsys):
+    path = table(tmp_path / "t.csv", {rung: rung for rung in PLANTED}, "rung")
+    assert main(["ablate", "--table", str(path)]) == EXIT_OK
+    assert capsys.readouterr().out.count("every row counts as an independent run") == 1
+    assert main(["ablate", "--table", str(path), "--columns", "cluster=tokens"]) == EXIT_OK
+    assert "every row counts as an independent run" not in capsys.readouterr().out
+
+
 def test_a_table_of_too_few_budgets_supports_no_exponent(tmp_path, capsys):
     path = table(tmp_path / "t.csv", {"head_counted": CONFIGS["head_counted"]})
     code = main(["ablate", "--table", str(path), "--where", "tokens<1e10"])

@@ -148,6 +148,30 @@ def test_a_format_that_is_worse_contradicts_and_one_seed_decides_nothing(planted
     assert claims["eight_bits_are_enough"].established is None
 
 
+@pytest.mark.parametrize(
+    ("shares", "standing"),
+    [
+        ((0.02, 0.03, 0.04), True),
+        ((0.0001, 0.0002, 0.0003), False),
+        ((0.0005, 0.002, 0.01), None),  # two of three above .1%
+        ((0.0, 0.03, 0.04), None),
+        ((0.03,), None),
+    ],
+)
+def test_a_loss_of_gradient_stands_on_its_interval(planted, shares, standing):
+    runs = []
+    for run in planted.runs:
+        if run.spec.seed >= len(shares):
+            continue
+        metrics = dict(run.record.metrics)
+        if metrics.get("underflow"):
+            metrics["underflow"] = shares[run.spec.seed]
+        record = dataclasses.replace(run.record, metrics=metrics)
+        runs.append(dataclasses.replace(run, record=record))
+    claims = claims_of(dataclasses.replace(planted, runs=tuple(runs)))
+    assert claims["fp16_underflows"].established is standing, claims["fp16_underflows"].because
+
+
 def test_without_fp32_nothing_is_compared(planted):
     rounded = tuple(run for run in planted.runs if run.spec.number_format is not None)
     findings = experiment_of("precision").analyse(dataclasses.replace(planted, runs=rounded))

@@ -93,7 +93,7 @@ OPEN = {
         "power_law_in_context_length": None,
         "predicts_later_positions": None,
     },
-    "critical_batch": {"kaplans_exponent": None},
+    "critical_batch": {"hyperbola": None, "kaplans_exponent": None},
     "critical_size": {"critical_exponent": None, "seeds_decide_near_it": None},
     "critical_size_grid": {"cheaper_than_a_grid": None, "critical_exponent": None},
     "curriculum": {

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from scaling_law.fit.approaches.isoflop import fit_isoflop
-from scaling_law.fit.approaches.isoflop_joint import fit_joint
+from scaling_law.fit.approaches.isoflop import fit_isoflop, group_cells, prepare
+from scaling_law.fit.approaches.isoflop_joint import _Curves, fit_joint
 from scaling_law.fit.points.points import FitPoints
 
 BUDGETS = 16e9 * 2.0 ** np.arange(5)
@@ -69,6 +69,15 @@ def test_a_planted_exponent_is_recovered_without_noise(alpha, beta):
     assert line.misfit_nats < 0.002 and line.n_inside == len(line.budgets) == 5
 
 
+@pytest.mark.parametrize(("alpha", "beta"), [(0.3, 0.6), (0.6, 0.3)])
+def test_the_shape_is_the_expansion_of_the_planted_law(alpha, beta):
+    points = planted(alpha, beta)
+    cells = [prepare(points, rows, math.log(1.1 / 0.9))[0] for rows in group_cells(points, 0.1)[0]]
+    line, _ = _Curves.of(cells, points.cluster_index).settled()
+    assert line[2] == pytest.approx(alpha * beta / (alpha + beta), abs=0.005)
+    assert line[3] == pytest.approx((beta - alpha) / 3, abs=0.005)
+
+
 def test_sizes_on_one_side_of_most_optima_still_give_the_exponent():
     points = planted(0.4, 0.4, shift=4.0)
     assert sum(cell.usable for cell in fit_isoflop(points).cells) == 3
@@ -87,7 +96,7 @@ def test_seed_noise_moves_all_budgets_together_less_than_their_minima():
 @pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "beta"), [(0.4, 0.4), (0.3, 0.6), (0.6, 0.3)])
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_nine_in_ten_intervals_hold_the_planted_exponent(alpha, beta, seeds):
+def test_four_in_five_intervals_at_least_hold_the_planted_exponent(alpha, beta, seeds):
     rng = np.random.default_rng(1)
     draws, held = 40, 0
     for _ in range(draws):

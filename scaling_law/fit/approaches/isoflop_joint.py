@@ -10,15 +10,15 @@ start, and the curves of all budgets have one shape about it:
 L_b is the lowest loss of budget b, C the geometric mean of the budgets. For Chinchilla's law
 (Hoffmann 2022, arXiv 2203.15556, section 3.3) at equal compute 6 N D this is its expansion to the
 third order about the optimum: a = beta / (alpha + beta), r = alpha beta / (alpha + beta),
-s = (alpha - beta) / 3. Here a, r and s are free. The expansion holds near the optimum only, so
+s = (beta - alpha) / 3. Here a, r and s are free. The expansion holds near the optimum only, so
 that sizes count by how near they are to it: a run at u has the tricube weight (1 - |u / w|^3)^3
 (Cleveland 1979, J. Am. Stat. Assoc. 74, 829), none beyond w = log ``NEAR``. Line and weights are
 found in turns.
 
-The interval is a jackknife over trunks (Student's t): the fit is repeated without each of them,
-since the losses of one trunk at several budgets are not independent. It reaches at least to the
-exponents found with w = log(``NEAR`` / ``WIDER``) and w = log(``NEAR`` * ``WIDER``), because a
-curve that misses the losses farther out moves with w.
+The interval is a jackknife over trunks (Student's t): the fit is repeated without each of them, at
+the weights of all, since the losses of one trunk at several budgets are not independent. It reaches
+at least to the exponents found with w = log(``NEAR`` / ``WIDER``) and w = log(``NEAR`` *
+``WIDER``), because a curve that misses the losses farther out moves with w.
 """
 
 from __future__ import annotations

@@ -42,6 +42,10 @@ from scaling_law.units import count_of, format_count
 
 # A law needs far fewer points; the resamples of so many fill the memory of a laptop.
 MOST_POINTS = 100_000
+NO_CLUSTERS = (
+    "no cluster column: every row counts as an independent run; rows that share one make the"
+    " intervals too narrow (--columns cluster=...)"
+)
 
 
 def read_table(
@@ -430,10 +434,7 @@ def _stated(
     elif loss_unit in ("bits", "bits-per-byte"):
         stated.append(f"losses converted from {loss_unit} to nats by ln 2")
     if "cluster" not in columns and not of_runs:
-        stated.append(
-            "no cluster column: every row counts as an independent run; rows that share one"
-            " make the intervals too narrow (--columns cluster=...)"
-        )
+        stated.append(NO_CLUSTERS)
     return stated
 
 
