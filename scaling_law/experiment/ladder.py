@@ -107,7 +107,8 @@ class Measured:
     ``joint`` are the budgets together, None where each budget's own minimum counts;
     ``alone`` is a of the line through the budgets' own minima, None where there are too few;
     ``cells`` are their IsoFLOP cells, those without a minimum among them;
-    ``why`` says why there is no exponent, "" where there is one.
+    ``why`` says why there is no exponent, "" where there is one;
+    ``why_alone`` says why budgets that are few are not taken together, "" where they are.
     """
 
     exponent: Exponent | None = None
@@ -115,6 +116,7 @@ class Measured:
     alone: Exponent | None = None
     cells: tuple[IsoflopCell, ...] = ()
     why: str = ""
+    why_alone: str = ""
 
     @property
     def usable(self) -> tuple[IsoflopCell, ...]:
@@ -140,7 +142,7 @@ def measured(points: FitPoints) -> Measured:
         return own
     joint = fit_joint(points, level=LEVEL)
     if joint.exponent is None:
-        return own
+        return dataclasses.replace(own, why_alone=joint.reason)
     exponent = Exponent(value=joint.exponent, interval=joint.interval)
     return dataclasses.replace(own, exponent=exponent, joint=joint, why="")
 
@@ -378,6 +380,8 @@ def _notes(ladder: Ladder) -> list[str]:
             continue
         if own.why and not own.cells:
             notes.append(f"{rung.words}: {own.why}")
+        if own.why_alone:
+            notes.append(f"{rung.words}: budgets are not taken together: {own.why_alone}")
         reasons: dict[str, list[float]] = {}
         for cell in own.cells:
             if not cell.usable:

@@ -19,6 +19,11 @@ The interval is a jackknife over trunks (Student's t): the fit is repeated witho
 the weights of all, since the losses of one trunk at several budgets are not independent. It reaches
 at least to the exponents found with w = log(``NEAR`` / ``WIDER``) and w = log(``NEAR`` *
 ``WIDER``), because a curve that misses the losses farther out moves with w.
+
+The interval is that of the line near these budgets, if the curves have this shape. On planted
+surfaces nine in ten hold. On the records that Porian 2024 (arXiv 2406.19146) published, five
+neighbouring budgets hold the exponent of all budgets in 18 of 25 cases (each budget's own minimum:
+25 of 25, with wider intervals): the local exponent differs, or the shape does.
 """
 
 from __future__ import annotations
