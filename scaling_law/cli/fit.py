@@ -122,7 +122,7 @@ def _more_runs(options: argparse.Namespace) -> list[str]:
 
     if len(options.sources) != 1 or options.metric or options.out or typed_table_options(options):
         return []
-    further = further_runs(Path(options.sources[0]))
+    further = further_runs(Path(options.sources[0]), options.convention)
     if further is None:
         return []
     words = ["--target", further.target, "--time", further.time]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scaling_law.console import Say
 from scaling_law.design.propose import DesignGoal, FitSoFar, Proposal, propose
-from scaling_law.errors import ConfigError, FitError
+from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import NATS, load_records, only_sweep
@@ -178,11 +178,12 @@ class Further:
     time: str
 
 
-def further_runs(folder: Path) -> Further | None:
+def further_runs(folder: Path, convention: str) -> Further | None:
     """A goal that a sweep's next runs can meet: a size a little beyond its largest.
 
-    None for a folder without the config and the plan that further runs need, and where its runs
-    differ in more than ``slaw plan`` chooses (axes, a trainer of its user's own).
+    ``convention`` is how the fit counts parameters. None for a folder without the config and a
+    plan that can be read, which further runs need, and where its runs differ in more than ``slaw
+    plan`` chooses (axes, a trainer of its user's own).
     """
     if not folder.is_dir():
         return None
@@ -192,8 +193,12 @@ def further_runs(folder: Path) -> Further | None:
     records = load_records(sweep)
     if any(record.spec.trainer is not None or arm_of(record.spec) for record in records):
         return None
-    points = gather_fit_data([sweep.path]).points
-    spent = sum(record.seconds for record in records) / read_plan(sweep.plan).slots
+    try:
+        plan = read_plan(sweep.plan)
+    except (ConfigError, PlanError):
+        return None  # a fit needs no plan
+    points = gather_fit_data([sweep.path], convention=convention).points
+    spent = sum(record.seconds for record in records) / plan.slots
     return Further(
         times=_FURTHER,
         target=format_count(_FURTHER * points.data_range["params"][1]),

@@ -201,7 +201,12 @@ class SweepDir:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a ``slaw run`` has trained here, has planned or is planning."""
+        """Whether a ``slaw run`` has trained here, has planned or is planning.
+
+        The folder of one run has a lease, too, and is no sweep.
+        """
+        if RunDir(self.path).spec.exists():
+            return False
         own = (self.plan, self.data, self.lease, self.runners)
         return self.runs.is_dir() or any(path.exists() for path in own)
 

@@ -39,6 +39,17 @@ class Request:
     # where corpora that are files were found before, by how the config spells them
     places: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """``overrides``, after the name of ``engine`` where they set keys of it and no name."""
+        keys = {text.partition("=")[0] for text in self.overrides}
+        is_named = bool(keys & {"engine", "engine.name"})
+        own = any(key.startswith("engine.") for key in keys)
+        # a file's path is not the config's, and a file without defaults is refused by itself
+        if self.engine is None or self.engine.endswith(".py") or is_named or not own:
+            return self.overrides
+        return (f"engine.name={self.engine}", *self.overrides)
+
 
 def config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:
     """Both; errors in the config are reported before a calibration that takes a while."""
@@ -87,7 +98,7 @@ def _config_with_corpus(request: Request, kind: str) -> SweepConfig:
     read = functools.partial(
         load_config,
         request.config,
-        overrides=request.overrides,
+        overrides=request.settings,
         device_kind=kind,
         beside=Path(request.out) if request.out is not None else None,
     )
@@ -127,7 +138,7 @@ def sweep_folder(request: Request) -> SweepDir:
     """The folder of the sweep that ``request`` names; it need not exist yet."""
     if request.out is not None:
         return SweepDir(Path(request.out))
-    config = load_config(request.config, overrides=request.overrides, device_kind="cpu")
+    config = load_config(request.config, overrides=request.settings, device_kind="cpu")
     return sweep_of(request, config)
 
 

@@ -24,6 +24,7 @@ from scaling_law.files.record import write_record
 from scaling_law.plan.make import make_plan
 from scaling_law.report import page
 from scaling_law.report.exports import write_table
+from scaling_law.spec.counts import count_params
 from scaling_law.units import format_count
 from tests.fakes import PLANTED, cpu_profile, planted_records
 from tests.monitor.half_way import half_way
@@ -458,6 +459,12 @@ def test_without_trust_a_sweep_is_pointed_to_further_runs_and_their_cost(capsys,
     assert code == 0 and "slaw extrapolate" not in out
     assert f"next: slaw plan {sweep.path} --target 524K --time {minutes}m\n" in out
     assert f"4 times the largest size best, for {minutes}m of training" in out
+    counted = ("--convention", "total", "--resamples", "0")
+    total = format_count(4 * max(count_params(run.spec.model).total for run in plan.runs))
+    assert f"--target {total} --time" in run(capsys, "fit", str(sweep.path), *counted)[1]
+    sweep.plan.write_text("{")
+    code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "0")
+    assert code == 0 and "next: slaw extrapolate --flops 1x" in out, "a fit needs no plan"
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def test_runs_that_have_not_finished_are_counted(sweep, capsys):
         assert main(["mix", str(sweep)]) == 0
     finally:
         run.rmdir()
-    assert "have not finished: slaw status" in capsys.readouterr().out
+    assert "has not finished: slaw status" in capsys.readouterr().out
 
 
 def test_repetition_limits_the_proposal(sweep, capsys):

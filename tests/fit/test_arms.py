@@ -216,7 +216,7 @@ def test_what_reads_a_sweep_counts_its_unfinished_runs(sweep, tmp_path, capsys, 
     (folder / "runs" / "later").mkdir()
     code = main([word.format(folder) for word in words])
     said = capsys.readouterr().out
-    assert code == 0 and "1 of 25 runs of" in said and "have not finished: slaw status" in said
+    assert code == 0 and "1 of 25 runs of" in said and "has not finished: slaw status" in said
 
 
 def test_each_arm_is_compared_with_the_first():

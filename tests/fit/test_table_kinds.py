@@ -365,6 +365,16 @@ def test_a_common_factor_of_all_flops_is_read_as_their_unit(tmp_path, unit):
         assert any(said in note for note in points.notes)
 
 
+@pytest.mark.parametrize("letter", ["T", "B", "M", "million"])
+def test_a_column_called_by_a_letter_alone_is_not_taken_for_flops(tmp_path, letter):
+    columns = {"tokens": letter}
+    text = lines(f"params,{letter},loss", PARAMS, TOKENS, LOSSES)
+    points = read(tmp_path, text, columns=columns)
+    np.testing.assert_allclose(points.flops, 6 * points.params * np.array(TOKENS))
+    beside = lines(f"params,tokens,loss,{letter}", PARAMS, TOKENS, LOSSES, [1, 2, 3, 4])
+    np.testing.assert_allclose(read(tmp_path, beside).flops, 6 * points.params * points.tokens)
+
+
 def test_bad_rows_are_left_out_with_their_reason(tmp_path):
     params, tokens = np.repeat(PARAMS, 5), np.tile([6e7, 7e7, 8e7, 9e7, 1e8], 4)
     losses = np.linspace(6, 4, 20)

@@ -64,7 +64,7 @@ def test_runs_that_have_not_finished_are_counted(sweeps, tmp_path, blank_figures
     shutil.copytree(second.path, folder)
     (folder / "runs" / "later").mkdir()
     assert main(["report", str(first.path), str(folder)]) == 0
-    assert f"note: 1 of 41 runs of {folder} have not finished: slaw status" in (
+    assert f"note: 1 of 41 runs of {folder} has not finished: slaw status" in (
         capsys.readouterr().out
     )
 

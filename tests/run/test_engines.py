@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,7 @@ from scaling_law.run.engines import EnginePart, Executor, engine_named, own_envi
 from scaling_law.run.pinned import begun_plan
 from scaling_law.run.planning import plan_only
 from scaling_law.run.request import Request, resumed
+from scaling_law.run.request import config_of as config_of_request
 from scaling_law.run.runner import Runner
 from scaling_law.run.session import run_sweep
 from scaling_law.spec.to_json import to_json
@@ -299,6 +301,23 @@ def test_the_flag_chooses_an_engine_and_keeps_the_settings_of_the_configs_own(
     for config, slots in (("s.yaml", 3), ("plain.yaml", 2)):
         assert main(["plan", config, "--engine", "mine.py", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["slots"] == slots
+
+
+def test_settings_of_an_engine_may_stand_beside_the_flag_that_names_it(text, tmp_path):
+    plain, ray = tmp_path / "plain.yaml", tmp_path / "ray.yaml"
+    plain.write_text(sweep_yaml(text, ""))
+    ray.write_text(sweep_yaml(text, "{name: ray, start: true}"))
+
+    def chosen(path: Path, *overrides: str, engine: str = "slurm") -> Any:
+        return config_of_request(
+            Request(config=str(path), overrides=overrides, engine=engine), "cpu"
+        ).choice("engine")
+
+    for name in ((), ("engine.name=slurm",), ("engine=slurm", "engine={name: slurm}")):
+        assert chosen(plain, *name, "engine.partition=long").settings.partition == "long"
+    assert chosen(ray, "limits.slots=1").settings.partition == ""
+    with pytest.raises(ConfigError, match=r"engine\.start: unknown key"):
+        chosen(ray, "engine.partition=long")
 
 
 @pytest.mark.parametrize(

@@ -565,6 +565,7 @@ def test_a_partition_that_does_not_exist_is_named_with_those_that_do(slurm):
     ("where", "said"),
     [
         (Settings(controller="wrok"), "engine.controller: 'wrok': no such partition (did you mean"),
+        (Settings(partition="work,wrok"), "engine.partition: 'wrok': no such partition (did you"),
         (Settings(nodes=5), "engine.nodes: 5, and partition work has 2 nodes; ask for at most 2"),
     ],
 )

@@ -45,3 +45,13 @@ def test_a_run_that_was_killed_before_its_plan_is_not_starting(sweep, capsys):
     layout.write_json(sweep.data, {})
     assert main(["status", "results/mine"]) == 0
     assert "ended before its plan; the same command begins again" in capsys.readouterr().out
+
+
+def test_the_folder_of_a_run_at_work_is_no_sweep(sweep, capsys):
+    run = sweep.run("nano14k-seed0")
+    layout.write_json(run.spec, {})
+    with Leases() as leases:
+        leases.take(run.lease)
+        for folder in (run.path, sweep.runs):
+            assert main(["status", str(folder)]) == main(["monitor", "--once", str(folder)]) == 2
+    assert capsys.readouterr().err.count("holds no run records") == 4

@@ -85,11 +85,19 @@ def _flops_unit(text: str) -> Unit | None:
     if text.upper() in _SHORT and text:
         factor = _SHORT[text.upper()]
         return Unit(factor, f"units of {factor:g}", small=True)
+    if letters in _LONG:
+        return Unit(_LONG[letters], f"units of {_LONG[letters]:g}")
+    return _flops_word(text)
+
+
+def _flops_word(text: str) -> Unit | None:
+    """The unit that ``text`` names in full, as ``PFLOP`` and ``PF-days`` do; None for none."""
+    letters = re.sub(r"[^a-z]", "", text.lower())
     # a rate times a time: petaflop/s-days
     plain = letters.replace("floatingpointoperations", "flop").replace("persecond", "s")
     match = _FLOPS.fullmatch(plain)
     if match is None:
-        return Unit(_LONG[letters], f"units of {_LONG[letters]:g}") if letters in _LONG else None
+        return None
     factor = _PREFIXES[match[1] or ""]
     if match[2]:
         factor *= _DAY_SECONDS if match[2].startswith("day") else 3600.0
@@ -102,7 +110,7 @@ def in_name(role: str, column: str) -> tuple[str, Unit | None]:
         match = pattern.fullmatch(column)
         if match and (unit := unit_of(role, match[2])):
             return match[1], unit
-    if role == "flops" and (unit := _flops_unit(column)) and unit.factor > 1:
+    if role == "flops" and (unit := _flops_word(column)) and unit.factor > 1:
         return "flops", unit
     return column, None
 

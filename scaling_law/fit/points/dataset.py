@@ -185,8 +185,9 @@ def unfinished_notes(sources: Sequence[Path]) -> list[str]:
         runs = sweep.run_dirs()
         if left := sum(not run.record.is_file() for run in runs):
             path = sweep.path
+            has = "has" if left == 1 else "have"
             notes.append(
-                f"{left} of {count_of(len(runs), 'run')} of {path} have not finished: slaw status"
+                f"{left} of {count_of(len(runs), 'run')} of {path} {has} not finished: slaw status"
                 f" {shlex.quote(str(path))}"
             )
     return notes

@@ -132,8 +132,9 @@ def _there() -> str:
 def _refuse_places(settings: Settings) -> None:
     """Raise ``ConfigError`` for a place where a job would wait for ever. Raises ``Away``."""
     partition = partition_of(settings)
-    if settings.controller:
-        _named(settings.controller.partition(",")[0], "controller")
+    for key in ("partition", "controller"):
+        for name in filter(None, getattr(settings, key).split(",")):
+            _named(name, key)
     if "," not in settings.partition and settings.nodes > partition.n_nodes:
         there = count_of(partition.n_nodes, "node")
         raise ConfigError(
