@@ -458,6 +458,11 @@ def test_without_trust_a_sweep_is_pointed_to_further_runs_and_their_cost(capsys,
     assert code == 0 and "slaw extrapolate" not in out
     assert f"next: slaw plan {sweep.path} --target 524K --time {minutes}m\n" in out
     assert f"4 times the largest size best, for {minutes}m of training" in out
+    # 4 epochs of it are two horizons of the smallest size: slaw plan would refuse
+    short = dataclasses.replace(plan, train_tokens=60_000)
+    layout.write_json(sweep.plan, short.to_json())
+    code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "0")
+    assert code == 0 and "next: slaw extrapolate --flops 1x" in out and "slaw plan" not in out
 
 
 @pytest.mark.slow
