@@ -494,6 +494,10 @@ def test_the_json_marks_the_figures_that_the_text_omits(sweep, capsys):
     words = ("--results", str(sweep.path), "--json")
     near = json.loads(run(capsys, "extrapolate", "--params", "2x", *words)[1])
     far = json.loads(run(capsys, "extrapolate", "--params", "175e9", *words)[1])
+    assert (
+        "params ~ compute^a of the forecast near"
+        in run(capsys, "extrapolate", "--params", "2x", *words[:2])[1]
+    ), "it differs from the law's own, which slaw fit prints"
     assert near["figures_refused"] == []
     assert far["figures_refused"] == [
         "loss_nats", "tokens_for_params", "params_optimal", "tokens_optimal",

@@ -141,7 +141,9 @@ def test_a_text_too_short_for_three_horizons_is_named_as_the_cause():
     allowed = ladder_config().data.max_epochs
     assert allowed is not None
     with pytest.raises(FitError, match=r"corpus allows .* enough for 2 horizons .* larger corpus"):
-        propose(ladder_config(), cpu_profile(), goal(), train_tokens=int(2 * smallest / allowed) + 1)
+        propose(
+            ladder_config(), cpu_profile(), goal(), train_tokens=int(2 * smallest / allowed) + 1
+        )
 
 
 def test_the_next_batch_takes_unused_seeds(finished, so_far, cached):
