@@ -30,6 +30,7 @@ from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan
 from scaling_law.plan.size_optim import rule_choice
 from scaling_law.plan.sizes import size_name
+from scaling_law.plan.time_limit import WORKER_START_SECONDS
 from scaling_law.spec.architectures import architecture_of, sized, template_of
 from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.model import Model
@@ -76,11 +77,15 @@ class Candidates:
 
     ``config``: what the runs share, with one batch for all of them.
     ``runs``: the candidates, by rising size and by rising horizon within a size.
+    ``ladder``: the horizons in tokens that the corpus allows, which the sizes share.
+    ``most_tokens``: the longest run that the corpus allows; infinite without a limit.
     ``left_out``: what cannot be run, and why.
     """
 
     config: SweepConfig
     runs: tuple[Candidate, ...]
+    ladder: tuple[float, ...]
+    most_tokens: float
     left_out: tuple[str, ...]
 
     def config_of(
@@ -122,9 +127,8 @@ def candidates(
     own = [size_plan.model for size_plan in expand(_bare(config), train_tokens=None)]
     wall = budget.amount * (MOST_SHARE if budget.unit == "flops" else 1.0)
     sizes = _sizes(own, speeds, budget, models)
-    allowed = config.data.max_epochs
-    most_tokens = train_tokens * allowed if train_tokens and allowed else math.inf
-    ladder = _ladder(min(count_params(m).matmul for m in sizes), most_tokens)
+    most_tokens = longest_run(train_tokens, config.data.max_epochs)
+    ladder = ladder_of(min(count_params(m).matmul for m in sizes), most_tokens)
     base = dataclasses.replace(
         config, limits=Limits(memory=config.limits.memory), early_stop=None, question=""
     )
@@ -150,16 +154,35 @@ def candidates(
     if not entries and too_often:
         raise PlanError(*too_often)
     if not entries:
-        raise FitError(
-            f"the budget does not pay for one run of the smallest size,"
-            f" {size_name(sizes[0])}, at {format_count(ladder[0])} tokens; raise it"
-        )
+        raise _no_run(sizes[0], ladder[0])
     components = None if component_tokens is None else {base.data_spec: component_tokens}
     priced = dataclasses.replace(base, grid=tuple(entries))
     plan = make_plan(priced, profile, train_tokens=None, component_tokens=components)
     left += [f"{item.label}: {item.reason}" for item in plan.left_out]
-    runs = tuple(_priced(plan, budget, ladder))
-    return Candidates(config=base, runs=runs, left_out=tuple(left))
+    runs = tuple(run for run in _priced(plan, budget, ladder) if _ends_within(run, budget))
+    if not runs:
+        raise _no_run(sizes[0], ladder[0])
+    return Candidates(
+        config=base,
+        runs=runs,
+        ladder=tuple(ladder),
+        most_tokens=most_tokens,
+        left_out=tuple(left),
+    )
+
+
+def _ends_within(run: Candidate, budget: Budget) -> bool:
+    """Whether the run alone stays within the budget: a time has the start of its worker in it."""
+    if budget.unit == "seconds":
+        return WORKER_START_SECONDS + run.single <= budget.amount
+    return run.single <= budget.amount
+
+
+def _no_run(smallest: Model, tokens: float) -> FitError:
+    return FitError(
+        f"the budget does not pay for one run of the smallest size, {size_name(smallest)}, at"
+        f" {format_count(tokens)} tokens; raise it"
+    )
 
 
 def _batch_words(batches: Collection[float]) -> str:
@@ -215,8 +238,16 @@ def _cost(model: Model, tokens: float, profile: DeviceProfile, budget: Budget) -
     return train_flops(model, tokens)
 
 
-def _ladder(smallest_params: float, most_tokens: float) -> list[float]:
-    """Tokens of the horizons that the sizes share, rounded to three digits."""
+def longest_run(train_tokens: float | None, max_epochs: float | None) -> float:
+    """Tokens of the longest run that a text of ``train_tokens`` allows; infinite without limit."""
+    return train_tokens * max_epochs if train_tokens and max_epochs else math.inf
+
+
+def ladder_of(smallest_params: float, most_tokens: float) -> list[float]:
+    """Tokens of the horizons that the sizes share, rounded to three digits.
+
+    Raises ``PlanError`` where ``most_tokens`` allow none.
+    """
     tokens = 2 * LEAST_RATIO * smallest_params
     ladder: list[float] = []
     while tokens <= most_tokens and len(ladder) < 60:

@@ -37,7 +37,7 @@ from scaling_law.plan.plan import Plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.spec.counts import CONVENTIONS, count_params
 from scaling_law.spec.model import Model
-from scaling_law.units import format_count
+from scaling_law.units import count_of, format_count
 
 # A target this many times smaller than the smallest run is taken for a slip.
 _FAR_BELOW = 10.0
@@ -255,7 +255,7 @@ def propose(
     posterior = posterior_of(
         prior.planted, catalog.runs, (now.params, now.tokens), noise, prior.weights
     )
-    search = Search(posterior, catalog.costs, catalog.space, _minimums(catalog))
+    search = Search(posterior, catalog.costs, catalog.space, _minimums(catalog, offer))
     tokens = {config.data_spec: train_tokens}
     components = {config.data_spec: component_tokens}
     design, chosen_config, plan = _fitting(
@@ -314,15 +314,24 @@ def _noise(so_far: FitSoFar | None) -> Noise:
     )
 
 
-def _minimums(catalog: Catalog) -> Minimums:
+def _minimums(catalog: Catalog, offer: Candidates) -> Minimums:
     """What any design must have. Raises ``FitError`` where the candidates do not allow it."""
     usual = Minimums()
+    if len(offer.ladder) < usual.horizons:
+        raise FitError(
+            f"the corpus allows {format_count(offer.most_tokens)} tokens a run (data.max_epochs),"
+            f" enough for {count_of(len(offer.ladder), 'horizon')} from"
+            f" {format_count(offer.ladder[0])} tokens on; at least {usual.horizons} are needed to"
+            " see whether a law holds: take a larger corpus, or begin with smaller sizes in the"
+            " grid"
+        )
     sizes = len([cells for cells in catalog.space.of_size if cells])
     horizons = len({run.horizon for run in catalog.offers})
     if sizes < usual.sizes or horizons < usual.horizons:
         raise FitError(
-            f"the budget, the corpus and the memory allow runs of {sizes} sizes at {horizons}"
-            f" horizons; at least {usual.sizes} of each are needed to see whether a law holds:"
+            f"the budget, the corpus and the memory allow runs of {count_of(sizes, 'size')} at"
+            f" {count_of(horizons, 'horizon')}; at least {usual.sizes} of each are needed to see"
+            " whether a law holds:"
             " raise the budget, or begin with smaller sizes in the grid"
         )
     return usual
@@ -395,7 +404,8 @@ def _fitting(
         spent = plan.seconds_estimate if budget.unit == "seconds" else plan.flops_total
         if spent <= budget.amount * (1 + _SAME):
             return design, config, plan
-        allowance *= 0.98 * budget.amount / spent
+        # a design may cost less than it was allowed and yet take longer than the budget
+        allowance = 0.98 * min(allowance, design.cost) * budget.amount / spent
     raise FitError(f"no design stays within {budget.text}; raise the budget")
 
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+from scaling_law.config.load import load_config
 from scaling_law.console import Say
+from scaling_law.design.candidates import ladder_of, longest_run
 from scaling_law.design.propose import DesignGoal, FitSoFar, Proposal, propose
+from scaling_law.design.search import Minimums
 from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import NATS, load_records, only_sweep
+from scaling_law.files.record import NATS, RunRecord, load_records, only_sweep
 from scaling_law.fit.points.dataset import gather_fit_data
 from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.session import known_laws
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.hardware import Hardware
-from scaling_law.plan.plan import read_plan
+from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.run.planning import inputs, say_of_data
 from scaling_law.run.request import Request
 from scaling_law.spec.arms import arm_of
-from scaling_law.spec.counts import CONVENTIONS
+from scaling_law.spec.counts import CONVENTIONS, count_params
 from scaling_law.units import format_count, parse_seconds
 
 _FURTHER = 4  # times the largest size: near enough for a few more runs to tell
@@ -182,8 +186,9 @@ def further_runs(folder: Path, convention: str) -> Further | None:
     """A goal that a sweep's next runs can meet: a size a little beyond its largest.
 
     ``convention`` is how the fit counts parameters. None for a folder without the config and a
-    plan that can be read, which further runs need, and where its runs differ in more than ``slaw
-    plan`` chooses (axes, a trainer of its user's own).
+    plan that can be read, which further runs need, where its runs differ in more than ``slaw
+    plan`` chooses (axes, a trainer of its user's own), and where the text is too short for the
+    horizons that a design needs.
     """
     if not folder.is_dir():
         return None
@@ -197,6 +202,8 @@ def further_runs(folder: Path, convention: str) -> Further | None:
         plan = read_plan(sweep.plan)
     except (ConfigError, PlanError):
         return None  # a fit needs no plan
+    if not _enough_text(sweep, plan, records):
+        return None
     points = gather_fit_data([sweep.path], convention=convention).points
     spent = sum(record.seconds for record in records) / plan.slots
     return Further(
@@ -204,6 +211,20 @@ def further_runs(folder: Path, convention: str) -> Further | None:
         target=format_count(_FURTHER * points.data_range["params"][1]),
         time=_whole_units(spent),
     )
+
+
+def _enough_text(sweep: SweepDir, plan: Plan, records: Sequence[RunRecord]) -> bool:
+    """Whether the sweep's text allows as many horizons as a design needs, as far as is known."""
+    try:
+        config = load_config(sweep.config, device_kind=plan.device_kind, beside=sweep.path)
+    except ConfigError:
+        return True  # its limit is unknown, as where a corpus was moved
+    longest = longest_run(plan.train_tokens, config.data.max_epochs)
+    smallest = min(count_params(record.spec.model).matmul for record in records)
+    try:
+        return len(ladder_of(smallest, longest)) >= Minimums().horizons
+    except PlanError:
+        return False
 
 
 def _whole_units(seconds: float) -> str:

@@ -36,7 +36,7 @@ def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
         [
             f"target: {target_words(now)}, {format_count(now.flops or 0)} FLOPs",
             f"chosen of {proposal.candidates} candidates: {count_of(len(proposal.chosen), 'run')},"
-            f" {trunks} independent trunks or single runs, {sizes} sizes",
+            f" {trunks} independent trunks or single runs, {count_of(sizes, 'size')}",
             "",
             *text_columns.numbers([*_HEAD, *map(_row, proposal.chosen)]),
             _gain_words(proposal),

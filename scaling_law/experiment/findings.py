@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from scaling_law.experiment.seeds import LEVEL
 from scaling_law.text_columns import left
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -30,6 +31,7 @@ _UNITS = {
 # Stands for the sentence that says how to train the missing runs. An analysis does not know the
 # folder of its runs; ``Findings.with_remedy`` writes the sentence in.
 AGAIN = "{missing runs}"
+INTERVALS = f"intervals are at {LEVEL:.0%} where nothing else is said"
 
 
 def _check_name(what: str, name: str) -> None:
@@ -350,9 +352,9 @@ class Findings:
 
 
 def answer_lines(findings: Findings) -> list[str]:
-    """Return the verdict, and a line for each claim."""
-    claims = (f"  {claim.standing}: {claim.says} ({claim.because})" for claim in findings.claims)
-    return [findings.verdict, *claims]
+    """Return the verdict, a line for each claim, and the level of their intervals."""
+    claims = [f"  {claim.standing}: {claim.says} ({claim.because})" for claim in findings.claims]
+    return [findings.verdict, *claims, *([f"  {INTERVALS}"] if claims else [])]
 
 
 def findings_text(findings: Findings) -> str:

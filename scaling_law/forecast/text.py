@@ -98,7 +98,9 @@ def _optimum_lines(prediction: Prediction) -> list[str]:
         if prediction.params_exponent_interval:
             low, high = prediction.params_exponent_interval
             words += f" [{low:.2f}, {high:.2f}]"
-        near = f" near {format_count(prediction.flops)} FLOPs" if prediction.flops else ""
+        # over worlds even one law's exponent is another than that of its best parameters
+        near = " of the forecast" if prediction.variance_shares else ""
+        near += f" near {format_count(prediction.flops)} FLOPs" if prediction.flops else ""
         lines.append(
             f"params ~ compute^a{near}: a = {words} (Kaplan 2020: .73, Chinchilla 2022: .50)"
         )

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from scaling_law.experiment.analysis import Analysed
-from scaling_law.experiment.findings import Axis, Claim, Figure, Findings, Series
+from scaling_law.experiment.findings import INTERVALS, Axis, Claim, Figure, Findings, Series
 from scaling_law.files.layout import OUT_REMEDY, check_folder
 from scaling_law.report import style
 from scaling_law.report.page import (
@@ -51,6 +51,7 @@ def section(analysed: Analysed, drawn: str, why_no_law: str = "") -> Section:
     findings = analysed.findings
     body = answer(analysed)
     body += bullets([_claim(claim) for claim in findings.claims])
+    body += paragraph(sentence(INTERVALS)) if findings.claims else ""
     if analysed.left_out:
         body += note(sentence(analysed.left_out))
     body += f'<div class="figures">{drawn}</div>\n' if drawn else ""

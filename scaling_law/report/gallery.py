@@ -13,10 +13,11 @@ from scaling_law.experiment.collection import (
     Shown,
     multiplier_rows,
 )
+from scaling_law.experiment.findings import INTERVALS
 from scaling_law.files.layout import SweepDir, atomic_write
 from scaling_law.report import experiment, style
 from scaling_law.report.destination import cannot_write, destination
-from scaling_law.report.page import Section, bullets, card, page, paragraph, table
+from scaling_law.report.page import Section, bullets, card, page, paragraph, sentence, table
 from scaling_law.report.plot import saved
 from scaling_law.units import count_of
 
@@ -108,6 +109,7 @@ def _overview(collection: Collection, anchors: Sequence[str]) -> Section:
     body = paragraph(
         "A claim is established or contradicted by the runs, or not established: then a"
         " precondition is not met, and a note says which and what would meet it."
+        f" {sentence(INTERVALS)}"
     )
     return Section(
         anchor="overview", heading="Overview", body=f'{body}<div class="cards">{cards}</div>\n'

@@ -65,7 +65,10 @@ def held_out_figure(fitted: Fitted) -> Figure | None:
         x=0.01, ha="left", fontsize=11.5, fontweight="bold",
     )  # fmt: skip
     noise = fitted.known.seed_noise_log
-    for axes, folds, colour in ((panels[0], sizes, BLUE), (panels[1], rolled, ORANGE)):
+    for axes, folds, colour, none in (
+        (panels[0], sizes, BLUE, "no size can be left out"),
+        (panels[1], rolled, ORANGE, "no runs lie beyond others"),
+    ):
         axes.axhline(0, color=INK, linewidth=1)
         if noise:
             axes.axhspan(-200 * noise, 200 * noise, color=FAINT, alpha=0.15, linewidth=0)
@@ -76,8 +79,13 @@ def held_out_figure(fitted: Fitted) -> Figure | None:
         if folds:
             places = [fold.place for fold in folds]
             axes.set_xlim(min(places) / 1.4, max(places) * 1.4)
+        else:
+            axes.text(0.5, 0.75, none, transform=axes.transAxes, ha="center", color=INK)
     style.count_axis(panels[0], "x", params_label(fitted.points, "size left out"))
     style.count_axis(panels[1], "x", "held out: times the fitted FLOPs")
+    for axes, folds in ((panels[0], sizes), (panels[1], rolled)):
+        if not folds:
+            axes.tick_params(axis="x", which="both", bottom=False, labelbottom=False)
     panels[0].set_ylabel(RESIDUAL)
     reach = 1.15 * max(worst, 200 * (noise or 0.0))
     panels[0].set_ylim(-reach, reach)

@@ -148,8 +148,8 @@ def _allocation_title(fitted: Fitted) -> str:
 def split_words(fitted: Fitted) -> str:
     """What the line of best sizes is, with its slope."""
     exponent = fitted.exponent
-    weights = fitted.known.worlds.laws if fitted.known.worlds else {}
-    whose = "forecast" if len(weights) > 1 else f"{fitted.best.law.name} law"
+    # over worlds even one law's best sizes are a bend, not its own straight line
+    whose = "forecast" if fitted.known.worlds else f"{fitted.best.law.name} law"
     slope = "" if exponent is None else f": slope {exponent[0]:.2f}"
     return f"{whose}'s split of 6ND{slope}"
 

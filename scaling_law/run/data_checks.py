@@ -80,7 +80,7 @@ def _hold_out_more(config: SweepConfig, dataset: TextDataset, tokens: int) -> st
     whole = sum(map(dataset.n_tokens, dataset.splits))
     # documents are held out whole, so that a share of them varies in tokens
     share = 1.2 * spec.val_fraction * tokens / max(dataset.n_tokens("val"), 1)
-    if share > _MOST_HELD_OUT:
+    if share > _MOST_HELD_OUT or tokens > _MOST_HELD_OUT * whole:
         return f"use more text (it has {format_count(whole)} tokens in all)"
     return (
         f"raise data.val_fraction from {spec.val_fraction:g} to about {share:.2g}, or use more text"

@@ -462,6 +462,11 @@ def test_without_trust_a_sweep_is_pointed_to_further_runs_and_their_cost(capsys,
     counted = ("--convention", "total", "--resamples", "0")
     total = format_count(4 * max(count_params(run.spec.model).total for run in plan.runs))
     assert f"--target {total} --time" in run(capsys, "fit", str(sweep.path), *counted)[1]
+    # 4 epochs of it are two horizons of the smallest size: slaw plan would refuse
+    short = dataclasses.replace(plan, train_tokens=60_000)
+    layout.write_json(sweep.plan, short.to_json())
+    code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "0")
+    assert code == 0 and "next: slaw extrapolate --flops 1x" in out and "slaw plan" not in out
     sweep.plan.write_text("{")
     code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "0")
     assert code == 0 and "next: slaw extrapolate --flops 1x" in out, "a fit needs no plan"
@@ -496,6 +501,10 @@ def test_the_json_marks_the_figures_that_the_text_omits(sweep, capsys):
     words = ("--results", str(sweep.path), "--json")
     near = json.loads(run(capsys, "extrapolate", "--params", "2x", *words)[1])
     far = json.loads(run(capsys, "extrapolate", "--params", "175e9", *words)[1])
+    assert (
+        "params ~ compute^a of the forecast near"
+        in run(capsys, "extrapolate", "--params", "2x", *words[:2])[1]
+    ), "it differs from the law's own, which slaw fit prints"
     assert near["figures_refused"] == []
     assert far["figures_refused"] == [
         "loss_nats", "tokens_for_params", "params_optimal", "tokens_optimal",

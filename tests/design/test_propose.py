@@ -25,6 +25,7 @@ from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.stacking import with_stacks
+from scaling_law.plan.time_limit import WORKER_START_SECONDS
 from scaling_law.run.request import Request
 from scaling_law.spec.counts import train_flops
 from tests.fakes import cpu_profile, ladder_config, planted_records
@@ -118,6 +119,31 @@ def test_a_budget_in_seconds_is_respected():
     budget = Budget(unit="seconds", amount=240.0)
     design = propose(ladder_config(), cpu_profile(), goal(budget), train_tokens=10**8)
     assert design.plan.seconds_estimate <= 240.3
+
+
+def test_a_run_that_alone_takes_longer_than_the_budget_is_not_offered():
+    def offered(seconds: float) -> dict[tuple[str, float], float]:
+        budget = Budget(unit="seconds", amount=seconds)
+        runs = candidates(ladder_config(), cpu_profile(), budget, train_tokens=10**8).runs
+        return {(run.size, run.tokens): run.single for run in runs}
+
+    longest = max(offered(240.0).items(), key=lambda item: item[1])
+    run, seconds = longest
+    assert run in offered(seconds + WORKER_START_SECONDS + 1)
+    less = offered(seconds + WORKER_START_SECONDS / 2)
+    assert run not in less and less, "a worker starts before it"
+    with pytest.raises(FitError, match="does not pay for one run of the smallest size"):
+        offered(min(offered(240.0).values()) + WORKER_START_SECONDS / 2)
+
+
+def test_a_text_too_short_for_three_horizons_is_named_as_the_cause():
+    smallest = candidates(ladder_config(), cpu_profile(), FLOPS, train_tokens=10**8).ladder[0]
+    allowed = ladder_config().data.max_epochs
+    assert allowed is not None
+    with pytest.raises(FitError, match=r"corpus allows .* enough for 2 horizons .* larger corpus"):
+        propose(
+            ladder_config(), cpu_profile(), goal(), train_tokens=int(2 * smallest / allowed) + 1
+        )
 
 
 def test_the_next_batch_takes_unused_seeds(finished, so_far, cached):

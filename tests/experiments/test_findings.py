@@ -146,7 +146,7 @@ def test_one_experiment_shows_its_question_its_command_and_what_its_runs_say(tmp
     assert entry.startswith("batch_ramp\n  Does a batch that grows along training beat a fixed one")
     assert f"slaw run batch_ramp --out {folder / 'batch_ramp'}" in entry
     assert findings.startswith(f"by 48 runs in {folder / 'batch_ramp'}:\nA batch of ")
-    assert "\n  established: " in findings
+    assert "\n  established: " in findings and "\n  intervals are at 90%" in findings
     assert main(["experiments", "batch_ramp", "--out", str(tmp_path)]) == EXIT_OK
     assert f"no run has finished in {tmp_path / 'batch_ramp'}" in capsys.readouterr().out
     assert main(["experiments", "batch_ramp", "--out", str(folder), "--json"]) == EXIT_OK

@@ -191,6 +191,13 @@ def test_an_interval_end_at_the_laws_own_bound_counts_as_open():
     assert all(map(math.isfinite, sharp.intervals["E"]))
 
 
+def test_the_interval_of_a_share_ends_at_0_and_1():
+    fit = fit_law(planted(0.04, trunk_noise=0.04), "chinchilla", resamples=100)
+    low, high = fit.optimum_intervals["a"]
+    assert 0 < low < fit.optimum.exponent < high == 1, "widened, it would go beyond"
+    assert fit.optimum_intervals["b"] == pytest.approx((1 - high, 1 - low))
+
+
 def test_an_interval_prints_its_ends_up_to_six_orders_of_magnitude():
     fit = fit_law(planted(), "chinchilla")
     wide = dataclasses.replace(fit, params={"A": 1e4}, intervals={"A": (1.5, 1e6)})

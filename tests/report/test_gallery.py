@@ -93,6 +93,7 @@ def test_a_phone_has_the_panels_below_each_other_and_all_titles_within_the_figur
 
 
 def test_a_precondition_that_is_not_met_is_a_note_with_what_would_meet_it(page):
+    assert "Intervals are at 90% where nothing else is said." in section(page, "Overview")
     notes = re.findall(r'<p class="note" role="note">(.*?)</p>', section(page, "emergence"))
     assert len(notes) == 2 and all(note.startswith("Not established: ") for note in notes)
     assert "it needs more seeds" in notes[1]

@@ -384,6 +384,15 @@ def test_every_error_is_measured_divided_by_predicted(evidence):
         assert {chart["y"]["label"] for chart in charts[name]} == {RESIDUAL}
 
 
+def test_a_panel_without_held_out_runs_says_so(evidence):
+    fitted = evidence.fitted
+    check = {**fitted.summary["validation"], "leave_size_out": []}
+    without = dataclasses.replace(fitted, summary={**fitted.summary, "validation": check})
+    drawn = held_out_figure(without)
+    assert [text.get_text() for text in drawn.axes[0].texts] == ["no size can be left out"]
+    assert not drawn.axes[1].texts, "there are rollouts"
+
+
 def test_a_size_has_one_label_and_every_count_is_named(evidence, written):
     fitted = evidence.fitted
     assert fitted is not None

@@ -61,7 +61,7 @@ def test_a_context_longer_than_the_validation_split_is_refused(
     code, _, said = _slaw(capsys, command, n_ctx=8192, batch=8192, tokens=81920)
     assert code == 2
     assert "t.yaml:3: model.n_ctx: 8192, and the val split of text has" in said
-    assert said.count("fewer than one sequence") == 1 and "data.val_fraction from 0.1" in said
+    assert said.count("fewer than one sequence") == 1 and "use more text (it has 13.5K" in said
     assert not Path("results").exists()
 
 
@@ -80,6 +80,9 @@ def test_a_small_validation_split_is_said_with_a_larger_fraction(
     assert code == 0 and "left out: nothing" in plan
     assert "t.yaml:6: eval.val_tokens asks for 5K" in said
     assert "raise data.val_fraction from 0.1 to about 0." in said
+    said = _slaw(capsys, "run --dry-run", val_tokens=1_000_000)[2]
+    assert "use more text (it has" in said
+    assert "val_fraction" not in said, "the whole text has fewer tokens"
     assert "validation split" not in _slaw(capsys, "run --dry-run", prepare=False)[2]
 
 

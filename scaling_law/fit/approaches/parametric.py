@@ -427,8 +427,10 @@ def _with_intervals(
         result,
         samples=samples,
         intervals=_intervals(result.params, forms, level, drawn.widen),
-        optimum_intervals=_intervals(
-            best, [split for split in splits if split.keys() == best.keys()], level, drawn.widen
+        optimum_intervals=_as_shares(
+            _intervals(
+                best, [split for split in splits if split.keys() == best.keys()], level, drawn.widen
+            )
         ),
         interval_method=drawn.method,
         notes=tuple(notes),
@@ -469,7 +471,7 @@ def with_bootstrap_t(
     return dataclasses.replace(
         result,
         intervals=intervals["params"],
-        optimum_intervals=intervals["optimum"],
+        optimum_intervals=_as_shares(intervals["optimum"]),
         interval_method=f"{result.interval_method.split(', Student')[0]}, studentised",
     )
 
@@ -477,6 +479,18 @@ def with_bootstrap_t(
 def _is_scale(name: str, params: Mapping[str, float]) -> bool:
     # Gadre's coefficients share the names of the compute-optimal exponents
     return name in _LOGARITHMIC or (name in ("a", "b") and "eta" in params)
+
+
+def _as_shares(intervals: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Intervals of a split's figures, those of its exponents a and b within 0 and 1.
+
+    Where the loss falls with size and tokens both, a and b = 1 - a are shares of the growth of
+    compute. An interval that is widened about its centre can go beyond.
+    """
+    return {
+        name: (max(0.0, low), min(1.0, high)) if name in ("a", "b") else (low, high)
+        for name, (low, high) in intervals.items()
+    }
 
 
 def _intervals(
