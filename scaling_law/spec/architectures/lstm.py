@@ -15,9 +15,10 @@ from scaling_law.spec.model import OtherModel
 from scaling_law.spec.values import MAX_WIDTH, Number
 
 GATES = 4  # input, forget, cell, output
-# What oneDNN's kernel saves for the backward pass, measured at widths 1 to 64: so many numbers a
-# token for each unit, as many for each unit of whole rows, and so many bytes a layer.
-_STORED, _ROW, _PAGES_BYTES = 9, 16, 16_384
+# What oneDNN's kernel saves for the backward pass, measured at widths 1 to 128: so many numbers a
+# token for each unit, as many for each unit of whole rows, and so many bytes a layer (7 pages on
+# an Intel Xeon with AVX-512, 4 on an AMD EPYC).
+_STORED, _ROW, _PAGES_BYTES = 9, 16, 28_672
 
 
 @dataclass(frozen=True, kw_only=True)
