@@ -239,7 +239,7 @@ def _cost(model: Model, tokens: float, profile: DeviceProfile, budget: Budget) -
 
 
 def longest_run(train_tokens: float | None, max_epochs: float | None) -> float:
-    """Tokens of the longest run that a text of ``train_tokens`` allows; infinite without limit."""
+    """Tokens of the longest run that ``train_tokens`` of text allow, infinite without a limit."""
     return train_tokens * max_epochs if train_tokens and max_epochs else math.inf
 
 
