@@ -194,6 +194,7 @@ def test_an_interval_end_at_the_laws_own_bound_counts_as_open():
 def test_the_interval_of_a_share_ends_at_0_and_1():
     fit = fit_law(planted(0.04, trunk_noise=0.04), "chinchilla", resamples=100)
     low, high = fit.optimum_intervals["a"]
+    assert fit.optimum is not None
     assert 0 < low < fit.optimum.exponent < high == 1, "widened, it would go beyond"
     assert fit.optimum_intervals["b"] == pytest.approx((1 - high, 1 - low))
 

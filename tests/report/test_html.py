@@ -389,6 +389,7 @@ def test_a_panel_without_held_out_runs_says_so(evidence):
     check = {**fitted.summary["validation"], "leave_size_out": []}
     without = dataclasses.replace(fitted, summary={**fitted.summary, "validation": check})
     drawn = held_out_figure(without)
+    assert drawn is not None
     assert [text.get_text() for text in drawn.axes[0].texts] == ["no size can be left out"]
     assert not drawn.axes[1].texts, "there are rollouts"
 
