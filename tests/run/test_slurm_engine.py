@@ -603,6 +603,8 @@ def test_more_devices_than_the_largest_job_may_have_are_refused_in_one_line(slur
         profile = engines.profile(both.choice("engine"), "cpu", lambda line: None)
         with pytest.raises(PlanError, match=said) if said else contextlib.nullcontext():
             make_plan(both, profile, train_tokens=None)
+    slurm.sinfo += "other|infinite|2|64 cores, 9000 MB, (null), (null)\n"
+    _slurm_nodes._partitions.cache_clear()
     several = _slurm_nodes.profile(Settings(partition="work,other"), "cpu", lambda line: None)
     assert several.devices is None, "the others may have larger nodes"
 
