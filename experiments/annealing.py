@@ -7,7 +7,7 @@ Runs read as much of the target's text at different times: in the cooldown, at t
 spread evenly. Cooldowns branch off one trunk for each seed. Constant shares give the loss on the
 target by its share, from which the share that a late or an early reader is worth is read off, by
 straight lines. A seed has the same first weights and the same order of each component's text in
-every run.
+every run, and each difference has the noise of its own pairs of seeds.
 """
 
 from __future__ import annotations
@@ -35,13 +35,11 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.groups import grouped, left_out
-from scaling_law.experiment.seeds import Mean, SeedNoise, mean_over, shared_noise, with_ends
+from scaling_law.experiment.groups import left_out
+from scaling_law.experiment.reading_times import EARLY, LATE, LOSS, SPREAD, Seen, read_run
+from scaling_law.experiment.seeds import mean_over, with_ends
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Text
-
-LATE, EARLY, SPREAD = "late", "early", "spread"
-_LOSS = "loss.val:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,34 +47,6 @@ class Settings:
     """Settings of the analysis; ``target`` is the component that runs are to be good at."""
 
     target: Annotated[str, Text("the component that runs are to be good at")] = "cpp"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Read:
-    """What one run read of the target's text, and what it ended with.
-
-    ``when`` it read most: late, early or spread; ``share`` of all its tokens;
-    ``base`` is the share while it did not read most;
-    ``target`` is the loss on the target, ``rest`` the mean of those on the other components, in
-    nats per token.
-    """
-
-    run: Run
-    when: str
-    share: float
-    base: float
-    target: float
-    rest: float
-
-    @property
-    def mean(self) -> float:
-        """The mean loss of the target and the rest."""
-        return (self.target + self.rest) / 2
-
-    @property
-    def seed(self) -> int:
-        """The run's seed."""
-        return self.run.spec.seed
 
 
 def refusal(settings: Settings, components: tuple[str, ...]) -> str:
@@ -88,101 +58,6 @@ def refusal(settings: Settings, components: tuple[str, ...]) -> str:
         f"target: no component is called {quoted(settings.target)}"
         f"{did_you_mean(settings.target, components)}{there}"
     )
-
-
-def read_run(run: Run, target: str) -> Read | None:
-    """What a run read, None where it has no mixture, several changes, or no loss on the target."""
-    mix, metrics = run.spec.mix, run.record.metrics
-    losses = {name: value for name, value in metrics.items() if name.startswith(_LOSS)}
-    own = losses.pop(f"{_LOSS}{target}", None)
-    if mix is None or own is None or not losses or len(mix.phases) > 2:
-        return None
-    if any(phase.shares is None for phase in mix.phases):
-        return None
-    shares = [dict(phase.shares or ()).get(target, 0.0) for phase in mix.phases]
-    steps = [*run.spec.mix_steps(), run.spec.total_steps]
-    lengths = [end - first for first, end in itertools.pairwise(steps)]
-    first, last = shares[0], shares[-1]
-    return Read(
-        run=run,
-        when=SPREAD if first == last else LATE if last > first else EARLY,
-        share=round(
-            sum(s * n for s, n in zip(shares, lengths, strict=True)) / run.spec.total_steps, 4
-        ),
-        base=min(shares),
-        target=own,
-        rest=fmean(losses.values()),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What the runs show; ``reads`` are the runs that say something, ``target`` the component."""
-
-    reads: tuple[Read, ...]
-    target: str
-
-    def of(self, when: str) -> dict[float, dict[int, Read]]:
-        """The runs that read most at one time, by share and seed."""
-        own = grouped((one.share, one) for one in self.reads if one.when == when)
-        return {share: {one.seed: one for one in ones} for share, ones in own.items()}
-
-    def gains(self, when: str, loss: str) -> dict[float, list[float]]:
-        """How far runs end below those that spread as much, in nats, by share, one a seed."""
-        spread = self.of(SPREAD)
-        gains = {}
-        for share, ones in self.of(when).items():
-            twins = spread.get(share, {})
-            values = [
-                getattr(twins[seed], loss) - getattr(one, loss)
-                for seed, one in sorted(ones.items())
-                if seed in twins
-            ]
-            if values:
-                gains[share] = values
-        return gains
-
-    def noise(self, loss: str) -> SeedNoise:
-        """The noise of a loss, in nats: what is left after what a seed does to all runs of it."""
-        return shared_noise(
-            {seed: getattr(one, loss) for seed, one in ones.items()}
-            for when in (SPREAD, LATE, EARLY)
-            for ones in self.of(when).values()
-        )
-
-    def worth(self, when: str) -> dict[float, dict[int, float]]:
-        """How many spread tokens one of the extra tokens is worth, by share and seed.
-
-        The extra tokens are those beyond the run's base share. Runs whose loss no constant share
-        of their seed has are left out.
-        """
-        worth: dict[float, dict[int, float]] = {}
-        for share, ones in self.of(when).items():
-            for seed, one in ones.items():
-                curve = [
-                    (own, by_seed[seed].target)
-                    for own, by_seed in self.of(SPREAD).items()
-                    if seed in by_seed
-                ]
-                equal = _share_with(one.target, curve)
-                if equal is not None and share > one.base:
-                    worth.setdefault(share, {})[seed] = (equal - one.base) / (share - one.base)
-        return worth
-
-    def mean_worth(self, when: str) -> Mean | None:
-        """The mean over shares of what an extra token is worth, with its interval over seeds."""
-        by_seed = grouped(
-            (seed, value) for own in self.worth(when).values() for seed, value in own.items()
-        )
-        return mean_over([fmean(values) for values in by_seed.values()])
-
-
-def _share_with(loss: float, curve: Sequence[tuple[float, float]]) -> float | None:
-    """The constant share that ends at a loss, between the two around it; None outside."""
-    for (less, above), (more, below) in itertools.pairwise(sorted(curve)):
-        if above >= loss >= below and above > below:
-            return less + (more - less) * (above - loss) / (above - below)
-    return None
 
 
 def read(evidence: Evidence) -> Seen:
@@ -259,8 +134,7 @@ def _compare(
             f"with {share:.0%} of the run's tokens": [side * value for value in values]
             for share, values in gains.items()
         }
-        noise = seen.noise(loss).of_difference
-        return all_decided(each, "below by" if lower else "above by", noise=noise)
+        return all_decided(each, "below by" if lower else "above by")
 
     return claim(name, says, decide)
 
@@ -292,7 +166,7 @@ def _words(seen: Seen) -> str:
     ends, worth = [], []
     for when, words in ((LATE, "in the cooldown"), (EARLY, "at the beginning")):
         if values := seen.gains(when, "target").get(share):
-            ends.append(f"{_apart(fmean(values))} when it is read {words}")
+            ends.append(f"{_apart(values)} when it is read {words}")
         if mean := seen.mean_worth(when):
             worth.append(f"{mean.text} {words}")
     said = (
@@ -301,7 +175,7 @@ def _words(seen: Seen) -> str:
     )
     if values := seen.gains(LATE, "rest").get(share):
         said += (
-            f"; the loss on the rest ends {_apart(fmean(values))} when {seen.target} is read in"
+            f"; the loss on the rest ends {_apart(values)} when {seen.target} is read in"
             " the cooldown"
         )
     if worth:
@@ -312,9 +186,12 @@ def _words(seen: Seen) -> str:
     return f"{said}."
 
 
-def _apart(gain: float) -> str:
-    """``0.020 nats lower``: how far a loss ends from that of spread text."""
-    return f"{abs(gain):.3f} nats {'lower' if gain > 0 else 'higher'}"
+def _apart(gains: Sequence[float]) -> str:
+    """``0.020 (0.014 to 0.026) nats lower``: how far a loss ends from that of spread text."""
+    side = 1 if fmean(gains) > 0 else -1
+    mean = mean_over([side * gain for gain in gains])
+    ends = " ({:.3f} to {:.3f})".format(*mean.interval) if mean and mean.interval else ""
+    return f"{abs(fmean(gains)):.3f}{ends} nats {'lower' if side > 0 else 'higher'}"
 
 
 def _measures(seen: Seen) -> dict[str, float | None]:
@@ -323,7 +200,7 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         measures |= with_ends(f"worth.{when}", seen.mean_worth(when))
         for loss in ("target", "rest", "mean"):
             for share, values in seen.gains(when, loss).items():
-                measures[f"gain.{when}.{loss}.{share:g}"] = fmean(values)
+                measures |= with_ends(f"gain.{when}.{loss}.{share:g}", mean_over(values))
     return measures
 
 
@@ -390,7 +267,7 @@ def _course_figure(seen: Seen, evidence: Evidence) -> Figure | None:
         return None
     largest = max(shares)
     metrics = dict.fromkeys(
-        name for one in seen.reads for name in one.run.record.metrics if name.startswith(_LOSS)
+        name for one in seen.reads for name in one.run.record.metrics if name.startswith(LOSS)
     )
     panels = []
     for metric in sorted(metrics):
@@ -400,7 +277,7 @@ def _course_figure(seen: Seen, evidence: Evidence) -> Figure | None:
             series.append(_course(ones[min(ones)].run, metric, words, evidence))
         panels.append(
             Panel(
-                title=metric.removeprefix(_LOSS),
+                title=metric.removeprefix(LOSS),
                 x=Axis(label="step"),
                 y=Axis(label="loss, nats per token"),
                 series=tuple(series),
@@ -448,14 +325,12 @@ def _literature(seen: Seen) -> tuple[Published, ...]:
 
 
 def _notes(seen: Seen) -> Iterator[str]:
-    outside = sum(
-        seed not in seen.worth(when).get(share, {})
-        for when in (LATE, EARLY)
-        for share, ones in seen.of(when).items()
-        for seed in ones
-    )
+    outside = seen.beyond()
     if outside:
-        yield f"runs whose loss on {seen.target} no constant share of their seed has: {outside}"
+        yield (
+            f"runs whose loss on {seen.target} no constant share of their seed has: {len(outside)};"
+            f" of these {sum(outside)} are read off the nearest line, made up to twice as long"
+        )
 
 
 _WORTH: Mapping[str, float] = {LATE: 2.6, EARLY: 0.4, SPREAD: 1.0}
@@ -473,9 +348,9 @@ def _planted_outcome(spec: RunSpec) -> Outcome:
     worth = base + _WORTH[when] * (share - base)
     noise = 1 + 5e-4 * math.sin(1 + 7 * spec.seed + 30 * share)
     metrics = {
-        f"{_LOSS}cpp": (2.6 + 0.4 * math.exp(-3 * worth)) * noise,
-        f"{_LOSS}py-code": (2.4 + 0.2 * worth) * noise,
-        f"{_LOSS}py-docs": (2.5 + 0.2 * worth) * noise,
+        f"{LOSS}cpp": (2.6 + 0.4 * math.exp(-3 * worth)) * noise,
+        f"{LOSS}py-code": (2.4 + 0.2 * worth) * noise,
+        f"{LOSS}py-docs": (2.5 + 0.2 * worth) * noise,
     }
     points = (planted_point(spec, step, metrics) for step in (spec.total_steps // 2, steps[-1]))
     return Outcome(val_loss_nats=2.5, metrics=metrics, curve=tuple(points))

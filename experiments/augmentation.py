@@ -48,7 +48,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out
-from scaling_law.experiment.seeds import Mean, mean_over, with_ends
+from scaling_law.experiment.seeds import Mean, mean_over, mean_text, with_ends
 from scaling_law.experiment.text_amounts import amount_of
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of, format_count
@@ -272,13 +272,13 @@ def _table(seen: ChangedText) -> Table | None:
         once = dict(seen.losses[arm].get(seen.unique, {}))
         worth = seen.worth(arm)
         changed = arm.kind != PLAIN or arm.decay == seen.strong
-        mean, one = mean_over(list(ends.values())), mean_over(list(once.values()))
+        one = mean_over(list(once.values()))
         rows.append(
             (
                 arm.text,
                 f"{arm.decay:g}",
                 f"{one.value:.3f}" if one else "-",
-                mean.text if mean else "-",
+                mean_text(ends.values()),
                 _mean_text(below(ends, plain)) if changed and plain and ends else "-",
                 format_count(fmean(worth)) if ends and len(worth) == len(ends) else "-",
             )

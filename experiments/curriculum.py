@@ -7,6 +7,9 @@ The corpus ``graded`` cuts one domain into thirds by how far its documents compr
 length. Every run reads as much of each third: shuffled all along, the easy third first, or the hard
 one first. An order lasts for the whole run, or until the cooldown, which then reads all thirds, so
 that the order is told apart from what was read last. Scores are the mean loss over the thirds.
+
+Differences are of the same seed, so that what a seed does to all orders cancels. Each has the noise
+of its own pairs: that of all orders is too narrow for an order that scatters more than others.
 """
 
 from __future__ import annotations
@@ -39,13 +42,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import grouped, left_out
-from scaling_law.experiment.seeds import (
-    NO_NOISE,
-    SeedNoise,
-    all_beyond_error,
-    mean_over,
-    shared_noise,
-)
+from scaling_law.experiment.seeds import LEVEL, Mean, all_beyond_error, mean_over, paired, with_ends
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.mix import COOLDOWN, Mix
 from scaling_law.spec.run import RunSpec
@@ -103,13 +100,15 @@ class Seen:
 
     def changes(self, order: Order, thirds: Sequence[str] = GRADES) -> list[float]:
         """How far runs of an order end above shuffled ones, in nats, one a seed."""
-        plain = self.losses.get(Order(by=order.by, first=SHUFFLED, lasts=WHOLE), {})
-        own = self.losses.get(order, {})
-        return [
-            fmean(own[seed][third] for third in thirds)
-            - fmean(plain[seed][third] for third in thirds)
-            for seed in sorted(set(own) & set(plain))
-        ]
+        plain = Order(by=order.by, first=SHUFFLED, lasts=WHOLE)
+        return paired(self.means(order, thirds), self.means(plain, thirds))
+
+    def means(self, order: Order, thirds: Sequence[str] = GRADES) -> dict[int, float]:
+        """The mean loss on some thirds by seed, in nats per token."""
+        return {
+            seed: fmean(own[third] for third in thirds)
+            for seed, own in self.losses.get(order, {}).items()
+        }
 
 
 def _losses_of(run: Run) -> dict[str, float] | None:
@@ -156,28 +155,9 @@ def _needed(seen: Seen, order: Order, thirds: Sequence[str] = GRADES) -> list[fl
     return values
 
 
-def _noise(seen: Seen) -> SeedNoise:
-    """The noise of an order's loss, pooled over both gradings."""
-    return sum((noise_of(seen, by) for by in GRADINGS), NO_NOISE)
-
-
-def _lower(seen: Seen, changes: Sequence[float]) -> Decision:
+def _lower(changes: Sequence[float]) -> Decision:
     """Whether the differences of two orders, one a seed, lie below 0."""
-    return decided([-one for one in changes], "lower by", noise=_noise(seen).of_difference)
-
-
-def noise_of(seen: Seen, by: str, thirds: Sequence[str] = GRADES) -> SeedNoise:
-    """The noise of an order's loss on some thirds, in nats.
-
-    It is what is left of the losses of all orders by a grading after the mean of each order and
-    that of each seed, which all orders share.
-    """
-    orders = [Order(by=by, first=SHUFFLED, lasts=WHOLE), *_orders(by)]
-    return shared_noise(
-        {seed: fmean(own[third] for third in thirds) for seed, own in losses.items()}
-        for order in orders
-        if (losses := seen.losses.get(order))
-    )
+    return decided([-one for one in changes], "lower by")
 
 
 def _none_beats_shuffled(seen: Seen) -> Claim:
@@ -188,14 +168,15 @@ def _none_beats_shuffled(seen: Seen) -> Claim:
                 each.append(seen.changes(order))
                 few = len(each[-1]) < 2
                 need(not few, f"not all orders by {by} have finished with two seeds", AGAIN)
-        noise = _noise(seen).of_difference
-        means = [mean for values in each if (mean := mean_over(values, noise))]
+        means = [mean for values in each if (mean := mean_over(values))]
         lowest = min(mean.interval[0] for mean in means if mean.interval)
         values = [mean.value for mean in means]
         words = f"{len(each)} orders end {min(values):+.3f} to {max(values):+.3f} nats above it"
         words += f", the lowest end of their intervals is {lowest:+.3f}"
-        unbeaten = all_beyond_error([[MARGIN + one for one in own] for own in each], noise)
+        unbeaten = all_beyond_error([[MARGIN + one for one in own] for own in each])
         need(unbeaten is not None, f"{words}, below {-MARGIN:g}", "more seeds")
+        if unbeaten and lowest < -MARGIN:
+            words += f", and no seed is below {-MARGIN:g}"
         return bool(unbeaten), words
 
     says = f"no order, of two gradings, beats shuffled text by {MARGIN:g} nats per token"
@@ -209,7 +190,7 @@ def _name(by: str, lasts: str) -> str:
 def _helps(seen: Seen, by: str, lasts: str) -> Claim:
     def decide() -> Decision:
         values = _needed(seen, Order(by=by, first=EASY, lasts=lasts))
-        return _lower(seen, values)
+        return _lower(values)
 
     says = f"reading documents that are easy by {by} first, {_long(lasts)}, beats shuffled text"
     return claim(f"easy_first_helps.{_name(by, lasts)}", says, decide)
@@ -223,13 +204,10 @@ def _better_first(seen: Seen, by: str) -> Claim:
     """Easy first against hard first, where both end with all thirds."""
 
     def decide() -> Decision:
-        own, other = (
-            seen.losses.get(Order(by=by, first=first, lasts=MIXED), {}) for first in (EASY, HARD)
-        )
-        shared = sorted(set(own) & set(other))
-        need(len(shared) > 1, "the two orders have not finished with two seeds", AGAIN)
-        values = [fmean(own[seed].values()) - fmean(other[seed].values()) for seed in shared]
-        return _lower(seen, values)
+        easy, hard = (seen.means(Order(by=by, first=first, lasts=MIXED)) for first in (EASY, HARD))
+        values = paired(easy, hard)
+        need(len(values) > 1, "the two orders have not finished with two seeds", AGAIN)
+        return _lower(values)
 
     says = f"easy first by {by} beats hard first where the cooldown reads all thirds"
     return claim(f"easy_beats_hard_first.{by}", says, decide)
@@ -239,13 +217,11 @@ def _recency(seen: Seen, by: str) -> Claim:
     """Orders of the whole run: the third that is read first ends higher than shuffled."""
 
     def decide() -> Decision:
-        pairs, noise = ((EASY, "easy"), (HARD, "hard")), NO_NOISE
         each = {}
-        for first, third in pairs:
+        for first, third in ((EASY, "easy"), (HARD, "hard")):
             order = Order(by=by, first=first, lasts=WHOLE)
             each[f"on the {third} third"] = _needed(seen, order, (third,))
-            noise += noise_of(seen, by, (third,))
-        return all_decided(each, "above by", noise=noise.of_difference)
+        return all_decided(each, "above by")
 
     says = f"by {by}, the third that is read first is forgotten: it ends above shuffled text"
     return claim(f"first_is_forgotten.{by}", says, decide)
@@ -262,9 +238,7 @@ def _mends(seen: Seen, by: str) -> Claim:
             )
             need(len(whole) == len(mixed), "the two have other seeds", AGAIN)
             seeds.append([after - before for before, after in zip(whole, mixed, strict=True)])
-        # half of two differences, which scatters as one loss does
-        return decided([-fmean(pair) for pair in zip(*seeds, strict=True)], "lower by",
-                       noise=_noise(seen))  # fmt: skip
+        return decided([-fmean(pair) for pair in zip(*seeds, strict=True)], "lower by")
 
     says = f"by {by}, a cooldown that reads all thirds lowers the loss of both orders"
     return claim(f"mixed_end_mends.{by}", says, decide)
@@ -276,14 +250,22 @@ def _words(seen: Seen, *, unbeaten: bool) -> str:
         words = []
         for first in (EASY, HARD):
             for lasts in (WHOLE, MIXED):
-                values = seen.changes(Order(by=by, first=first, lasts=lasts))
-                if len(values) > 1:
-                    words.append(f"{first} {_long(lasts)} {fmean(values):+.3f}")
+                mean = mean_over(seen.changes(Order(by=by, first=first, lasts=lasts)))
+                if mean and mean.interval:
+                    words.append(f"{first} {_long(lasts)} {_signed(mean)}")
         if words:
             parts.append(f"by {by}: {', '.join(words)}")
     said = "No order beats" if unbeaten else "Some order beats"
     said += f" shuffled text by {MARGIN:g} nats per token"
-    return f"{said}. Mean loss above it in nats per token, {'; '.join(parts)}."
+    return (
+        f"{said}. Mean loss above it in nats per token (intervals at {LEVEL:.0%}),"
+        f" {'; '.join(parts)}."
+    )
+
+
+def _signed(mean: Mean) -> str:
+    """``+0.012 (+0.003 to +0.021)``."""
+    return "{:+.3f} ({:+.3f} to {:+.3f})".format(mean.value, *(mean.interval or ()))
 
 
 def _orders(by: str) -> list[Order]:
@@ -297,8 +279,7 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         for order in _orders(by):
             head = f"change.{_name(by, order.lasts)}.{order.first.replace(' ', '_')}"
             for name, thirds in (("mean", GRADES), *((grade, (grade,)) for grade in GRADES)):
-                values = seen.changes(order, thirds)
-                measures[f"{head}.{name}"] = fmean(values) if values else None
+                measures |= with_ends(f"{head}.{name}", mean_over(seen.changes(order, thirds)))
     return measures
 
 
@@ -310,12 +291,15 @@ def _table(seen: Seen) -> Table | None:
             if own:
                 thirds = [fmean(losses[grade] for losses in own.values()) for grade in GRADES]
                 cells = (f"{value:.4f}" for value in (*thirds, fmean(thirds)))
-                rows.append((by, order.first, order.lasts, *cells, str(len(own))))
+                above = mean_over(seen.changes(order)) if order.first != SHUFFLED else None
+                rows.append((by, order.first, order.lasts, *cells,
+                             above.text if above else "–", str(len(own))))  # fmt: skip
     if not rows:
         return None
     return Table(
-        caption="Loss on each third of the text and their mean, nats per token, means over seeds",
-        head=("graded by", "order", "which lasts for", *GRADES, "mean", "seeds"),
+        caption="Loss on each third of the text and their mean, nats per token, means over seeds;"
+        " how far the mean ends above shuffled text in the same seed, with its interval",
+        head=("graded by", "order", "which lasts for", *GRADES, "mean", "above shuffled", "seeds"),
         rows=tuple(rows),
         text_columns=3,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -32,7 +32,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import grouped, left_out
-from scaling_law.experiment.seeds import mean_over
+from scaling_law.experiment.seeds import mean_text, paired
 from scaling_law.spec.architectures.moe import Settings as Mixture
 from scaling_law.spec.model import OtherModel
 from scaling_law.spec.run import RunSpec
@@ -149,31 +149,22 @@ def analyse(evidence: Evidence) -> Findings:
     )
 
 
-def _differences(better: Mapping[int, float], worse: Mapping[int, float]) -> list[float]:
-    return [worse[seed] - better[seed] for seed in sorted(better.keys() & worse.keys())]
-
-
 def _need_pairs(seen: Seen) -> None:
     need(bool(seen.pairs), "no arm has finished with and without a balancing loss", AGAIN)
     few = [a.text for pair in seen.pairs for a in pair if len(seen.arms[a]) < 2]
     need(not few, f"one seed of {few[0] if few else ''} has finished", AGAIN)
 
 
-def _mean_text(values: Iterable[float]) -> str:
-    mean = mean_over(list(values))
-    return "-" if mean is None else mean.text
-
-
 def _evens(seen: Seen) -> Claim:
     def decide() -> Decision:
         _need_pairs(seen)
         words = "; ".join(
-            f"top-{free.n_active}: imbalance {_mean_text(seen.imbalances(free).values())} without,"
-            f" {_mean_text(seen.imbalances(held).values())} with it"
+            f"top-{free.n_active}: imbalance {mean_text(seen.imbalances(free).values())} without,"
+            f" {mean_text(seen.imbalances(held).values())} with it"
             for free, held in seen.pairs
         )
         each = {
-            f"with top-{free.n_active}": _differences(seen.imbalances(held), seen.imbalances(free))
+            f"with top-{free.n_active}": paired(seen.imbalances(free), seen.imbalances(held))
             for free, held in seen.pairs
         }
         return all_decided(each, f"{words}: less by", show=lambda mean: mean.text)
@@ -206,7 +197,7 @@ def _costs_loss(seen: Seen) -> Claim:
     def decide() -> Decision:
         _need_pairs(seen)
         each = {
-            f"with top-{free.n_active}": _differences(seen.losses(free), seen.losses(held))
+            f"with top-{free.n_active}": paired(seen.losses(held), seen.losses(free))
             for free, held in seen.pairs
         }
         return all_decided(each, "higher by")
@@ -235,7 +226,7 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         least = [least_of(run, arm.n_active) for run in seen.arms[arm].values()]
         measures[f"least.{arm.key}"] = min(least)
     for free, held in seen.pairs:
-        gaps = _differences(seen.losses(free), seen.losses(held))
+        gaps = paired(seen.losses(held), seen.losses(free))
         measures[f"difference.top{free.n_active}"] = fmean(gaps) if gaps else None
     return measures
 
@@ -249,8 +240,8 @@ def _table(seen: Seen) -> Table | None:
             for layer, by in sorted(shares_of(first.record.metrics).items())
         )
         rows.append(
-            (arm.text, _mean_text(seen.imbalances(arm).values()), shares,
-             _mean_text(seen.losses(arm).values()))
+            (arm.text, mean_text(seen.imbalances(arm).values()), shares,
+             mean_text(seen.losses(arm).values()))
         )  # fmt: skip
     if not rows:
         return None

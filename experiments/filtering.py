@@ -36,7 +36,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out, of_one_recipe, of_one_size, rule_settings
-from scaling_law.experiment.seeds import Mean, mean_over, with_ends
+from scaling_law.experiment.seeds import Mean, mean_over, mean_text, paired, with_ends
 from scaling_law.experiment.text_amounts import amount_of
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.run import RunSpec
@@ -110,7 +110,7 @@ class Seen:
     def above(self, arm: Arm | None, other: Arm | None) -> list[float]:
         """How far the loss of an arm is above that of another, in nats, of each seed with both."""
         mine, theirs = (self.losses.get(one, {}) if one else {} for one in (arm, other))
-        return [mine[seed] - theirs[seed] for seed in sorted(mine) if seed in theirs]
+        return paired(mine, theirs)
 
     @property
     def filtered(self) -> Arm | None:
@@ -302,9 +302,8 @@ def _table(seen: Seen) -> Table | None:
     rows = []
     for arm, by in sorted(seen.losses.items()):
         good = seen.good(arm)
-        mean = mean_over(list(by.values()))
         above = _mean(seen, arm, good) if good != arm else None
-        rows.append((arm.text, format_count(arm.tokens), mean.text if mean else "-",
+        rows.append((arm.text, format_count(arm.tokens), mean_text(by.values()),
                      above.text if above else "-"))  # fmt: skip
     if not rows:
         return None

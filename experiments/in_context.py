@@ -40,7 +40,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import every, grouped, left_out, need_sizes, task_settings
-from scaling_law.experiment.seeds import LEVEL, Mean, mean_over, pooled_noise, range_text
+from scaling_law.experiment.seeds import Mean, difference, mean_over, range_text
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
 
@@ -146,12 +146,9 @@ def _falls(ones: Sequence[Seen], others: Sequence[Seen], of: int) -> bool:
 
     ``of`` is how many pairs of sizes are looked at.
     """
-    from scaling_law.fit.solver.student import t_reach  # loads numpy
-
-    sides = [[one.gain for one in group] for group in (ones, others)]
-    noise = pooled_noise(sides)
-    reach = t_reach(noise.freedom, 1 - (1 - LEVEL) / of) * noise.error(*map(len, sides))
-    return fmean(sides[0]) - fmean(sides[1]) > reach
+    mean = difference([one.gain for one in ones], [one.gain for one in others], of=of)
+    assert mean is not None and mean.interval is not None, "each size has two seeds"
+    return mean.interval[0] > 0
 
 
 def _two_decimals(mean: Mean) -> str:

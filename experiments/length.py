@@ -37,7 +37,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.groups import every, grouped, left_out, task_settings
+from scaling_law.experiment.groups import every, grouped, left_out
 from scaling_law.experiment.lengths import (
     COLUMNS,
     EXACT,
@@ -45,15 +45,17 @@ from scaling_law.experiment.lengths import (
     RATIO,
     Scored,
     able,
+    copied,
+    copying,
     means_by_ratio,
     measures_of,
     need_able,
     ratio_series,
     ratios_of,
     rows_of,
-    scored,
 )
-from scaling_law.experiment.seeds import SeedNoise, best_on_others, pooled_noise, shares
+from scaling_law.experiment.proportion import counted_fall, counted_share
+from scaling_law.experiment.seeds import best_on_others, shares
 from scaling_law.experiment.trends import Fit, Trend, fit_logistic, fit_power, held_out
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
@@ -67,23 +69,13 @@ LAWS: Mapping[str, Fit] = {"power": fit_power, "logistic": fit_logistic}
 Groups = Mapping[str, Sequence[Scored]]  # by position encoding
 
 
-def task_of(spec: RunSpec) -> Task | None:
-    """The settings of copying by a transformer; None for a run of another task or model."""
-    return task_settings(spec, "copy", Task) if isinstance(spec.model, ModelSpec) else None
-
-
 def groups_of(evidence: Evidence) -> dict[str, list[Scored]]:
     """What the runs do, by position encoding."""
-    pairs = []
-    for run in evidence.ended:
-        if (task := task_of(run.spec)) is None or (one := scored(run, task.length)) is None:
-            continue
-        assert isinstance(run.spec.model, ModelSpec)
-        position = run.spec.model.position
-        if position == "none":  # nothing to interpolate
-            one = dataclasses.replace(one, moved={})
-        pairs.append((position, one))
-    return grouped(pairs)
+    return grouped(
+        # without positions there is nothing to interpolate
+        (model.position, dataclasses.replace(one, moved={}) if model.position == "none" else one)
+        for _, model, _, one in copied(evidence, Task)
+    )
 
 
 def analyse(evidence: Evidence) -> Findings:
@@ -115,26 +107,14 @@ def _fails(groups: Groups, position: str) -> Claim:
         far = [max(one.exact[n] for n in one.longer if n >= FAR * one.trained) for one in ones]
         words = f"at the length they copy best {shares(far)}; below {HALF} by"
         each = [HALF - value for value in far]
-        return decided(each, words, show=lambda mean: mean.text, noise=_noise(groups, each))
+        counted = counted_share(far[0], ones[0].items).below(HALF)
+        return decided(each, words, show=lambda mean: mean.text, counted=counted)
 
     return claim(
         f"fails_beyond_{position}",
         f"with {_NAMES[position]} runs that have learned the task copy less than half of the"
         f" sequences without a mistake from {FAR} times the trained length on",
         decide,
-    )
-
-
-def _noise(groups: Groups, values: Sequence[float]) -> SeedNoise | None:
-    """What another seed changes of equal ``values``: that of exact match, over all encodings.
-
-    Seeds that copy nothing are all alike at one encoding. It is None for values that differ, whose
-    noise is their own.
-    """
-    if len(set(values)) > 1:
-        return None
-    return pooled_noise(
-        [_next(one) for one in good] for group in groups.values() if (good := able(group))
     )
 
 
@@ -148,7 +128,9 @@ def _learned_drops(groups: Groups) -> Claim:
         ones = need_able(groups.get("learned", ()), "with learned positions")
         drops = [one.exact[one.trained] - _next(one) for one in ones]
         each, words = [drop - DROP for drop in drops], f"by {shares(drops)}; over {DROP} by"
-        return decided(each, words, show=lambda mean: mean.text, noise=_noise(groups, each))
+        one = ones[0]
+        counted = counted_fall(one.exact[one.trained], _next(one), one.items).above(DROP)
+        return decided(each, words, show=lambda mean: mean.text, counted=counted)
 
     return claim(
         "learned_positions_end",
@@ -429,7 +411,7 @@ def _notes(groups: Groups) -> list[str]:
 
 def _planted(spec: RunSpec) -> Outcome:
     """Exact match falls as a logistic curve of the ratio; learned positions end at once."""
-    task = task_of(spec)
+    task = copying(spec, Task)
     assert task is not None and isinstance(spec.model, ModelSpec)
     middle = 1.3 + 0.01 * spec.seed + 0.1 * (spec.model.position == "alibi")
     metrics = {"answers.val.exact": 1.0}

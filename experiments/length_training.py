@@ -37,7 +37,7 @@ from scaling_law.experiment.findings import (
     Published,
     Table,
 )
-from scaling_law.experiment.groups import every, grouped, left_out, task_settings
+from scaling_law.experiment.groups import every, grouped, left_out
 from scaling_law.experiment.lengths import (
     COLUMNS,
     EXACT,
@@ -46,16 +46,16 @@ from scaling_law.experiment.lengths import (
     Scored,
     able,
     by_ratio,
+    copied,
+    copying,
     means_by_ratio,
     measures_of,
     need_able,
     ratio_series,
     ratios_of,
     rows_of,
-    scored,
 )
 from scaling_law.experiment.seeds import Time, first_time, median_time, shares
-from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
 
 SAME = 0.1  # largest difference of exact match that counts as none
@@ -99,20 +99,12 @@ class Seen:
 Groups = Mapping[Setting, Sequence[Seen]]
 
 
-def task_of(spec: RunSpec) -> Task | None:
-    """The settings of copying by a transformer; None for a run of another task or model."""
-    return task_settings(spec, "copy", Task) if isinstance(spec.model, ModelSpec) else None
-
-
 def groups_of(evidence: Evidence) -> dict[Setting, list[Seen]]:
     """What the runs with rotary positions do, by setting."""
     pairs = []
-    for run in evidence.ended:
-        if (task := task_of(run.spec)) is None or (one := scored(run, task.length)) is None:
-            continue
-        assert isinstance(run.spec.model, ModelSpec)
+    for run, model, task, one in copied(evidence, Task):
         time = first_time(run, "answers.val.exact", LEARNED)
-        if run.spec.model.position == "rotary" and time is not None:
+        if model.position == "rotary" and time is not None:
             setting = Setting(task.length, task.reverse, task.ramp is not None)
             pairs.append((setting, Seen(run, one, time)))
     return grouped(pairs)
@@ -373,7 +365,7 @@ def _notes(groups: Groups) -> list[str]:
 
 def _planted(spec: RunSpec) -> Outcome:
     """Exact match falls with the ratio of lengths, later where lengths rise, sooner in reverse."""
-    task = task_of(spec)
+    task = copying(spec, Task)
     assert task is not None, "planted in the experiment's own plan"
     rises = task.ramp is not None
     middle = 1.3 + 0.01 * spec.seed + 0.1 * rises - 0.1 * task.reverse

@@ -24,7 +24,7 @@ from scaling_law.experiment.figures import figure, log_axis, mean_series
 from scaling_law.experiment.findings import AGAIN, Axis, Claim, Figure, Findings, Panel, Table
 from scaling_law.experiment.groups import left_out
 from scaling_law.experiment.multiplier import Arm, arms_of, need_fair, rates_note
-from scaling_law.experiment.seeds import Mean, mean_over
+from scaling_law.experiment.seeds import Mean, mean_over, mean_text
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.model import Model
 from scaling_law.spec.run import RunSpec
@@ -175,17 +175,12 @@ def _need_runs(seen: Seen) -> None:
     need_fair([(lstm, base)])
 
 
-def _text(values: Sequence[float]) -> str:
-    mean = mean_over(values)
-    return "-" if mean is None else mean.text
-
-
 def _stops(seen: Seen) -> Claim:
     def decide() -> Decision:
         _need_runs(seen)
         last = seen.blocks[-1]
         gains = seen.gains(LSTM, last)
-        words = f"positions {last.text} gain {_text(gains)} nats on those before: less by"
+        words = f"positions {last.text} gain {mean_text(gains)} nats on those before: less by"
         return decided([STOPPED - gain for gain in gains], words)
 
     return claim(
@@ -209,8 +204,8 @@ def _gains_longer(seen: Seen) -> Claim:
         ours, theirs = (_late_gains(seen, kind) for kind in (LSTM, BASE))
         more = [b - a for a, b in zip(ours, theirs, strict=True)]
         words = (
-            f"beyond position {LATE} the Transformer gains {_text(theirs)} nats, the LSTM"
-            f" {_text(ours)}"
+            f"beyond position {LATE} the Transformer gains {mean_text(theirs)} nats, the LSTM"
+            f" {mean_text(ours)}"
         )
         return decided(more, f"{words}: more by")
 
@@ -288,9 +283,9 @@ def _table(seen: Seen) -> Table | None:
     rows = []
     for at, block in enumerate(seen.blocks):
         losses = [[by[block] for by in seen.losses[kind].values()] for kind in (LSTM, BASE)]
-        gains = [_text(seen.gains(kind, block)) if at else "-" for kind in (LSTM, BASE)]
+        gains = [mean_text(seen.gains(kind, block)) if at else "-" for kind in (LSTM, BASE)]
         rows.append((block.text, *(f"{fmean(each):.4f}" for each in losses), *gains,
-                     _text(seen.leads(block))))  # fmt: skip
+                     mean_text(seen.leads(block))))  # fmt: skip
     lstm, base = seen.arms
     return Table(
         caption=f"The loss by position (nats per token, means over seeds) of the LSTM"

@@ -44,7 +44,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out, task_settings
-from scaling_law.experiment.seeds import Time, first_time, mean_over, median_time, shares
+from scaling_law.experiment.seeds import Time, first_time, mean_over, median_time, paired, shares
 from scaling_law.spec.component import Component
 from scaling_law.spec.run import RunSpec
 
@@ -287,10 +287,7 @@ def _best_share(arms: Mapping[str, Arm]) -> Claim:
         need(WETTIG in masked and len(masked) > 2, f"{len(masked)} shares have finished", AGAIN)
         words = ", ".join(f"{share:.0%} {shares(list(e.values()))}" for share, e in masked.items())
         mine = masked.pop(WETTIG)
-        each = {
-            f"than {share:.0%}": [mine[seed] - ends[seed] for seed in sorted(mine.keys() & ends)]
-            for share, ends in masked.items()
-        }
+        each = {f"than {share:.0%}": paired(mine, ends) for share, ends in masked.items()}
         words = f"{words} of the tokens; {WETTIG:.0%} more by"
         return all_decided(each, words, show=lambda mean: mean.text)
 

@@ -42,7 +42,7 @@ from scaling_law.experiment.findings import (
 )
 from scaling_law.experiment.groups import every, grouped, left_out
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law
-from scaling_law.experiment.seeds import LEVEL, mean_over, range_text
+from scaling_law.experiment.seeds import LEVEL, mean_over, paired, range_text
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.run import RunSpec
@@ -315,7 +315,7 @@ def _need_whole(groups: Groups) -> None:
 def _wider(groups: Groups, wide: Setting, narrow: Setting) -> list[float]:
     """By how much the gap of one setting is wider than another's, in nats, of each seed of both."""
     ours, theirs = ({one.seed: one.gap for one in groups[setting]} for setting in (wide, narrow))
-    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs)]
+    return paired(ours, theirs)
 
 
 def _grows(groups: Groups) -> Claim:

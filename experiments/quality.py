@@ -5,7 +5,8 @@
 
 The same documents are read with a share q of them spoiled in four ways (the rule ``spoil`` of
 ``data.clean``), and every run is scored on the same good text. D_eff is the number of good tokens
-at which training on good text alone ends at the same loss, read off the runs of the same seed.
+at which training on good text alone ends at the same loss, read off the runs of the same seed: a
+loss just below that of the most good tokens counts more than these, as a loss above counts less.
 Notes that circulate guess D_eff = Q^2 D with Q = 1 - q, and give no source; here that guess stands
 beside a fitted power of Q and beside a weight w for each spoiled token, D_eff = (Q + w q) D, by how
 well each predicts a share that it was not fitted to. Horizons of one share branch from one trunk.
@@ -15,9 +16,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from statistics import fmean
 
 from scaling_law.data.cleaners.spoil import Settings as Spoil
@@ -31,11 +29,9 @@ from scaling_law.experiment.answer import (
     decided,
     need,
 )
-from scaling_law.experiment.crossing import amount_for
 from scaling_law.experiment.effective_share import (
     SHAPES,
     SQUARE,
-    Ratios,
     held_out,
     power_of,
     proportion_of,
@@ -55,15 +51,16 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import left_out, of_one_recipe, of_one_size, rule_settings
-from scaling_law.experiment.power_law import SURE, exponents_of_seeds, misfit_chance
+from scaling_law.experiment.power_law import SURE, misfit_chance
 from scaling_law.experiment.seeds import (
     Mean,
-    SeedNoise,
     geometric_mean,
     mean_over,
-    shared_noise,
+    mean_text,
+    paired,
     with_ends,
 )
+from scaling_law.experiment.spoiled_text import BEYOND, Seen
 from scaling_law.experiment.text_amounts import reads_part
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.run import RunSpec
@@ -81,85 +78,6 @@ def share_of(spec: RunSpec) -> float | None:
         return None
     spoil = rule_settings(spec, "spoil", Spoil)
     return 0.0 if spoil is None else spoil.share
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the runs show.
-
-    ``losses`` are the losses on good text in nats per token, by share of spoiled documents,
-    tokens and seed.
-    """
-
-    losses: Mapping[float, Mapping[int, Mapping[int, float]]] = field(default_factory=dict)
-
-    @property
-    def shares(self) -> list[float]:
-        """The shares of spoiled documents, 0 among them where good text was read."""
-        return sorted(self.losses)
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seeds of the runs."""
-        return sorted({s for by in self.losses.values() for of in by.values() for s in of})
-
-    def above(self, share: float, tokens: int, other: float = 0.0) -> list[float]:
-        """How far the loss is above that at another share, in nats, of each seed with both."""
-        base = self.losses.get(other, {}).get(tokens, {})
-        mine = self.losses[share].get(tokens, {})
-        return [mine[seed] - base[seed] for seed in sorted(mine) if seed in base]
-
-    @cached_property
-    def ratios(self) -> dict[int, dict[tuple[float, int], float]]:
-        """D_eff / D by seed, of settings whose loss lies between two on good text."""
-        ratios: dict[int, dict[tuple[float, int], float]] = {}
-        for seed in self.seeds:
-            good = {float(d): of[seed] for d, of in self.losses.get(0.0, {}).items() if seed in of}
-            for share in self.shares:
-                for tokens, of in sorted(self.losses[share].items()):
-                    if share and seed in of and (amount := amount_for(good, of[seed])) is not None:
-                        ratios.setdefault(seed, {})[share, tokens] = amount / tokens
-        return ratios
-
-    def unknown(self) -> int:
-        """How many runs on spoiled text have no D_eff."""
-        runs = sum(len(of) for share in self.shares if share for of in self.losses[share].values())
-        return runs - sum(map(len, self.ratios.values()))
-
-    def over_seeds(
-        self, value: Callable[[Ratios], float | None], tokens: int | None = None
-    ) -> Mean | None:
-        """A number that each seed's ratios give, as a mean; seeds with too few give none.
-
-        ``tokens`` takes the ratios at so many tokens alone.
-        """
-        numbers = [
-            number
-            for ratios in (self.at(tokens) if tokens else self.ratios).values()
-            if len({share for share, _ in ratios}) >= 3 and (number := value(ratios)) is not None
-        ]
-        return mean_over(numbers)
-
-    def at(self, tokens: int) -> dict[int, dict[tuple[float, int], float]]:
-        """D_eff / D by seed at so many tokens."""
-        return {
-            seed: {key: ratio for key, ratio in ratios.items() if key[1] == tokens}
-            for seed, ratios in self.ratios.items()
-        }
-
-    @property
-    def most(self) -> int:
-        """The most tokens of which spoiled text was read; 0 without any."""
-        return max((d for share in self.shares[1:] for d in self.losses[share]), default=0)
-
-    def shared(self, share: float) -> dict[float, Mapping[int, float]]:
-        """The losses at a share, by tokens that all shares have, and seed."""
-        common = set.intersection(*({*by} for by in self.losses.values()))
-        return {d: of for d, of in self.losses[share].items() if d in common}
-
-    def slopes(self, share: float) -> dict[int, float]:
-        """The exponent of L(D) at a share, by seed, from the tokens that all shares have."""
-        return exponents_of_seeds(self.shared(share))
 
 
 def read(evidence: Evidence) -> Seen:
@@ -180,7 +98,10 @@ def analyse(evidence: Evidence) -> Findings:
         evidence, used, "on part of a text, of other rules, of another size or recipe, or on a task"
     )
     if unknown := seen.unknown():
-        notes.append(f"runs on spoiled text whose loss is not between two on good text: {unknown}")
+        notes.append(
+            "runs on spoiled text whose loss no number of good tokens has, up to"
+            f" {BEYOND:g} times the most: {unknown}"
+        )
     return answer(
         (
             _costs(seen, "spoiled_text_costs", "the most spoiled text costs loss", steps=False),
@@ -212,15 +133,6 @@ def _need_runs(seen: Seen) -> None:
     need(len(seen.seeds) > 1, "one seed has finished", AGAIN)
 
 
-def _noise(seen: Seen) -> SeedNoise:
-    """The noise of a difference between two shares at the most tokens.
-
-    It is what is left of the losses of all shares after what a seed does to all of them.
-    """
-    own = (of for share in seen.shares if (of := seen.losses[share].get(seen.most)))
-    return shared_noise(own).of_difference
-
-
 def _costs(seen: Seen, name: str, says: str, steps: bool) -> Claim:
     """The claim that the most spoiled text costs loss, or each step from one share to the next."""
 
@@ -229,16 +141,15 @@ def _costs(seen: Seen, name: str, says: str, steps: bool) -> Claim:
         above = {share: seen.above(share, seen.most) for share in seen.shares[1:]}
         lacking = [f"{share:.0%}" for share, values in above.items() if len(values) < 2]
         need(not lacking, f"fewer than two seeds of {', '.join(lacking)} spoiled", AGAIN)
-        noise = _noise(seen)
         where = f"at {format_count(seen.most)} tokens"
         if not steps:
             most = seen.shares[-1]
-            return decided(above[most], f"{where}, {most:.0%} spoiled, above by", noise=noise)
+            return decided(above[most], f"{where}, {most:.0%} spoiled, above by")
         moves = {
             f"from {less:.0%} to {more:.0%}": seen.above(more, seen.most, less)
             for less, more in itertools.pairwise(seen.shares)
         }
-        return all_decided(moves, f"{where} above by", noise=noise)
+        return all_decided(moves, f"{where} above by")
 
     return claim(name, says, decide)
 
@@ -291,7 +202,7 @@ def _shape(seen: Seen) -> Claim:
         words = ", ".join(
             f"{name} {math.expm1(fmean(by.values())):.0%}" for name, by in errors.items()
         )
-        gains = [errors["power"][seed] - errors["weight"][seed] for seed in errors["power"]]
+        gains = paired(errors["power"], errors["weight"])
         return decided(gains, f"{words}: in logarithms less by", show=lambda mean: mean.text)
 
     return claim(
@@ -323,11 +234,14 @@ def _moved(seen: Seen) -> tuple[bool, str]:
     """Whether the worst text leaves the slope of L(D) as it is, in logarithms and within error."""
     _need_runs(seen)
     good, worst = seen.slopes(0.0), seen.slopes(seen.shares[-1])
-    both = sorted(good.keys() & worst.keys())
-    need(len(both) > 1, "fewer than two seeds have three horizons of both", AGAIN)
-    moves = mean_over([worst[seed] - good[seed] for seed in both])
+    moves = mean_over(paired(worst, good))
+    need(
+        moves is not None and moves.interval is not None,
+        "fewer than two seeds have three horizons of both",
+        AGAIN,
+    )
     assert moves is not None and moves.interval is not None
-    slope = fmean(good[seed] for seed in both)
+    slope = fmean(good[seed] for seed in good.keys() & worst.keys())
     words = (
         f"the slope in logarithms is {slope:.3f} on good text, and moves by {moves.text} at"
         f" {seen.shares[-1]:.0%} spoiled"
@@ -369,7 +283,7 @@ def _offset(seen: Seen) -> Claim:
 
 def _words(seen: Seen) -> str:
     most = format_count(seen.most)
-    means = [f"{mean.value:.2f} at {q:.0%}" for q, mean in _ratio_means(seen).items()]
+    means = [f"{mean.text} at {q:.0%}" for q, mean in _ratio_means(seen).items()]
     words = (
         f"{most} tokens of text are worth this part of as many good ones, by the share of documents"
         f" that are spoiled: {', '.join(means) or 'not known'}"
@@ -414,14 +328,14 @@ def _measures(seen: Seen) -> dict[str, float | None]:
     for name, by in _errors(seen).items():
         measures[f"held_out.{name}"] = fmean(by.values()) if by else None
     for share, mean in _ratio_means(seen).items():
-        measures[f"ratio.q{100 * share:g}"] = mean.value
+        measures |= with_ends(f"ratio.q{100 * share:g}", mean)
     for share in seen.shares:
-        slopes = seen.slopes(share)
-        measures[f"slope.q{100 * share:g}"] = fmean(slopes.values()) if slopes else None
+        measures |= with_ends(
+            f"slope.q{100 * share:g}", mean_over(list(seen.slopes(share).values()))
+        )
     most = max(seen.losses.get(0.0, {0: {}}))
     for share in seen.shares[1:]:
-        values = seen.above(share, most)
-        measures[f"above.q{100 * share:g}"] = fmean(values) if values else None
+        measures |= with_ends(f"above.q{100 * share:g}", mean_over(seen.above(share, most)))
     return measures
 
 
@@ -429,7 +343,6 @@ def _table(seen: Seen) -> Table | None:
     rows = []
     for share in seen.shares:
         for tokens in sorted(seen.losses[share]):
-            mean = mean_over(list(seen.losses[share][tokens].values()))
             logs = [
                 math.log(r[share, tokens]) for r in seen.ratios.values() if (share, tokens) in r
             ]
@@ -437,7 +350,7 @@ def _table(seen: Seen) -> Table | None:
                 (
                     f"{share:.0%}",
                     format_count(tokens),
-                    mean.text if mean else "-",
+                    mean_text(seen.losses[share][tokens].values()),
                     geometric_mean(logs).text if logs else "-",
                 )
             )

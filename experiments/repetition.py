@@ -50,7 +50,7 @@ from scaling_law.experiment.repeats import (
     Worth,
     fit_repeats,
 )
-from scaling_law.experiment.seeds import Mean, mean_over
+from scaling_law.experiment.seeds import Mean, mean_over, mean_text, paired
 from scaling_law.experiment.text_amounts import amount_of
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number
@@ -205,7 +205,7 @@ def _shape(seen: RepeatedRuns, ahead: Mapping[str, BySeed]) -> Claim:
         ours, other = ahead[SATURATING.name], ahead[POWER.name]
         both = sorted(ours.keys() & other.keys())
         need(len(both) > 1, f"fewer than two seeds give both laws up to {FITTED} epochs", AGAIN)
-        gains = [other[seed] - ours[seed] for seed in both]
+        gains = paired(other, ours)
         words = ", ".join(
             f"{name} {fmean(by[seed] for seed in both):.1%}" for name, by in ahead.items()
         )
@@ -222,8 +222,7 @@ def _near_text(seen: RepeatedRuns, unique: int) -> str:
     near = seen.near(unique, NEAR)
     if isinstance(near, str):
         return near
-    mean = mean_over(near)
-    return mean.text if mean else "-"
+    return mean_text(near)
 
 
 def _words(seen: RepeatedRuns, law: RepeatLaw | str, off: Mean | str) -> str:
@@ -267,13 +266,13 @@ def _measures(
 def _table(seen: RepeatedRuns, law: RepeatLaw | str) -> Table | None:
     rows = []
     for (unique, tokens), by in sorted(seen.again.items()):
-        mean, excess = mean_over(list(by.values())), mean_over(seen.excess(unique, tokens))
+        excess = mean_over(seen.excess(unique, tokens))
         worth = list(seen.worth(unique, tokens).values())
         rows.append(
             (
                 format_count(unique),
                 f"{tokens / unique:g}",
-                mean.text if mean else "-",
+                mean_text(by.values()),
                 _percent(excess),
                 format_count(fmean(worth)) if len(worth) == len(by) else "-",
                 f"{law.at(unique, tokens):.3f}" if isinstance(law, RepeatLaw) else "-",

@@ -41,7 +41,7 @@ from scaling_law.experiment.findings import (
     Published,
     Table,
 )
-from scaling_law.experiment.seeds import mean_over
+from scaling_law.experiment.seeds import mean_over, mean_text
 from scaling_law.experiment.tuning import Optimum, Tuning, trials_of, tuned
 from scaling_law.experiment.tuning_stages import Settings, next_stage
 from scaling_law.spec.counts import count_params
@@ -326,8 +326,7 @@ def _two_trends(seen: Seen) -> tuple[Trend, Trend]:
 
 
 def _percent(values: Sequence[float]) -> str:
-    mean = mean_over([100 * value for value in values])
-    return mean.text if mean else "-"
+    return mean_text(100 * value for value in values)
 
 
 def _one_trend(seen: Seen) -> Claim:

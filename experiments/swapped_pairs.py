@@ -46,7 +46,8 @@ from scaling_law.experiment.memorising import (
     learned,
     middle_time,
 )
-from scaling_law.experiment.seeds import Time, log_falls, median_over, pooled_noise, ratio, shares
+from scaling_law.experiment.proportion import counted_share
+from scaling_law.experiment.seeds import Time, log_falls, median_over, ratio, shares
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of
 
@@ -176,18 +177,21 @@ def _knows(groups: Groups) -> Claim:
 
 def _mlp(groups: Groups) -> Claim:
     def decide() -> Decision:
+        apart, together = (_of(groups, "mlp", together=way) for way in (False, True))
         known = {
-            way: [x for group in _of(groups, "mlp", together=way).values() for x in _known(group)]
-            for way in (False, True)
+            way: [x for group in settings.values() for x in _known(group)]
+            for way, settings in ((False, apart), (True, together))
         }
         words = (
             f"on memorising it predicts {shares(known[False])} of all other pairs with swapped"
             f" pairs apart, {shares(known[True])} with swapped pairs together; under {SILENT:g} by"
         )
         below = [SILENT - one for one in known[False]]
-        # seeds that know nothing are all at 0: what a seed changes shows at other settings
-        noise = pooled_noise(map(_known, groups.values()))
-        return decided(below, words, show=lambda mean: mean.text, noise=noise)
+        task = task_settings(apart[min(apart)][0].run.spec, "modular_addition", Task)
+        assert task is not None, "a setting is one of modular addition"
+        # all other pairs count as if they were drawn from more of their kind
+        counted = counted_share(known[False][0], task.modulus**2 - task.train_pairs)
+        return decided(below, words, show=lambda mean: mean.text, counted=counted.below(SILENT))
 
     return claim(
         "mlp_does_not",

@@ -50,7 +50,7 @@ from scaling_law.experiment.findings import (
 )
 from scaling_law.experiment.groups import left_out
 from scaling_law.experiment.minimum import Minimum
-from scaling_law.experiment.seeds import Mean, mean_over
+from scaling_law.experiment.seeds import Mean, mean_over, mean_text, paired
 from scaling_law.experiment.vocabularies import Bests, Seen, Size, seen_in, setting_of
 from scaling_law.spec.counts import train_flops
 from scaling_law.spec.run import RunSpec
@@ -173,8 +173,7 @@ def _beats_bytes(seen: Seen, bests: Bests) -> Claim:
             where = f"{size.name}, {flops_text(budget)} FLOPs"
             need(BYTES in line, f"{where}: no run on bytes", AGAIN)
             need(lowest != BYTES, f"{where}: bytes have the lowest loss", "a higher budget")
-            both = sorted(line[BYTES].keys() & line[lowest].keys())
-            each[f"at {size.name}"] = [line[BYTES][seed] - line[lowest][seed] for seed in both]
+            each[f"at {size.name}"] = paired(line[BYTES], line[lowest])
             tried = max(tried, len(line) - 1)
             ours, theirs = mean_bits(line[lowest]), mean_bits(line[BYTES])
             words.append(f"{where}: {name_of(lowest)} {ours:.3f}, bytes {theirs:.3f} bits per byte")
@@ -387,7 +386,6 @@ def _split_table(seen: Seen) -> Table | None:
     for vocab, levels in sorted(line.items()):
         matrix, own = vocab * size.width, seen.bytes_per_token[round(vocab)]
         share = matrix / (2 * matrix + size.body)
-        mean = mean_over([math.exp(level) for level in levels.values()])
         rows.append(
             (
                 name_of(vocab),
@@ -395,7 +393,7 @@ def _split_table(seen: Seen) -> Table | None:
                 f"{share:.0%}, {share:.0%}, {1 - 2 * share:.0%}",
                 format_count(budget / (6 * (matrix + size.body)) * own),
                 f"{seen.untrained(vocab):.2f}",
-                mean.text if mean else "-",
+                mean_text(math.exp(level) for level in levels.values()),
             )
         )
     return Table(

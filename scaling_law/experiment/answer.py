@@ -28,8 +28,8 @@ from scaling_law.experiment.findings import (
     Published,
     Table,
 )
+from scaling_law.experiment.proportion import Counted
 from scaling_law.experiment.seeds import (
-    LEVEL,
     Mean,
     SeedNoise,
     all_beyond_error,
@@ -37,7 +37,6 @@ from scaling_law.experiment.seeds import (
     difference,
     mean_over,
     no_error,
-    pooled_noise,
 )
 from scaling_law.units import count_of
 
@@ -89,6 +88,11 @@ def _noise_text(noise: SeedNoise | None) -> str:
     return f", by noise of {noise.freedom} degrees of freedom"
 
 
+def _equal(values: Sequence[float]) -> bool:
+    """Whether several values are all the same, so that they say nothing of their error."""
+    return len(values) > 1 and min(values) == max(values)
+
+
 def decided(
     values: Sequence[float],
     words: str,
@@ -96,11 +100,19 @@ def decided(
     show: Callable[[Mean], str] = nats,
     noise: SeedNoise | None = None,
     of: int = 1,
+    counted: Counted | None = None,
 ) -> Decision:
     """Return the decision of a claim that values, one a seed, lie above 0: see ``beyond_error``.
 
-    ``words`` say what the values are; their mean follows, as ``show`` writes it.
+    ``words`` say what the values are; their mean follows, as ``show`` writes it. Of values that are
+    all equal the interval is ``counted``, the exact one of what they count; without it few equal
+    values decide nothing.
     """
+    if counted is not None and _equal(values):
+        alike = Mean(value=values[0], interval=(counted.low, counted.high), seeds=len(values))
+        said = f"{words} {show(alike)}, {counted.text}"
+        need(not counted.low <= 0 <= counted.high, f"{said}: {_OPEN}", "more items, or more seeds")
+        return counted.low > 0, said
     mean = mean_over(values, noise, of=of)
     need(
         mean is not None and mean.interval is not None,
@@ -174,6 +186,14 @@ def decided_between(
     return low > 0, said
 
 
+def _apart(ours: Sequence[float], theirs: Sequence[float], *, of: int) -> tuple[float, float]:
+    """The interval of how far two groups of two seeds or more are apart, whichever is higher."""
+    mean = difference(ours, theirs, of=of)
+    assert mean is not None and mean.interval is not None, "both have two seeds"
+    low, high = mean.interval
+    return (low, high) if mean.value >= 0 else (-high, -low)
+
+
 def all_within(
     values: Mapping[Any, Sequence[float]], most: float, cases: str, needs: str
 ) -> Decision:
@@ -181,28 +201,24 @@ def all_within(
 
     ``values`` are one a seed, by case; ``cases`` names these; ``needs`` is what would decide it. It
     holds where the interval of every difference of two cases is within ``most``, and does not where
-    one is beyond. The noise of seeds is pooled over cases, and the two that differ most are picked
-    out of all pairs (Bonferroni).
+    one is beyond, which is picked out of all pairs (Bonferroni). Each pair has the noise of its own
+    two cases (``difference``).
     """
-    from scaling_law.fit.solver.student import t_reach  # loads numpy
-
-    noise = pooled_noise(values.values())
     pairs = list(itertools.combinations(values, 2))
-    need(bool(pairs) and noise.freedom > 0, f"fewer than two {cases}, or than two seeds", AGAIN)
+    few = min(map(len, values.values()), default=0) < 2
+    need(bool(pairs) and not few, f"fewer than two {cases}, or than two seeds", AGAIN)
+    equal = [no_error(values[one]) for one, other in pairs if no_error(values[other])]
+    need(not any(equal), f"of two {cases} {next(filter(None, equal), '')}", needs)
     means = {case: fmean(own) for case, own in values.items()}
-    reach_of = t_reach(noise.freedom, 1 - (1 - LEVEL) / len(pairs))
-    ends = [
-        (apart - reach, apart + reach)
-        for one, other in pairs
-        for apart in [abs(means[one] - means[other])]
-        for reach in [reach_of * noise.error(len(values[one]), len(values[other]))]
-    ]
-    beyond, within = max(low for low, _ in ends) > most, max(high for _, high in ends) <= most
-    low, high = max(ends) if beyond else max(ends, key=lambda end: end[1])
+    ends, picked = (
+        [_apart(values[one], values[other], of=of) for one, other in pairs]
+        for of in (1, len(pairs))
+    )
+    beyond, within = max(low for low, _ in picked) > most, max(high for _, high in ends) <= most
+    low, high = max(picked) if beyond else max(ends, key=lambda end: end[1])
     words = (
         f"from {min(means.values()):.3f} to {max(means.values()):.3f} over the {cases}; of"
-        f" {count_of(len(pairs), 'pair')} two differ by {low:.3f} to {high:.3f}, by noise of"
-        f" {count_of(noise.freedom, 'degree')} of freedom"
+        f" {count_of(len(pairs), 'pair')} two differ by {low:.3f} to {high:.3f}"
     )
     need(within or beyond, words, needs)
     return within, words

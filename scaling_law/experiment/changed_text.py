@@ -9,7 +9,7 @@ from statistics import fmean
 from scaling_law.experiment.crossing import amount_for
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.groups import of_commonest, of_one_recipe, of_one_size
-from scaling_law.experiment.seeds import Mean, best_on_others, jackknifed
+from scaling_law.experiment.seeds import Mean, best_on_others, jackknifed, paired
 from scaling_law.experiment.text_amounts import amount_of
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.run import RunSpec
@@ -189,7 +189,7 @@ class ChangedText:
 
 def below(ours: BySeed, theirs: BySeed) -> list[float]:
     """How far ours are below theirs, of each seed with both."""
-    return [theirs[seed] - ours[seed] for seed in sorted(ours) if seed in theirs]
+    return paired(theirs, ours)
 
 
 def read_changed(evidence: Evidence) -> ChangedText:

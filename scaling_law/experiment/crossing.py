@@ -19,12 +19,17 @@ def crossing(curve: Sequence[tuple[float, float]], level: float) -> float | None
     return None
 
 
-def amount_for(losses: Mapping[float, float], loss: float) -> float | None:
+def amount_for(losses: Mapping[float, float], loss: float, *, beyond: float = 1.0) -> float | None:
     """Return the tokens at which a curve of losses by tokens reaches ``loss``.
 
-    Between two of its points it is a power law. None where the loss is not between two of them.
+    Between two of its points it is a power law, and that of the last two goes on up to ``beyond``
+    times the most tokens. None where the loss is not reached up to there, or is above all others.
     """
-    curve = [(tokens, -math.log(value)) for tokens, value in losses.items()]
-    if not curve or min(curve)[1] >= -math.log(loss):
+    curve = sorted((tokens, -math.log(value)) for tokens, value in losses.items())
+    if not curve or curve[0][1] >= -math.log(loss):
         return None
+    if len(curve) > 1 and beyond > 1:
+        (fewer, before), (most, last) = curve[-2:]
+        slope = (last - before) / math.log(most / fewer)
+        curve.append((most * beyond, last + slope * math.log(beyond)))
     return crossing(curve, -math.log(loss))

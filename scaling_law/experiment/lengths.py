@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Protocol, TypeVar
 
 from scaling_law.experiment.answer import need
-from scaling_law.experiment.evidence import Run
+from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import mean_series
 from scaling_law.experiment.findings import Axis, Series
+from scaling_law.experiment.groups import task_settings
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of
 
 LEARNED = 0.99  # exact match at the trained length
@@ -32,6 +36,7 @@ class Scored:
 
     ``trained`` is the longest length of training;
     ``steps`` is the steps that it was trained for;
+    ``items`` is the number of answers at each length, the same ones for every seed;
     ``exact`` is the share of answers without a mistake, at the trained length and longer ones;
     ``loss`` is the nats per target, at the same lengths;
     ``moved`` is ``exact`` at interpolated positions, at longer lengths.
@@ -39,6 +44,7 @@ class Scored:
 
     trained: int
     steps: int
+    items: int
     exact: Mapping[int, float]
     loss: Mapping[int, float]
     moved: Mapping[int, float]
@@ -59,8 +65,39 @@ class Scored:
         return fmean(self.exact[length] for length in self.longer)
 
 
-def scored(run: Run, trained: int) -> Scored | None:
-    """What a run does, whose longest length of training is ``trained``; None if not measured."""
+class _Copies(Protocol):
+    """The settings of the task ``copy``: the longest length of training, examples of a split."""
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def val_examples(self) -> int: ...
+
+
+Task = TypeVar("Task", bound=_Copies)
+
+
+def copying(spec: RunSpec, task: type[Task]) -> Task | None:
+    """The settings of copying by a transformer; None for a run of another task or model.
+
+    ``task`` is the type of the settings of the source ``copy``.
+    """
+    return task_settings(spec, "copy", task) if isinstance(spec.model, ModelSpec) else None
+
+
+def copied(
+    evidence: Evidence, settings: type[Task]
+) -> Iterator[tuple[Run, ModelSpec, Task, Scored]]:
+    """The finished runs of transformers that copy: with model and task, what each does."""
+    for run in evidence.ended:
+        task, model = copying(run.spec, settings), run.spec.model
+        if task and isinstance(model, ModelSpec) and (one := scored(run, task)) is not None:
+            yield run, model, task, one
+
+
+def scored(run: Run, task: _Copies) -> Scored | None:
+    """What a run of copying does; None where it was not measured."""
     metrics, loss = run.record.metrics, run.record.val_loss_nats
     lengths = sorted(int(split[1]) for name in metrics if (split := _SPLIT.fullmatch(name)))
     splits = {length: f"val:length-{length}" for length in lengths}
@@ -69,10 +106,11 @@ def scored(run: Run, trained: int) -> Scored | None:
     if first is None or loss is None or None in losses or not lengths:
         return None
     return Scored(
-        trained=trained,
+        trained=task.length,
         steps=run.spec.total_steps,
-        exact={trained: first} | {n: metrics[f"answers.{s}.exact"] for n, s in splits.items()},
-        loss={trained: loss} | {n: metrics[f"loss.{s}"] for n, s in splits.items()},
+        items=task.val_examples,
+        exact={task.length: first} | {n: metrics[f"answers.{s}.exact"] for n, s in splits.items()},
+        loss={task.length: loss} | {n: metrics[f"loss.{s}"] for n, s in splits.items()},
         moved={
             n: metrics[k] for n, s in splits.items() if (k := f"interpolated.{s}.exact") in metrics
         },

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from scaling_law.experiment.seeds import LEVEL, chi_squared_chance, mean_over, shared_noise
+from scaling_law.experiment.seeds import LEVEL, mean_over
 from scaling_law.units import count_of
 
 FEWEST = 3  # values of x, by which two parameters are more than an interpolation
 SURE = 0.05  # the probability by chance below which numbers lie on no power law
+_EXACT = 1e-24  # variance of logarithms that rounding alone gives
 # Of a law with a floor: the range of exponents that are tried, and how many.
 _FALLS, _STEPS = (0.01, 5.0), 1000
 
@@ -116,25 +117,33 @@ def exponents_of_seeds(values: Mapping[float, Mapping[int, float]]) -> dict[int,
 
 
 def misfit_chance(values: Mapping[float, Mapping[int, float]]) -> float | None:
-    """Return how likely seeds alone put the means as far from a power law as they lie.
+    """Return how likely seeds alone bend the means as far off a power law as they lie.
 
-    The noise is what is left of the logarithms at each x after what a seed does to all of them.
-    None where there is no law, a single seed, or no difference between seeds.
+    Each seed's logarithms have a square, a cube and so on in log x beside their line: as many as
+    half of the seeds' number allows, and one at least. Their means are tested together against 0 by
+    how seeds differ in them (Hotelling 1931, "The generalization of Student's ratio"), so that the
+    noise may be unlike at each x, and one run may give numbers at several. Seeds count that have
+    all x. None where there is no law, a single seed, or no difference between seeds.
     """
-    law = fit_power_law({x: list(of_seed.values()) for x, of_seed in values.items()})
-    logs = {
-        x: {seed: math.log(y) for seed, y in of_seed.items()}
-        for x, of_seed in values.items()
-        if of_seed
-    }
-    noise = shared_noise(logs.values())
-    if isinstance(law, str) or not noise.squares:
+    import numpy as np
+
+    from scaling_law.fit.solver.incomplete_beta import f_chance
+
+    by_x = {x: of_seed for x, of_seed in sorted(values.items()) if of_seed}
+    seeds = sorted(set.intersection(*map(set, by_x.values()))) if by_x else []
+    if len(seeds) < 2 or _why_none({x: list(of.values()) for x, of in by_x.items()}, FEWEST):
         return None
-    squares = sum(
-        ((fmean(of_seed.values()) - math.log(law.at(x))) / noise.error(len(of_seed))) ** 2
-        for x, of_seed in logs.items()
-    )
-    return chi_squared_chance(squares, law.points - 2, noise.freedom)
+    x = np.log(list(by_x))
+    y = np.log([[of_seed[seed] for of_seed in by_x.values()] for seed in seeds])
+    count = max(1, min(len(x) - 2, (len(seeds) - 1) // 2))
+    powers = np.vander((x - x.mean()) / np.ptp(x), len(x), increasing=True)
+    bends = y @ np.linalg.qr(powers)[0][:, 2 : 2 + count]  # beside the line, by seed and power
+    spread = np.atleast_2d(np.cov(bends, rowvar=False))
+    if np.linalg.matrix_rank(spread, tol=_EXACT) < count:
+        return None
+    mean, free = bends.mean(axis=0), len(seeds) - count
+    squared = len(seeds) * float(mean @ np.linalg.solve(spread, mean))
+    return f_chance(squared * free / (count * (len(seeds) - 1)), count, free)
 
 
 def fit_power_law_with_floor(values: Mapping[float, Sequence[float]]) -> PowerLaw | str:

@@ -100,6 +100,17 @@ def mean_over(
     return Mean(value=value, interval=interval, seeds=count)
 
 
+def mean_text(values: Iterable[float]) -> str:
+    """The mean of one value a seed with its interval; ``-`` without any."""
+    mean = mean_over(list(values))
+    return mean.text if mean else "-"
+
+
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:
+    """Return how far ours lie above theirs, of each seed that both have, in the order of seeds."""
+    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+
+
 def with_ends(name: str, mean: Mean | None) -> dict[str, float | None]:
     """Return a mean and the ends of its interval as measures: ``NAME``, ``NAME.low``, ``.high``."""
     low, high = mean.interval if mean and mean.interval else (None, None)
@@ -167,6 +178,8 @@ def block_noise(arms: Sequence[Sequence[float]]) -> SeedNoise:
 
     It is what is left of a value after the mean of its arm and that of its seed, which all arms
     share (two-way analysis of variance). A difference of two arms has the error ``error(n, n)``.
+    Of two arms it is the noise of their pairs. Of more it is right where all scatter alike: an arm
+    that scatters more than others gets intervals that miss too often.
     """
     arms = [list(values) for values in arms]
     if len(arms) < 2 or len(arms[0]) < 2:
@@ -179,13 +192,6 @@ def block_noise(arms: Sequence[Sequence[float]]) -> SeedNoise:
         for value, shift in zip(values, of_seed, strict=True)
     )
     return SeedNoise(squares=squares, freedom=(len(arms) - 1) * (len(arms[0]) - 1))
-
-
-def shared_noise(arms: Iterable[Mapping[int, float]]) -> SeedNoise:
-    """Return the ``block_noise`` of arms with a value by seed, on the seeds that all arms have."""
-    rows = list(arms)
-    seeds = sorted(set.intersection(*map(set, rows))) if rows else []
-    return block_noise([[row[seed] for seed in seeds] for row in rows]) if seeds else NO_NOISE
 
 
 def jackknifed(value: float, without: Sequence[float], *, of: int = 1) -> Mean:
@@ -391,8 +397,8 @@ def difference(ours: Sequence[float], theirs: Sequence[float], *, of: int = 1) -
     """Return how far the mean of one group lies above that of another, which may have other seeds.
 
     ``seeds`` are those of the smaller group; groups of one have no interval. Groups may scatter
-    differently, and the smaller one gives the degrees of freedom, which makes the interval no
-    narrower than Welch's. ``of`` is as in ``mean_over``.
+    differently: each has its own noise, and the degrees of freedom are those of Welch 1947
+    (Biometrika 34), rounded down. ``of`` is as in ``mean_over``.
     """
     from scaling_law.fit.solver.student import t_reach  # loads numpy
 
@@ -401,8 +407,11 @@ def difference(ours: Sequence[float], theirs: Sequence[float], *, of: int = 1) -
     value, seeds = fmean(ours) - fmean(theirs), min(len(ours), len(theirs))
     if seeds < 2:
         return Mean(value=value, interval=None, seeds=seeds)
-    errors = [pooled_noise([values]).error(len(values)) for values in (ours, theirs)]
-    reach = t_reach(seeds - 1, 1 - (1 - LEVEL) / of) * math.hypot(*errors)
+    squares = [pooled_noise([values]).error(len(values)) ** 2 for values in (ours, theirs)]
+    whole = sum(squares)
+    parts = sum(own**2 / (len(one) - 1) for own, one in zip(squares, (ours, theirs), strict=True))
+    free = int(whole**2 / parts + 1e-9) if parts > 0 else seeds - 1  # 1e-9: rounding loses none
+    reach = t_reach(free, 1 - (1 - LEVEL) / of) * math.sqrt(whole)
     return Mean(value=value, interval=(value - reach, value + reach), seeds=seeds)
 
 

@@ -11,6 +11,7 @@ from scaling_law.config.load import load_config
 from scaling_law.errors import ConfigError
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
+from scaling_law.experiment.reading_times import share_with
 from tests.experiments.changed import findings_with, standing, with_metrics
 from tests.experiments.test_contract import experiment_of, plan_of, planted_evidence
 
@@ -35,7 +36,7 @@ def is_late(run: Run) -> bool:
 
 def test_cooldowns_with_other_mixtures_branch_from_one_trunk_for_each_seed():
     kinds = [run.spec.kind for run in plan_of(NAME).runs]
-    assert (kinds.count("trunk"), kinds.count("branch"), kinds.count("single")) == (3, 9, 27)
+    assert (kinds.count("trunk"), kinds.count("branch"), kinds.count("single")) == (6, 18, 54)
 
 
 def test_every_time_of_reading_has_as_much_text_of_the_target():
@@ -68,7 +69,31 @@ def test_a_loss_that_no_constant_share_has_is_counted():
     findings = changed(lambda run: -1.0 if is_late(run) else 0.0)
     assert standing(findings)["late_counts_more"] is None
     assert findings.measures["worth.late"] is None
-    assert any("no constant share of their seed has: 9" in note for note in findings.notes)
+    assert any("no constant share of their seed has: 18" in note for note in findings.notes)
+
+
+def test_a_loss_just_beyond_all_constant_shares_is_read_off_the_nearest_line():
+    """Without early runs that lost the most, a mean over the others would be too high."""
+    curve = [(0.1, 2.6), (0.2, 2.5), (0.4, 2.45)]
+    for loss, share in ((2.55, 0.15), (2.5, 0.2), (2.65, 0.05), (2.42, 0.52), (2.41, 0.56)):
+        assert share_with(loss, curve) == pytest.approx(share)
+    assert share_with(2.71, curve) is share_with(2.39, curve) is share_with(2.5, curve[:1]) is None
+    planted = {run.record.run_id: run for run in planted_evidence(NAME).runs}
+    worst = max(run.record.metrics.get("loss.val:cpp", 0.0) for run in planted.values())
+
+    def change(run: Run) -> float:
+        own = run.record.metrics.get("loss.val:cpp", 0.0)
+        early = run.spec.mix is not None and len(run.spec.mix.phases) == 2 and not is_late(run)
+        return worst + 0.01 - own if early and run.spec.seed == 0 else 0.0
+
+    findings = changed(change)
+    assert any("has: 3; of these 3 are read off" in note for note in findings.notes)
+    early = findings.measures["worth.early"]
+    assert early is not None and early < 0.4, "the planted worth of the other seeds"
+    far = changed(lambda run: 9.0 if change(run) else 0.0)
+    assert any("has: 3; of these 0 are read off" in note for note in far.notes)
+    late = next(one for one in far.claims if one.name == "early_counts_less")
+    assert "5 seeds" in late.because
 
 
 def test_runs_of_another_target_are_left_out():
@@ -76,7 +101,7 @@ def test_runs_of_another_target_are_left_out():
     settings = dataclasses.replace(evidence.settings, target="java")
     findings = experiment_of(NAME).analyse(dataclasses.replace(evidence, settings=settings))
     assert set(standing(findings).values()) == {None}
-    assert any("without a mixture to read: 36" in note for note in findings.notes)
+    assert any("without a mixture to read: 72" in note for note in findings.notes)
 
 
 def test_one_seed_has_no_interval():

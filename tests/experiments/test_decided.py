@@ -15,6 +15,7 @@ from scaling_law.experiment.answer import (
     decided,
     decided_between,
 )
+from scaling_law.experiment.proportion import counted_share
 from scaling_law.experiment.seeds import (
     NO_NOISE,
     Mean,
@@ -26,9 +27,10 @@ from scaling_law.experiment.seeds import (
     difference,
     jackknifed,
     mean_over,
+    mean_text,
     no_error,
+    paired,
     pooled_noise,
-    shared_noise,
 )
 
 DRAWS = 1000
@@ -135,16 +137,53 @@ def test_equal_values_of_few_seeds_decide_nothing():
     assert no_error([0.0, 0.0]) == no_error([0.5]) == ""
 
 
+def test_equal_shares_have_the_interval_of_the_items_that_they_count():
+    """No seed copies any of 40 sequences: the share is below a tenth, not below a twentieth."""
+    none = counted_share(0.0, 40)
+    holds, words = decided([0.1] * 3, "below by", counted=none.below(0.1), show=lambda m: m.text)
+    assert holds
+    assert words == (
+        "below by 0.1 (0.0278 to 0.1, 3 seeds), alike in all of them, by counting 40 items"
+        " (Clopper and Pearson)"
+    )
+    with pytest.raises(PreconditionError, match="no difference; more items, or more seeds"):
+        decided([0.05] * 3, "below by", counted=none.below(0.05))
+    assert decided([-0.2] * 2, "over by", counted=none.above(0.2))[0] is False
+    # seeds that differ say their error themselves
+    assert decided([0.1, 0.12], "by", counted=none) == decided([0.1, 0.12], "by")
+
+
 def test_noise_adds_up_and_doubles_in_a_difference():
     noise = SeedNoise(squares=2.0, freedom=2) + SeedNoise(squares=1.0, freedom=1)
     assert noise == SeedNoise(squares=3.0, freedom=3) and noise + NO_NOISE == noise
     assert noise.of_difference.error(3) == pytest.approx(noise.error(3, 3))
 
 
-def test_the_noise_of_arms_by_seed_is_that_of_the_seeds_that_all_have():
-    arms = [{0: 1.0, 1: 1.2, 2: 9.0}, {1: 2.0, 0: 2.1}, {0: 3.0, 1: 3.0, 5: 4.0}]
-    assert shared_noise(arms) == block_noise([[1.0, 1.2], [2.1, 2.0], [3.0, 3.0]])
-    assert shared_noise([{0: 1.0}, {1: 1.0}]) == shared_noise([]) == NO_NOISE
+@pytest.mark.parametrize("seeds", [3, 6])
+def test_arms_that_scatter_unlike_each_have_the_noise_of_their_own_pairs(seeds):
+    """The last arm scatters 6 times as much: the noise of all arms holds it far too seldom."""
+    scales, own, pooled = (1.0, 1.0, 2.0, 4.0, 6.0), [], []
+    wrong = []
+    for arms in draws(len(scales) + 1, seeds):
+        scaled = [[scale * one for one in arm]
+                  for scale, arm in zip(scales, arms[1:], strict=True)]  # fmt: skip
+        values = [[one - base for one, base in zip(arm, arms[0], strict=True)] for arm in scaled]
+        noise = block_noise([arms[0], *scaled]).of_difference
+        own.append([low <= 0 <= high for low, high in map(ends, map(mean_over, values))])
+        low, high = ends(mean_over(values[-1], noise))
+        pooled.append(low <= 0 <= high)
+        wrong.append([beyond_error(one) is not None for one in values])
+    for held in zip(*own, strict=True):
+        assert 0.85 <= sum(held) / DRAWS <= 0.95
+    for decided_by_chance in zip(*wrong, strict=True):
+        assert sum(decided_by_chance) / DRAWS <= 0.13
+    assert sum(pooled) / DRAWS < 0.8
+
+
+def test_pairs_are_of_the_seeds_that_both_have_in_their_order():
+    assert paired({2: 5.0, 0: 1.0, 7: 9.0}, {0: 3.0, 2: 1.0, 1: 0.0}) == [-2.0, 4.0]
+    assert paired({0: 1.0}, {}) == [] and mean_text([]) == "-"
+    assert mean_text(iter([1.0, 1.2])) == "1.1 (0.469 to 1.73, 2 seeds)"
 
 
 def test_an_interval_of_what_was_picked_is_as_wide_as_all_together():
@@ -211,6 +250,8 @@ def test_cases_are_alike_where_the_interval_of_every_pair_is_near(shift, noise, 
 def test_a_third_case_that_is_far_off_is_not_alike():
     values = {"a": [0.0, 0.01], "b": [0.01, 0.0], "c": [1.0, 1.01]}
     assert all_within(values, 0.1, "cases", "more seeds")[0] is False
+    with pytest.raises(PreconditionError, match="all 2 seeds give one value"):
+        all_within({"a": [1.0, 1.0], "b": [1.0, 1.0]}, 0.1, "cases", "more seeds")
     with pytest.raises(PreconditionError, match="fewer than two cases"):
         all_within({"a": [0.0, 0.1]}, 0.1, "cases", "more seeds")
 

@@ -95,7 +95,7 @@ def test_models_that_learn_nothing_from_shots_contradict_the_first_claim(planted
     }
 
 
-@pytest.mark.parametrize(("noise", "standing"), [(0.002, True), (0.02, None)])
+@pytest.mark.parametrize(("noise", "standing"), [(0.002, True), (0.03, None)])
 def test_sizes_are_equally_accurate_without_shots_where_their_intervals_are_near(
     planted, noise, standing
 ):

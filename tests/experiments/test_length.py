@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from scaling_law.data.tasks.copy import Settings as Task
 from scaling_law.experiment.evidence import Evidence, Run
-from scaling_law.experiment.lengths import scored
+from scaling_law.experiment.lengths import copying, scored
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.model import ModelSpec
 from tests.experiments.test_contract import experiment_of, planted_evidence
@@ -139,11 +140,13 @@ def test_seeds_that_differ_widely_decide_nothing_about_a_way_of_training():
 
 def test_a_run_without_longer_splits_is_not_scored():
     run = planted_evidence("length").runs[0]
-    one = scored(run, 6)
+    task = copying(run.spec, Task)
+    assert task is not None
+    one = scored(run, task)
     assert one is not None and one.longer == [7, 8, 9, 10, 11, 12] and one.exact[6] == 1.0
     bare = {"answers.val.exact": 1.0}
     record = dataclasses.replace(run.record, metrics=bare)
-    assert scored(dataclasses.replace(run, record=record), 6) is None
+    assert scored(dataclasses.replace(run, record=record), task) is None
 
 
 def test_encodings_that_train_for_longer_are_named_with_their_steps():

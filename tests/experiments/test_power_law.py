@@ -29,18 +29,30 @@ def test_a_planted_exponent_lies_in_its_interval_as_often_as_the_interval_says()
     assert within / 400 == pytest.approx(0.9, abs=0.05)
 
 
-def test_seeds_alone_seldom_put_numbers_off_their_power_law():
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize(("seeds", "unlike"), [(3, 0.0), (3, 1.0), (6, 0.0), (6, 1.0)])
+def test_seeds_alone_seldom_put_numbers_off_their_power_law(seeds, unlike):
+    """Whether noise is the same at every x, or up to 8 times as large and shared by neighbours."""
+    rng = np.random.default_rng(seeds)
+    scales = np.array([8.0, 4.0, 2.0, 1.0])[:, np.newaxis] ** unlike
     chances = []
     for _ in range(400):
-        noise = 0.01 * rng.standard_normal((4, 3)) + rng.standard_normal(3)  # a seed has its level
+        noise = scales * rng.standard_normal((4, seeds))
+        noise[1:] += unlike * noise[:-1]
+        noise = 0.01 * noise + rng.standard_normal(seeds)  # a seed has its level
         values = {2.0**k: dict(enumerate(2.0**-k * np.exp(row))) for k, row in enumerate(noise)}
         chances.append(misfit_chance(values))
     for share in (0.05, 0.5):
-        assert np.mean(np.array(chances) < share) == pytest.approx(share, abs=0.04)
-    bent = {x: {seed: (1 + x) ** 0.3 * y for seed, y in of.items()} for x, of in values.items()}
+        assert np.mean(np.array(chances) < share) == pytest.approx(share, abs=0.05)
+    bent = {x: {seed: (1 + x) ** 9 * y for seed, y in of.items()} for x, of in values.items()}
     assert misfit_chance(bent) == pytest.approx(0, abs=0.01)
-    assert misfit_chance({x: {0: of[0]} for x, of in values.items()}) is None, "one seed"
+
+
+def test_numbers_without_noise_or_a_law_have_no_chance_of_one():
+    law = {x: {seed: x**-0.5 * (1 + 0.1 * seed) for seed in range(3)} for x in (1.0, 2.0, 4.0)}
+    assert misfit_chance(law) is None, "seeds differ by their level alone"
+    assert misfit_chance({x: {0: of[0]} for x, of in law.items()}) is None, "one seed"
+    assert misfit_chance({x: {int(x): 1.0} for x in law}) is None, "no seed has all"
+    assert misfit_chance({}) is misfit_chance({1.0: law[1.0], 2.0: law[2.0]}) is None
 
 
 def test_points_on_a_law_give_it_exactly():

@@ -81,7 +81,6 @@ OPEN = {
             "warm_up_saves",
         )
     ),
-    "annealing": {"late_costs_the_rest": None},
     "architecture_arms": {"a_mixture_saves_compute": False},
     "architectures": {"lstm_gains_less_late": None, "lstm_lead_shrinks_with_size": None},
     "batch_ramp": {"ramp_keeps_up": None},

@@ -84,3 +84,7 @@ def test_a_loss_is_read_off_between_two_amounts_only():
     losses = {100.0: 4.0, 400.0: 2.0}
     assert amount_for(losses, 4 / 2**0.5) == pytest.approx(200)
     assert amount_for(losses, 4.5) is None and amount_for(losses, 1.5) is None
+    most, last = max(losses), losses[max(losses)]
+    below = last * 2**-0.25  # half way to twice the most tokens, in logarithms
+    assert amount_for(losses, below, beyond=2.0) == pytest.approx(most * 2**0.5)
+    assert amount_for(losses, below, beyond=1.2) is None
