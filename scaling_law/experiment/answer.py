@@ -28,7 +28,7 @@ from scaling_law.experiment.findings import (
     Published,
     Table,
 )
-from scaling_law.experiment.proportion import Counted
+from scaling_law.experiment.proportion import Counted, exact_interval
 from scaling_law.experiment.seeds import (
     Mean,
     SeedNoise,
@@ -125,7 +125,10 @@ def decided(
     need(above is not None, f"{said}: {no_error(values, noise) or _OPEN}", "more seeds")
     low, high = mean.interval
     if low <= 0 <= high:
-        said += f", {'above' if above else 'below'} none in all of {mean.seeds} seeds"
+        side, most = "above" if above else "below", exact_interval(mean.seeds, mean.seeds)[0]
+        said += (
+            f", {side} no difference in all {mean.seeds} seeds, so in {most:.0%} of seeds or more"
+        )
     return bool(above), said
 
 

@@ -15,7 +15,9 @@ from scaling_law.experiment.evidence import Run
 from scaling_law.units import count_of
 
 LEVEL = 0.9  # confidence level of the intervals
-ENOUGH = 5  # seeds that show a side by all lying on it: fewer do so by chance too often
+# Seeds that show a side by all lying on it: fewer do so by chance too often. It is the least number
+# of which more than half of all seeds lie there (``proportion.exact_interval(5, 5)``).
+ENOUGH = 5
 _EQUAL = 1e-12  # deviation, as a share of the value, up to which values differ by rounding alone
 
 
@@ -34,10 +36,12 @@ class Mean:
 
     @property
     def text(self) -> str:
-        """``1.23 (1.1 to 1.36, 3 seeds)``."""
+        """``1.23 (1.1 to 1.36, 3 seeds)``; equal seeds have no interval that they show."""
         if self.interval is None:
             return f"{self.value:.3g} (one seed)"
         low, high = self.interval
+        if _alike(low, high):
+            return f"{self.value:.3g} (alike in all {self.seeds} seeds)"
         return f"{self.value:.3g} ({low:.3g} to {high:.3g}, {count_of(self.seeds, 'seed')})"
 
     @property
@@ -46,6 +50,8 @@ class Mean:
         if self.interval is None:
             return f"{self.value:+.2%} (one seed)"
         low, high = self.interval
+        if _alike(low, high):
+            return f"{self.value:+.2%} (alike in all {self.seeds} seeds)"
         return f"{self.value:+.2%} ({low:+.2%} to {high:+.2%}, {self.seeds} seeds)"
 
     def wider(self, of: int) -> Mean:
@@ -75,6 +81,11 @@ class Mean:
         one = self.factor
         ends = one.interval and (factor * one.interval[0], factor * one.interval[1])
         return Mean(value=factor * one.value, interval=ends, seeds=self.seeds)
+
+
+def _alike(low: float, high: float) -> bool:
+    """Whether two numbers differ by rounding alone."""
+    return high - low <= _EQUAL * max(abs(low), abs(high))
 
 
 def mean_over(
@@ -351,7 +362,11 @@ def no_error(values: Sequence[float], noise: SeedNoise | None = None) -> str:
     if noise.freedom + 1 >= ENOUGH or noise.deviation > _EQUAL * max(map(abs, values)):
         return ""
     if min(values) == max(values):
-        return f"all {len(values)} seeds give one value, which says nothing of its error"
+        side = ((1 - LEVEL) / 2) ** (1 / len(values))  # Clopper and Pearson, as in ``proportion``
+        return (
+            f"all {len(values)} seeds give one value, which says nothing of its error: they show"
+            f" the side of {side:.0%} of seeds or more, and {ENOUGH} would show that of most"
+        )
     return f"a spread of 0 by {count_of(noise.freedom, 'difference')} says nothing of the error"
 
 

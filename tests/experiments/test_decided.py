@@ -15,7 +15,7 @@ from scaling_law.experiment.answer import (
     decided,
     decided_between,
 )
-from scaling_law.experiment.proportion import counted_share
+from scaling_law.experiment.proportion import counted_share, exact_interval
 from scaling_law.experiment.seeds import (
     NO_NOISE,
     Mean,
@@ -123,8 +123,11 @@ def test_equal_values_of_few_seeds_decide_nothing():
         values = [0.5] * count
         assert beyond_error(values) is None and all_beyond_error([values]) is None
         assert beyond_error([-one for one in values]) is None
-        with pytest.raises(PreconditionError, match=f"all {count} seeds give one value"):
+        with pytest.raises(PreconditionError, match=f"all {count} seeds give one value") as why:
             decided(values, "sooner by")
+        most = exact_interval(count, count)[0]
+        assert f"0.5 (alike in all {count} seeds) nats" in str(why.value)
+        assert f"of {most:.0%} of seeds or more, and 5 would show that of most" in str(why.value)
         with pytest.raises(PreconditionError, match=f"1 of 2 cases all {count} seeds give one"):
             all_decided({"a": values, "b": [1.0, 1.1]}, "by")
         with pytest.raises(PreconditionError, match=f"all {count} seeds give one value"):
@@ -204,7 +207,9 @@ def test_a_decision_gives_the_interval_it_rests_on():
     holds, words = decided([1.0, 1.2], "lower by", noise=noise, show=lambda mean: mean.percent)
     assert holds and words.endswith("2 seeds), by noise of 4 degrees of freedom")
     holds, words = decided([-0.01, -9.0, -0.01, -0.01, -0.01], "lower by")
-    assert not holds and words.endswith("nats, below none in all of 5 seeds")
+    assert not holds and words.endswith(
+        "nats, below no difference in all 5 seeds, so in 55% of seeds or more"
+    )
     with pytest.raises(PreconditionError, match="includes no difference; more seeds"):
         decided([0.1, 1.2], "lower by")
     with pytest.raises(PreconditionError, match="it has 1 seed"):
