@@ -6,8 +6,8 @@
 Runs read as much of the target's text at different times: in the cooldown, at the beginning, or
 spread evenly. Cooldowns branch off one trunk for each seed. Constant shares give the loss on the
 target by its share, from which the share that a late or an early reader is worth is read off, by
-straight lines. A seed has the same first weights and the same order of each component's text in
-every run, and each difference has the noise of its own pairs of seeds.
+straight lines in its logarithm. A seed has the same first weights and the same order of each
+component's text in every run, and each difference has the noise of its own pairs of seeds.
 """
 
 from __future__ import annotations

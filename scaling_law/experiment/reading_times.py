@@ -1,8 +1,9 @@
 """When a run reads a component's text: late, early or spread, and what a token is worth by that.
 
 Runs read as much of the component's text at different times. Constant shares give the loss on it by
-its share, from which the share that a late or an early reader is worth is read off, by straight
-lines.
+its share, from which the share that a late or an early reader is worth is read off: by straight
+lines in the logarithm of the share. The loss falls ever more slowly with the share, and lines in
+the share itself would find shares that are too large.
 """
 
 from __future__ import annotations
@@ -147,12 +148,13 @@ class Seen:
 def share_with(loss: float, curve: Sequence[tuple[float, float]]) -> float | None:
     """The constant share that ends at a loss, between the two around it.
 
-    Outside all of them it is on the line through the nearest two, as far out as these are apart;
-    None further out.
+    Between them the loss is straight in the logarithm of the share, next to 0 in the share. Outside
+    all of them it is on the line through the nearest two, as far out as these are apart; None
+    further out.
     """
     lines = list(itertools.pairwise(sorted(curve)))
     places = [
-        (less + (more - less) * part, part)
+        (less * (more / less) ** part if less else more * part, part)
         for (less, above), (more, below) in lines
         if above > below
         for part in [(above - loss) / (above - below)]

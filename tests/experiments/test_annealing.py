@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from scaling_law.config.load import load_config
 from scaling_law.errors import ConfigError
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
-from scaling_law.experiment.reading_times import share_with
+from scaling_law.experiment.reading_times import EARLY, SPREAD, Read, Seen, share_with
 from tests.experiments.changed import findings_with, standing, with_metrics
 from tests.experiments.test_contract import experiment_of, plan_of, planted_evidence
 
@@ -74,10 +76,11 @@ def test_a_loss_that_no_constant_share_has_is_counted():
 
 def test_a_loss_just_beyond_all_constant_shares_is_read_off_the_nearest_line():
     """Without early runs that lost the most, a mean over the others would be too high."""
-    curve = [(0.1, 2.6), (0.2, 2.5), (0.4, 2.45)]
-    for loss, share in ((2.55, 0.15), (2.5, 0.2), (2.65, 0.05), (2.42, 0.52), (2.41, 0.56)):
+    curve = [(0.1, 2.6), (0.2, 2.5), (0.8, 2.45)]
+    for loss, share in ((2.55, 0.02**0.5), (2.5, 0.2), (2.7, 0.05), (2.475, 0.4), (2.425, 1.6)):
         assert share_with(loss, curve) == pytest.approx(share)
-    assert share_with(2.71, curve) is share_with(2.39, curve) is share_with(2.5, curve[:1]) is None
+    assert share_with(2.7, [(0.0, 2.8), (0.2, 2.6)]) == pytest.approx(0.1), "next to a share of 0"
+    assert share_with(2.71, curve) is share_with(2.399, curve) is share_with(2.5, curve[:1]) is None
     planted = {run.record.run_id: run for run in planted_evidence(NAME).runs}
     worst = max(run.record.metrics.get("loss.val:cpp", 0.0) for run in planted.values())
 
@@ -94,6 +97,32 @@ def test_a_loss_just_beyond_all_constant_shares_is_read_off_the_nearest_line():
     assert any("has: 3; of these 0 are read off" in note for note in far.notes)
     late = next(one for one in far.claims if one.name == "early_counts_less")
     assert "5 seeds" in late.because
+
+
+@pytest.mark.parametrize("worth", [0.1, 0.4, 1.6])
+def test_a_planted_worth_lies_in_its_interval_as_often_as_that_says(worth):
+    """Early and late runs scatter twice as much as others, and the loss falls ever more slowly."""
+    rng, shares, held = np.random.default_rng(0), (0.1, 0.16, 0.22, 0.28, 0.52, 0.76), []
+    run = planted_evidence(NAME).runs[0]
+
+    def one(when: str, share: float, seed: int, worth: float, noise: float) -> Read:
+        loss = 2.6 + 0.4 * math.exp(-3 * (0.1 + worth * (share - 0.1))) + noise
+        spec = dataclasses.replace(run.spec, seed=seed)
+        own = Run(record=dataclasses.replace(run.record, spec=spec), curve=())
+        base = share if when == SPREAD else 0.1
+        return Read(run=own, when=when, share=share, base=base, target=loss, rest=2.5)
+
+    for _ in range(150):
+        reads = []
+        for seed, shift in enumerate(rng.normal(scale=0.01, size=4)):
+            noise = iter(shift + 0.004 * rng.normal(size=9))
+            reads += [one(SPREAD, share, seed, 1.0, next(noise)) for share in shares]
+            reads += [one(EARLY, share, seed, worth, 2 * next(noise) - shift)
+                      for share in shares[1:4]]  # fmt: skip
+        mean = Seen(reads=tuple(reads), target="cpp").mean_worth(EARLY)
+        assert mean is not None and mean.interval is not None
+        held.append(mean.interval[0] <= worth <= mean.interval[1])
+    assert 0.84 <= np.mean(held) <= 0.96
 
 
 def test_runs_of_another_target_are_left_out():
