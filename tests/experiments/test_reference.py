@@ -77,7 +77,6 @@ OPEN = {
             "fast_rise_saves",
             "one_key_head_costs",
             "post_norm_costs",
-            "scaling_branches_saves",
             "warm_up_saves",
         )
     ),
@@ -175,7 +174,7 @@ OPEN = {
     "mup_depth": {"one_rate": None, "rate_drifts": None, "transfer_costs_less": None},
     "objectives": dict.fromkeys(("fim_fills_in", "fim_is_free", "forty_percent_is_best"), False),
     "objectives_text": dict.fromkeys(("fim_fills_in", "fim_is_free"), False),
-    "optimizers": {"beats_adamw": None, "advantage_falls": None, "all_tuned": None},
+    "optimizers": {"advantage_falls": None, "all_tuned": None},
     "optimizers_more": {"advantage_falls": None, "all_tuned": None, "sgd_is_slower": None},
     "overfitting": {"kaplans_power": None, "one_ratio": None},
     "precision": {
