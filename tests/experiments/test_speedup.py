@@ -272,14 +272,16 @@ def test_each_size_has_the_noise_of_its_own_seeds(deviations):
     draw, count, powers = np.random.default_rng(2), 400, 0
     inside = np.zeros(3)
 
+    def noise_of(own: float) -> Callable[[], float]:
+        return lambda: float(draw.normal(0, own))
+
     def drawn(multiplier: Callable[[float], float], horizons: tuple[float, ...]) -> Levels:
         return {
             params: levels(
-                multiplier, horizons, sizes=(params,), seeds=(0, 1, 2, 3),
-                noise=lambda own=own: float(draw.normal(0, own)),
+                multiplier, horizons, sizes=(params,), seeds=(0, 1, 2, 3), noise=noise_of(own)
             )[params]
             for params, own in zip(SIZES, deviations, strict=True)
-        }  # fmt: skip
+        }
 
     for _ in range(count):
         # the horizons lie far apart, so that noise does not change their order
