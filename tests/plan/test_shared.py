@@ -13,7 +13,7 @@ from scaling_law.plan.plan import plan_from_json
 from scaling_law.plan.shared import with_shared, without_shared
 from tests.fakes import cpu_profile, ladder_config
 
-LEAVES = st.sampled_from([None, True, False, 0, 1, 1.0, "a", [1], [], {}])
+LEAVES: st.SearchStrategy[Any] = st.sampled_from([None, True, False, 0, 1, 1.0, "a", [1], [], {}])
 VALUES = st.recursive(
     LEAVES, lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=6
 )
