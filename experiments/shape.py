@@ -275,10 +275,16 @@ def _range(values: Sequence[float]) -> str:
 
 def _kaplans(seen: Seen) -> Claim:
     def decide() -> Decision:
-        basin = basin_of(_main(seen).aspects, FEW)
+        aspects = _main(seen).aspects
+        basin = basin_of(aspects, FEW)
         assert basin is not None and basin.factor.interval is not None, "there are two seeds"
         low, high = basin.factor.interval
         words = f"within {FEW:.0%} lies {basin.text}"
+        if low == high:  # it ends with the shapes, so that its spread says nothing of its error
+            ends = [above_best(aspects, x) for x in (min(aspects), max(aspects))]
+            over = max(one.interval[1] for one in ends if one is not None and one.interval)
+            words += f", whose ends are up to {over:.1%} above the best"
+            need(over < FEW, words, "more seeds")
         need(low >= WIDE or (high < WIDE and basin.inside), words, "more seeds or extreme shapes")
         return low >= WIDE, words
 
