@@ -256,7 +256,7 @@ def _shape(seen: Seen) -> Claim:
         gap = mean_over([square.logs[seed] - root.logs[seed] for seed in both])
         need(gap is not None and gap.interval is not None, f"{len(both)} seeds have both", AGAIN)
         assert gap is not None and gap.interval is not None
-        fit = math.hypot(root.error, square.error) * normal_reach(LEVEL)
+        fit = math.hypot(root.error.value, square.error.value) * normal_reach(LEVEL)
         reach = math.hypot(gap.interval[1] - gap.value, fit)
         low, high = gap.value - reach, gap.value + reach
         words = f"{100 * gap.value:+.2f}% ({100 * low:+.2f} to {100 * high:+.2f}) of loss at"

@@ -45,6 +45,7 @@ from scaling_law.experiment.multiplier import (
 )
 from scaling_law.experiment.seeds import mean_over
 from scaling_law.experiment.speedup import SizeTrend, size_trend
+from scaling_law.experiment.standard_error import StandardError
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.model import Model
@@ -100,8 +101,13 @@ class Trend:
 def trend_of(sizes: Sequence[Sequence[Versus]]) -> Trend | None:
     """The line of log multiplier in log parameters; None below 3 sizes with two seeds."""
     last = [compared[-1] for compared in sizes]
-    power = size_trend([(one.base.params, one.log, one.error) for one in last if one.freedom],
-                       sum(one.freedom for one in last))  # fmt: skip
+    power = size_trend(
+        [
+            (one.base.params, one.log, StandardError(one.error, one.freedom))
+            for one in last
+            if one.freedom
+        ]
+    )
     if power is None:
         return None
     steps = -power.level / power.exponent if power.exponent else math.inf

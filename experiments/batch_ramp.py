@@ -39,7 +39,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.more_runs import rates_command
-from scaling_law.experiment.seeds import Mean, beyond_error, mean_over
+from scaling_law.experiment.seeds import Mean, beyond_error, mean_over, with_ends
 from scaling_law.experiment.tuning import Optimum, trials_of, tuned
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import RunSpec
@@ -244,8 +244,8 @@ def saved_by(arms: Arms) -> Mean | None:
 
 def multiplier_of(arms: Arms) -> Multiplier | None:
     """The compute multiplier of the ramp over the fixed batch."""
-    mean = mean_over(log_multipliers(arms))
-    if mean is None:
+    logs = mean_over(log_multipliers(arms))
+    if logs is None:
         return None
     assert arms.ramp is not None and arms.middle is not None, "both have losses"
     spec = arms.ramp.spec
@@ -254,8 +254,8 @@ def multiplier_of(arms: Arms) -> Multiplier | None:
         base=f"batch {arms.middle.words}",
         params=float(count_params(spec.model).matmul),
         tokens=float(spec.tokens),
-        value=math.exp(mean.value),
-        interval=mean.interval and (math.exp(mean.interval[0]), math.exp(mean.interval[1])),
+        value=logs.factor.value,
+        interval=logs.factor.interval,
         counts="tokens",
     )
 
@@ -285,7 +285,7 @@ def analyse(evidence: Evidence) -> Findings:
             ),
         ),
         notes=notes,
-        units={"loss": "nats", "gain": "nats", "updates": "updates"},
+        units={"multiplier": "times", "loss": "nats", "gain": "nats", "updates": "updates"},
         multipliers=[one] if (one := multiplier_of(arms)) else [],
     )
 
@@ -476,10 +476,10 @@ def _gain_table(arms: Arms, saved: Mean | None) -> Table | None:
 
 def _measures(arms: Arms, saved: Mean | None) -> dict[str, float | None]:
     measures: dict[str, float | None] = {}
-    for name, mean in {"tokens_saved_frac": saved, **_gains(arms)}.items():
-        measures[name] = None if mean is None else mean.value
-        low, high = (mean and mean.interval) or (None, None)
-        measures[f"{name}.low"], measures[f"{name}.high"] = low, high
+    worth = mean_over(log_multipliers(arms))
+    means = {"multiplier.ramp": worth and worth.factor, "tokens_saved_frac": saved}
+    for name, mean in {**means, **_gains(arms)}.items():
+        measures |= with_ends(name, mean)
     for name in ("small", "middle", "large", "ramp"):
         arm: Arm | None = getattr(arms, name)
         losses = [] if arm is None else list(arm.losses.values())

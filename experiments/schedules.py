@@ -114,7 +114,7 @@ class Seen:
         differences = _differences(self.levels, name, other)
         errors = {
             (params, tokens): math.hypot(
-                *(self.levels[one][params][tokens].error for one in (name, other))
+                *(self.levels[one][params][tokens].error.value for one in (name, other))
             )
             for params, tokens in differences
         }

@@ -275,10 +275,16 @@ def _range(values: Sequence[float]) -> str:
 
 def _kaplans(seen: Seen) -> Claim:
     def decide() -> Decision:
-        basin = basin_of(_main(seen).aspects, FEW)
+        aspects = _main(seen).aspects
+        basin = basin_of(aspects, FEW)
         assert basin is not None and basin.factor.interval is not None, "there are two seeds"
         low, high = basin.factor.interval
         words = f"within {FEW:.0%} lies {basin.text}"
+        if low == high:  # it ends with the shapes, so that its spread says nothing of its error
+            ends = [above_best(aspects, x) for x in (min(aspects), max(aspects))]
+            over = max(one.interval[1] for one in ends if one is not None and one.interval)
+            words += f", whose ends are up to {over:.1%} above the best"
+            need(over < FEW, words, "more seeds")
         need(low >= WIDE or (high < WIDE and basin.inside), words, "more seeds or extreme shapes")
         return low >= WIDE, words
 
@@ -407,7 +413,7 @@ def _words(seen: Seen) -> str:
         f"At {format_count(main.params)} parameters, with heads nearest to {USUAL_HEAD} and MLPs"
         f" nearest to {USUAL_RATIO:g} times the width, the loss is within {NEAR:.0%} of the best"
         f" over {near.text} of aspect ratio, within {FEW:.0%} over {few.text}; the best of"
-        f" {min(main.aspects):.2g} to {max(main.aspects):.2g} is {_range(near.best)}"
+        f" {min(main.aspects):.2g} to {max(main.aspects):.2g} is {_range(near.bests)}"
     )
     for name, line in (("head sizes", main.heads), ("MLP ratios", main.ratios)):
         if (spread := spread_of(line)) is not None:
@@ -424,8 +430,7 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         measures[f"basin.{name}"] = basin.factor.value if basin else None
         measures[f"basin.{name}.low"], measures[f"basin.{name}.high"] = ends or (None, None)
         if share == NEAR:
-            log = fmean(map(math.log, basin.best)) if basin else None
-            measures["best_aspect"] = None if log is None else math.exp(log)
+            measures["best_aspect"] = basin.bests[0] if basin else None
     for name, line in (("head", main.heads), ("mlp", main.ratios)) if main else ():
         spread = spread_of(line)
         low, high = (spread and spread.interval) or (None, None)
@@ -592,13 +597,13 @@ def _literature(seen: Seen) -> tuple[Published, ...]:
         beside(
             "best depth for a width",
             theirs="up to log3(width): 2 to 4 blocks for widths of 14 to 64",
-            ours=f"best aspect ratio {_range(near.best)}" if near else None,
+            ours=f"best aspect ratio {_range(near.bests)}" if near else None,
             source="Levine 2020, arXiv 2006.12467",
         ),
         beside(
             "deep and narrow, or shallow and wide",
             theirs="deep and narrow is better at equal parameters, after fine-tuning",
-            ours=f"best aspect ratio {_range(near.best)}" if near else None,
+            ours=f"best aspect ratio {_range(near.bests)}" if near else None,
             source="Tay 2022, arXiv 2109.10686",
         ),
     )

@@ -79,6 +79,7 @@ PLAN = FileSchema(
     (
         "stack in resources from its middle on",
         "keep_weights, compiled in resources; digest, config",
+        "what all runs share written once",
     ),
 )
 FIT = FileSchema(

@@ -54,7 +54,7 @@ FROZEN = {
     "run record": (2, "da1782b96e58"),
     "run spec": (2, "9d9593304a9f"),
     "resources file": (2, "39181a8ea594"),
-    "plan": (2, "04dc13d22695"),
+    "plan": (3, "04dc13d22695"),
     "fit": (5, "eb0d8098cb8c"),
     "device profile": (2, "199f3f2b73b2"),
     "registered forecast": (1, "723301e418fc"),
@@ -171,7 +171,11 @@ def test_resources_of_every_version_are_read(version, expected):
 
 @pytest.mark.parametrize(
     ("version", "name", "flops", "kept"),
-    [(1, "quick", 719363506176, [False, False]), (2, "road", 251328000, [False, True])],
+    [
+        (1, "quick", 719363506176, [False, False]),
+        (2, "road", 251328000, [False, True]),
+        (3, "road", 251328000, [False, True]),
+    ],
 )
 def test_plans_of_every_version_are_read(version, name, flops, kept):
     plan = read_plan(SAMPLES / f"plan-{version}.json")
@@ -226,7 +230,7 @@ def test_files_of_a_newer_slaw_are_refused_by_version(tmp_path):
     said: list[SlawError] = []
     for source, read in (
         ("record-2.json", read_record),
-        ("plan-2.json", read_plan),
+        ("plan-3.json", read_plan),
     ):
         with pytest.raises((ConfigError, PlanError)) as problem:
             read(later(SAMPLES / source, tmp_path / source))

@@ -3,8 +3,10 @@
     basin = basin_of(losses, 0.01)       # {aspect ratio: {seed: log loss}}
     basin.text                           # a factor of 12.3 (9 to 17, 3 seeds)
 
-Between values the logarithm of the loss is a straight line in the logarithm of the quantity. Each
-seed has a best value and a basin of its own, so that what the values share cancels.
+Between values the logarithm of the loss is a straight line in the logarithm of the quantity. The
+basin is that of the mean over seeds, and its interval is by the jackknife. The lowest of a seed's
+own losses lies too low by its noise, and a basin from there up is too narrow: a mean of such basins
+has intervals at 90% that hold in 60 to 90% of planted cases, the jackknife's in 86% and more.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TypeAlias
 
-from scaling_law.experiment.seeds import Mean, best_on_others, geometric_mean, mean_over
+from scaling_law.experiment.seeds import Mean, best_on_others, jackknifed, mean_over
 
 # The logarithm of the loss, by seed, of each value of one quantity, rising.
 Line: TypeAlias = Mapping[float, Mapping[int, float]]
@@ -25,19 +28,14 @@ Line: TypeAlias = Mapping[float, Mapping[int, float]]
 class Basin:
     """The values of a quantity whose losses are within a share of the best.
 
-    ``logs`` are the logarithms of the factor between its ends, by seed;
-    ``best`` are the values of lowest loss, by seed;
-    ``inside`` is whether the losses rise beyond the share on both sides, in every seed.
+    ``factor`` is that between its ends, with its interval over seeds;
+    ``bests`` are the value of lowest mean loss, and those without each of the seeds;
+    ``inside`` is whether the mean losses rise beyond the share on both sides, without any seed too.
     """
 
-    logs: tuple[float, ...]
-    best: tuple[float, ...]
+    factor: Mean
+    bests: tuple[float, ...]
     inside: bool
-
-    @property
-    def factor(self) -> Mean:
-        """The factor between its ends, the geometric mean over seeds with its interval."""
-        return geometric_mean(self.logs)
 
     @property
     def text(self) -> str:
@@ -56,17 +54,24 @@ def basin_of(line: Line, share: float) -> Basin | None:
     seeds = common_seeds(line)
     if len(line) < 2 or not seeds:
         return None
-    logs, best, inside = [], [], True
-    for seed in seeds:
-        points = [(math.log(x), levels[seed]) for x, levels in line.items()]
-        place = min(range(len(points)), key=lambda index: points[index][1])
-        limit = points[place][1] + math.log1p(share)
-        low, left = _end(points[place::-1], limit)
-        high, right = _end(points[place:], limit)
-        logs.append(high - low)
-        best.append(list(line)[place])
-        inside = inside and left and right
-    return Basin(logs=tuple(logs), best=tuple(best), inside=inside)
+    log, best, inside = _whole(line, seeds, share)
+    rests = [[one for one in seeds if one != seed] for seed in seeds]
+    fewer = [_whole(line, rest, share) for rest in rests if rest]
+    return Basin(
+        factor=jackknifed(log, [own for own, _, _ in fewer]).factor,
+        bests=(best, *(own for _, own, _ in fewer)),
+        inside=inside and all(own for _, _, own in fewer),
+    )
+
+
+def _whole(line: Line, seeds: Sequence[int], share: float) -> tuple[float, float, bool]:
+    """The log factor, the best value and whether both ends are seen, of the mean over seeds."""
+    points = [(math.log(x), fmean(levels[seed] for seed in seeds)) for x, levels in line.items()]
+    place = min(range(len(points)), key=lambda index: points[index][1])
+    limit = points[place][1] + math.log1p(share)
+    low, left = _end(points[place::-1], limit)
+    high, right = _end(points[place:], limit)
+    return high - low, list(line)[place], left and right
 
 
 def _end(points: Sequence[tuple[float, float]], limit: float) -> tuple[float, bool]:

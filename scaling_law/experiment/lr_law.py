@@ -21,6 +21,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.experiment.seeds import LEVEL
+from scaling_law.experiment.standard_error import StandardError, summed
 from scaling_law.experiment.tuning import Cell, Optimum
 from scaling_law.parts import NoSettings
 from scaling_law.spec.hyperparams import Sizing, load_rule
@@ -256,7 +257,7 @@ def _missed_error(
     """The standard error of how far the law of some cells misses others, and its freedom.
 
     Both groups are jackknifed by trunk, whose horizons share its noise, or by cell where they are
-    of one trunk; their variances add up, with Satterthwaite's degrees of freedom (Welch 1947).
+    of one trunk; their variances add up.
     None where the held-out cells are one, or some law of the rest cannot be had.
     """
     fit = _Fit.of(rest, terms)
@@ -269,9 +270,8 @@ def _missed_error(
     ]
     if min(free for _, free in parts) < 1:
         return None
-    variance = sum(part for part, _ in parts)
-    squares = sum(part**2 / free for part, free in parts)
-    return math.sqrt(variance), max(1, int(variance**2 / squares)) if squares else 1
+    error = summed(StandardError(math.sqrt(variance), free) for variance, free in parts)
+    return error.value, error.freedom
 
 
 def _missed_between(

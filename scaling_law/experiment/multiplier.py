@@ -103,7 +103,7 @@ def arms_of(evidence: Evidence, kind_of: Callable[[Model], str]) -> list[Arm]:
         models.setdefault(best.cell.model, {})[best.cell.tokens] = Horizon(
             best=best,
             logs=logs if best.lr is None else best.levels,
-            error=0.0 if best.lr is None else tuning.fit_error(best),
+            error=0.0 if best.lr is None else tuning.fit_error(best).value,
             metrics={seed: run.record.metrics for seed, run in at_lowest.items()},
         )
     arms = [

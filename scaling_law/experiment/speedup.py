@@ -8,6 +8,11 @@ At one size, compute goes with tokens, so this is a compute multiplier (``findin
 The reference's losses at its horizons are a curve; where another recipe's loss lies on it says how
 many tokens the reference needs. Each seed has a curve of its own, so that what the recipes share
 cancels.
+
+The noise of a size is that of its own seeds. Small models scatter more: where noise differs by a
+factor of 4 to 6 between sizes, intervals at 90% by one noise for all of them hold in 75 to 85% of
+planted cases at the size that scatters most, and always at the others. By each size's own, 88 to
+91% hold with three seeds or more, and 85% with two, at every size.
 """
 
 from __future__ import annotations
@@ -15,17 +20,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal, TypeAlias
 
 from scaling_law.experiment.findings import Multiplier
 from scaling_law.experiment.seeds import LEVEL, beyond_error, pooled_noise
+from scaling_law.experiment.standard_error import StandardError, summed
 from scaling_law.experiment.tuning import Tuning
 from scaling_law.experiment.warmups import Warmup, unlike
 from scaling_law.units import format_count
 
 _NEAREST = 3  # horizons of the reference that its curve is interpolated by
+NO_FIT = StandardError(0.0, 0)  # losses at one rate, chosen beforehand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +40,13 @@ class Level:
     """The losses of a recipe at one size and horizon.
 
     ``logs`` are the logarithms of the losses, by seed;
-    ``error`` is the standard error of all of them together, from the fit of the best rate;
+    ``error`` is the standard error of all of them together, from the fit of the best rate, and 0
+    without a fit;
     ``warmups`` are the warm-ups of the runs; none where they are not known.
     """
 
     logs: Mapping[int, float]
-    error: float = 0.0
+    error: StandardError = NO_FIT
     warmups: frozenset[Warmup] = frozenset()
 
 
@@ -61,14 +69,24 @@ def tuned_levels(tuning: Tuning, recipe: str) -> Levels:
 class SizeTrend:
     """The power of the size that a multiplier goes with.
 
-    ``exponent`` is it, and ``interval`` its (low, high) at ``LEVEL``;
+    ``exponent`` is it, and ``error`` its standard error;
     ``level`` is the log of the multiplier at ``middle`` parameters, by the same line.
     """
 
     exponent: float
-    interval: tuple[float, float]
+    error: StandardError
     middle: float
     level: float
+
+    def among(self, count: int) -> tuple[float, float]:
+        """The exponent's (low, high) at ``LEVEL``, picked from ``count`` of them (Bonferroni)."""
+        reach = self.error.reach(LEVEL, of=count)
+        return self.exponent - reach, self.exponent + reach
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The exponent's (low, high) at ``LEVEL``."""
+        return self.among(1)
 
     @property
     def text(self) -> str:
@@ -85,7 +103,7 @@ class Speedup:
     ``at`` are the multipliers by size, rising, at one horizon;
     ``trend`` is how it goes with the size; None with fewer than three sizes;
     ``open`` says of each further size why it has none;
-    ``freedom`` are the degrees of freedom of the noise that the intervals rest on;
+    ``errors`` are those of the logarithms of the multipliers, by size;
     ``bounds`` are multipliers that are known only to be more, or less, than a value: of sizes whose
     losses lie beyond the reference's curve.
     """
@@ -94,7 +112,7 @@ class Speedup:
     at: tuple[Multiplier, ...]
     trend: SizeTrend | None
     open: tuple[str, ...]
-    freedom: int = 0
+    errors: Mapping[float, StandardError] = field(default_factory=dict)
     bounds: tuple[Multiplier, ...] = ()
 
     @property
@@ -107,12 +125,8 @@ class Speedup:
 
         All of them lie inside theirs as often as one alone inside its interval (Bonferroni).
         """
-        from scaling_law.fit.solver.student import t_reach  # loads numpy
-
-        assert one.interval is not None, "there are seeds"
-        wider = t_reach(self.freedom, 1 - (1 - LEVEL) / count) / t_reach(self.freedom, LEVEL)
-        low, high = (one.value * (end / one.value) ** wider for end in one.interval)
-        return low, high
+        factor = math.exp(self.errors[one.params].reach(LEVEL, of=count))
+        return one.value / factor, one.value * factor
 
 
 def read_speedup(
@@ -125,9 +139,10 @@ def read_speedup(
 ) -> Speedup:
     """Return the multiplier of a recipe over the ``base`` at each size that both were trained at.
 
-    The horizon is the longest of those at which most sizes have one. The noise is that of the
-    seeds, pooled over sizes. A size at which the warm-ups differ has neither a multiplier nor a
-    bound, unless ``own_warmup`` says that the warm-up is what sets the recipe apart.
+    The horizon is the longest of those at which most sizes have one. The noise of each size is that
+    of its own seeds, and a size with one seed has no multiplier. A size at which the warm-ups
+    differ has neither a multiplier nor a bound, unless ``own_warmup`` says that the warm-up is what
+    sets the recipe apart.
     """
     sizes = sorted(set(reference) | set(other))
     horizons = sorted({tokens for by in other.values() for tokens in by})
@@ -160,32 +175,39 @@ def read_speedup(
         if isinstance(m, str) and not unfair.get((params, tokens), "no run")
     ]
     known = tuple(bound for bound in bounds if bound is not None)
-    noise = pooled_noise(list(logs.values()) for logs, _ in good.values())
-    if not noise.freedom:
-        seeds = ("one seed has finished at every size",) if good else ()
-        return Speedup(name=name, at=(), trend=None, open=seeds + open_, bounds=known)
-    from scaling_law.fit.solver.student import t_reach  # loads numpy
-
-    reach = t_reach(noise.freedom, LEVEL)
     logs = [
-        (params, fmean(by_seed.values()), math.hypot(error, noise.error(len(by_seed))))
-        for params, (by_seed, error) in good.items()
+        (params, fmean(by_seed.values()), summed([_of_seeds(by_seed), fit]))
+        for params, (by_seed, fit) in good.items()
     ]
-    at = tuple(
-        Multiplier(
-            recipe=name,
-            base=base,
-            params=params,
-            tokens=tokens,
-            value=math.exp(log),
-            interval=(math.exp(log - reach * error), math.exp(log + reach * error)),
-            params_are="non_embedding",
-            counts="tokens",
+    at = []
+    for params, log, error in logs:
+        reach = error.reach(LEVEL)
+        at.append(
+            Multiplier(
+                recipe=name,
+                base=base,
+                params=params,
+                tokens=tokens,
+                value=math.exp(log),
+                interval=(math.exp(log - reach), math.exp(log + reach)),
+                params_are="non_embedding",
+                counts="tokens",
+            )
         )
-        for params, log, error in logs
+    return Speedup(
+        name=name,
+        at=tuple(at),
+        trend=size_trend(logs),
+        open=open_,
+        errors={params: error for params, _, error in logs},
+        bounds=known,
     )
-    trend = size_trend(logs, noise.freedom)
-    return Speedup(name=name, at=at, trend=trend, open=open_, freedom=noise.freedom, bounds=known)
+
+
+def _of_seeds(logs: Mapping[int, float]) -> StandardError:
+    """The standard error of the mean over seeds."""
+    noise = pooled_noise([list(logs.values())])
+    return StandardError(noise.error(len(logs)), noise.freedom)
 
 
 def _bound(
@@ -233,32 +255,26 @@ def _bound(
     )
 
 
-def size_trend(at: Sequence[tuple[float, float, float]], freedom: int) -> SizeTrend | None:
+def size_trend(at: Sequence[tuple[float, float, StandardError]]) -> SizeTrend | None:
     """Return the power of the size that multipliers go with; None for fewer than three sizes.
 
-    ``at`` are (parameters, log of the multiplier, its standard error); the errors have ``freedom``
-    degrees of freedom. It is weighted least squares by these errors.
+    ``at`` are (parameters, log of the multiplier, its standard error). It is least squares without
+    weights: errors by a few seeds each are too uncertain to weigh by, and such weights favour the
+    sizes that seem too sure of themselves.
     """
-    from scaling_law.fit.solver.student import t_reach
-
-    if len(at) < 3 or any(not error for _, _, error in at):
+    if len(at) < 3 or any(not error.value or error.freedom < 1 for _, _, error in at):
         return None
-    weights = [error**-2 for _, _, error in at]
     x = [math.log(params) for params, _, _ in at]
-
-    def mean(values: Sequence[float]) -> float:
-        return sum(w * a for w, a in zip(weights, values, strict=True)) / sum(weights)
-
-    middle, level = mean(x), mean([log for _, log, _ in at])
-    width = sum(w * (a - middle) ** 2 for w, a in zip(weights, x, strict=True))
-    exponent = sum(w * (a - middle) * log for w, a, (_, log, _) in zip(weights, x, at, strict=True))
-    exponent /= width
-    reach = t_reach(freedom, LEVEL) / math.sqrt(width)
+    middle = fmean(x)
+    width = sum((place - middle) ** 2 for place in x)
+    shares = [(place - middle) / width for place in x]
+    exponent = sum(share * log for share, (_, log, _) in zip(shares, at, strict=True))
+    error = summed(own.times(share) for share, (_, _, own) in zip(shares, at, strict=True))
     return SizeTrend(
         exponent=exponent,
-        interval=(exponent - reach, exponent + reach),
+        error=error,
         middle=math.exp(middle),
-        level=level,
+        level=fmean(log for _, log, _ in at),
     )
 
 
@@ -275,7 +291,7 @@ def _warmups_differ(
 
 def _logs(
     reference: Mapping[float, Level], other: Mapping[float, Level], tokens: float
-) -> tuple[dict[int, float], float] | str:
+) -> tuple[dict[int, float], StandardError] | str:
     """The log multiplier of each seed at a horizon, and the error that seeds share; or why none."""
     if tokens not in other:
         return "no best learning rate"
@@ -300,12 +316,17 @@ def _logs(
         slopes.append(slope)
     if not logs:
         return "no seed in common with the reference"
-    ref = math.sqrt(fmean(by.error**2 for by in reference.values()))
-    return logs, math.hypot(level.error, ref) * fmean(slopes)
+    if len(logs) < 2:
+        return "one seed has finished"
+    fits = [by.error for by in reference.values()]
+    own = StandardError(math.sqrt(fmean(fit.value**2 for fit in fits)), fits[0].freedom)
+    return logs, summed([level.error, own]).times(fmean(slopes))
 
 
 def _interpolated(curve: Sequence[tuple[float, float]], loss: float) -> tuple[float, float]:
     """Log tokens at a log loss, by a parabola through the nearest points, and its steepness.
+
+    Between horizons a factor of 2 apart it misses Chinchilla's law by less than 1% of the tokens.
 
     Where that leaves the two points on both sides of the loss, it is by the line between them.
     """

@@ -29,6 +29,7 @@ from scaling_law.experiment.parabola import (
     scatter_of,
 )
 from scaling_law.experiment.seeds import LEVEL, SeedNoise, pooled_noise
+from scaling_law.experiment.standard_error import StandardError
 from scaling_law.experiment.warmups import Warmup
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.model import Model
@@ -273,11 +274,14 @@ class Tuning:
         """The cells whose best learning rate has an interval."""
         return tuple(best for best in self.optima if best.interval is not None)
 
-    def fit_error(self, best: Optimum) -> float:
+    def fit_error(self, best: Optimum) -> StandardError:
         """The part of a lowest log loss's error that is not the noise of seeds; needs a minimum."""
         assert best.loss is not None and best.error is not None, "asked only of a cell with one"
         noise = self.noise.error(len(best.levels))
-        return math.sqrt(max(0.0, (best.error / best.loss) ** 2 - noise**2))
+        return StandardError(
+            math.sqrt(max(0.0, (best.error / best.loss) ** 2 - noise**2)),
+            self.scatter_by_size.get(of_size(best.cell), self.scatter).freedom,
+        )
 
     @property
     def open_text(self) -> str:

@@ -15,6 +15,7 @@ from scaling_law.decode import build
 from scaling_law.errors import PlanError, quoted
 from scaling_law.files import checksum
 from scaling_law.plan.packing import TimedTask, chain_seconds
+from scaling_law.plan.shared import with_shared, without_shared
 from scaling_law.spec.arms import Values, arm_of
 from scaling_law.spec.fields import OMIT_EMPTY
 from scaling_law.spec.from_json import run_spec_from_json
@@ -23,6 +24,8 @@ from scaling_law.spec.run import RunSpec
 from scaling_law.spec.to_json import to_json
 from scaling_law.units import count_of
 from scaling_law.versions import PLAN, NewerVersion
+
+SHARED = "shared"  # the key of what all runs have in common, in a stored plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +201,14 @@ class Plan:
             rows.append((run.run_id, run, trunk_id, at_step, stop.siblings if stop else ()))
         return rows
 
+    def stored(self) -> dict[str, Any]:
+        """Return the plan as plain values for ``plan.json``, what all runs share written once."""
+        plain = self.to_json()
+        shared, plain["runs"] = without_shared(plain["runs"])
+        return {**plain, SHARED: shared}
+
     def to_json(self) -> dict[str, Any]:
-        """Return the plan as plain values for ``plan.json``."""
+        """Return the plan as plain values, every run spelled out."""
         plain = to_json(self)
         if self.arms:  # for readers of the file; reading a plan ignores it
             plain["arms"] = to_json(self.arms)
@@ -213,8 +222,9 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
         PLAN.check(fields.pop("schema_version", None))
         fields.pop(CONFIG_KEY, None)
         fields.pop("arms", None)
-        runs = []
-        for run in fields["runs"]:
+        runs, shared = [], fields.pop(SHARED, {})
+        for row in fields["runs"]:
+            run = with_shared(shared, row)
             spec, resources = run_spec_from_json(run["spec"]), resources_from_json(run["resources"])
             runs.append(build(PlannedRun, {**run, "spec": spec, "resources": resources}))
         if not runs:

@@ -32,7 +32,7 @@ NOT_TRAINED = ("engine", "tracker", "experiment")
 
 def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
     """Write the plan, the config it is made for, and the user's own files that it names."""
-    checksum.write(sweep.plan, {**plan.to_json(), CONFIG_KEY: config_key(config)})
+    checksum.write(sweep.plan, {**plan.stored(), CONFIG_KEY: config_key(config)})
     _write_config(config, sweep)
 
 

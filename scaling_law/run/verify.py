@@ -81,7 +81,7 @@ def verify(
             shutil.copytree(sweep.path / "parts", again.path / "parts")
         say(_opening(asked, runs, given))
         plan = _plan(runs, _slots(sweep))
-        layout.write_json(again.plan, plan.to_json())
+        layout.write_json(again.plan, plan.stored())
         executor = engines.start(engine or engines.engine_named(), again, plan.slots)
         outcome = _Retraining(plan, again, executor, {record.run_id for record in asked}).run()
         if outcome.stopped_by is not None:

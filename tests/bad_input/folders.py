@@ -74,7 +74,7 @@ def _planned(change: Callable[[Any], Any] | None = None) -> Build:
     def build(folder: Path) -> None:
         plan = make_plan(ladder_config(), cpu_profile(), train_tokens=10**9)
         path = SweepDir(folder / "sweep").plan
-        layout.write_json(path, plan.to_json())
+        layout.write_json(path, plan.stored())
         if change is not None:
             _edit(path, change)
 
@@ -243,11 +243,12 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("plan-cut", ("status", "sweep"), _file("plan.json", '{"schema_version": 1, "runs": ['), "sweep/plan.json: not readable as JSON (Expecting value: line 1 column 32 (char 31))"),
     ("plan-a-list", ("status", "sweep"), _file("plan.json", "[]"), "sweep/plan.json: damaged (found [], expected keys and values); delete it to plan the sweep again"),
     ("plan-a-number", ("status", "sweep"), _file("plan.json", "3"), "sweep/plan.json: damaged (found 3, expected keys and values); delete it to plan the sweep again"),
-    ("plan-version", ("status", "sweep"), _file("plan.json", '{"schema_version": 7}'), "sweep/plan.json: schema_version 7: a plan made by a later slaw (this one reads up to 2); upgrade slaw to read it"),
+    ("plan-version", ("status", "sweep"), _file("plan.json", '{"schema_version": 7}'), "sweep/plan.json: schema_version 7: a plan made by a later slaw (this one reads up to 3); upgrade slaw to read it"),
     ("plan-no-runs", ("status", "sweep"), _file("plan.json", '{"schema_version": 1}'), "sweep/plan.json: not a plan (KeyError('runs')); delete it to plan the sweep again"),
     ("plan-runs-a-number", ("status", "sweep"), _planned(lambda p: p.update(runs=3)), "sweep/plan.json: not a plan (TypeError(\"'int' object is not iterable\")); delete it to plan the sweep again"),
     ("plan-runs-empty", ("status", "sweep"), _planned(lambda p: p.update(runs=[])), "sweep/plan.json: not a plan (no runs); delete it to plan the sweep again"),
-    ("plan-run-a-word", ("status", "sweep"), _planned(lambda p: p["runs"].insert(0, "x")), "sweep/plan.json: not a plan (TypeError(\"string indices must be integers, not 'str'\")); delete it to plan the sweep again"),
+    ("plan-run-a-word", ("status", "sweep"), _planned(lambda p: p["runs"].insert(0, "x")), "sweep/plan.json: not a plan (TypeError(\"'str' object is not a mapping\")); delete it to plan the sweep again"),
+    ("plan-shared-a-word", ("status", "sweep"), _planned(lambda p: p.update(shared="x")), "sweep/plan.json: not a plan (TypeError(\"'str' object is not a mapping\")); delete it to plan the sweep again"),
     ("plan-extra-key", ("status", "sweep"), _planned(lambda p: p.update(colour="red")), "sweep/plan.json: not a plan (unknown key 'colour'); delete it to plan the sweep again"),
     ("plan-flops-are-text", ("status", "sweep"), _planned(lambda p: p["runs"][0].update(flops_spent="x")), "sweep/plan.json: not a plan (flops_spent is 'x', expected a number); delete it to plan the sweep again"),
     ("plan-trunk-goes-up", ("status", "sweep"), _planned(lambda p: p["runs"][1]["spec"]["branch"].update(trunk_id="../../x")), "sweep/plan.json: not a plan (run id '../../x', expected letters, digits, . _ and -); delete it to plan the sweep again"),

@@ -287,7 +287,7 @@ def plan() -> Plan:
 @fuzz(80)
 @given(st.data())
 def test_a_damaged_plan_is_read_or_refused(plan, data):
-    content = _damaged(plan.to_json(), data)
+    content = _damaged(plan.stored(), data)
     try:
         again = plan_from_json(content)
     except SlawError as problem:

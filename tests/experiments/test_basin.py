@@ -19,7 +19,7 @@ def test_the_ends_lie_on_straight_lines_in_logarithms():
     limit = math.log(1.01)
     steep = {1.0: 2 * limit, 10.0: 0.0, 100.0: 4 * limit}
     basin = basin_of(lines(steep, steep), 0.01)
-    assert basin is not None and basin.inside and basin.best == pytest.approx((10, 10))
+    assert basin is not None and basin.inside and basin.bests == pytest.approx((10, 10, 10))
     assert basin.factor.value == pytest.approx(10 ** (0.5 + 0.25))
     assert basin.text.startswith("a factor of 5.62")
 
@@ -31,6 +31,37 @@ def test_a_basin_without_a_rise_on_one_side_is_only_a_lower_bound():
     assert basin.text.startswith("at least a factor of ")
     flat = basin_of(lines({1.0: 0.0, 100.0: 0.001}), 0.01)
     assert flat is not None and flat.factor.value == pytest.approx(100)
+
+
+def bowl(x: float) -> float:
+    return 0.002 * math.log(x / 4) ** 2
+
+
+VALUES = (0.64, 1.6, 4.0, 10.0, 25.0, 64.0)
+
+
+@pytest.mark.parametrize(("seeds", "deviation"), [(3, 0.002), (5, 0.002), (5, 0.004)])
+def test_noise_makes_a_basin_no_narrower(seeds, deviation):
+    """The lowest of each seed's own losses lies below the best, by more with more noise."""
+    true = basin_of({x: {0: bowl(x)} for x in VALUES}, 0.01)
+    assert true is not None and true.factor.interval is None and len(true.bests) == 1
+    draw, held, misses, count = np.random.default_rng(seeds), 0, [], 400
+    for _ in range(count):
+        line = {x: {seed: bowl(x) + float(draw.normal(0, deviation)) for seed in range(seeds)}
+                for x in VALUES}  # fmt: skip
+        basin = basin_of(line, 0.01)
+        assert basin is not None and basin.factor.interval is not None
+        low, high = basin.factor.interval
+        held += low <= true.factor.value <= high
+        misses.append(math.log(basin.factor.value / true.factor.value))
+    assert held / count >= 0.85
+    assert abs(np.mean(misses)) < 0.1
+
+
+def test_a_basin_that_one_seed_alone_closes_is_a_bound():
+    open_, closed = {1.0: 0.02, 10.0: 0.0, 100.0: 0.0}, {1.0: 0.02, 10.0: 0.0, 100.0: 0.03}
+    basin = basin_of(lines(open_, closed), 0.01)
+    assert basin is not None and not basin.inside and basin.text.startswith("at least")
 
 
 def test_seeds_without_all_values_are_left_out():

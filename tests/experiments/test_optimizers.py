@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from scaling_law.experiment.evidence import Evidence, Run
-from scaling_law.experiment.findings import Multiplier
+from scaling_law.experiment.findings import Claim, Multiplier
 from scaling_law.experiment.speedup import Speedup
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
@@ -105,6 +105,47 @@ def with_losses(loss_of: Callable[[Run, float], float]) -> Evidence:
 def noisy(run: Run, optimizer: str, deviation: float) -> float:
     """The factor on a loss of an optimizer whose seeds scatter."""
     return 1 + deviation * (run.spec.seed % 2 - 0.5) if is_of(run, optimizer) else 1.0
+
+
+def renamed(old: str, new: str) -> Callable[[Run], Run]:
+    """Runs of one optimizer as those of another."""
+
+    def change(run: Run) -> Run:
+        if not is_of(run, old):
+            return run
+        component = dataclasses.replace(run.spec.optim.component, name=new)
+        optim = dataclasses.replace(run.spec.optim, optimizer=component)
+        spec = dataclasses.replace(run.spec, optim=optim)
+        return dataclasses.replace(run, record=dataclasses.replace(run.record, spec=spec))
+
+    return change
+
+
+def falls_of(evidence: Evidence) -> Claim:
+    return next(
+        one for one in experiment_of(NAME).analyse(evidence).claims if one.name == "advantage_falls"
+    )
+
+
+def test_the_fall_with_size_is_asked_of_optimizers_named_beforehand_not_of_the_best():
+    """The best is picked by the numbers that would then be tested."""
+    claim = falls_of(planted_evidence(NAME))
+    assert claim.established is True and "(Muon) falls" in claim.says
+    # the planted Muon under the name of an optimizer that Wen does not speak of
+    bare = falls_of(changed(renamed("muon", "lion")))
+    assert bare.established is None and "neither Muon nor SOAP" in bare.because
+    # SGD's multiplier does not go with size
+    both = falls_of(changed(renamed("sgd", "soap")))
+    assert both.established is None and "(Muon and SOAP) falls" in both.says
+    assert "Muon: as N^-0.10" in both.because and "SOAP: as N^" in both.because
+
+
+def test_a_matrix_optimizer_without_a_trend_leaves_the_fall_open():
+    few = planted_evidence(NAME).runs[0].spec.model
+    evidence = changed(renamed("sgd", "soap"))
+    runs = [run for run in evidence.runs if not is_of(run, "soap") or run.spec.model == few]
+    claim = falls_of(dataclasses.replace(evidence, runs=tuple(runs)))
+    assert claim.established is None and "SOAP has 1 size" in claim.because
 
 
 def test_noise_on_both_sides_of_1_does_not_contradict_that_sgd_is_slower():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scaling_law.experiment.analysis import analysed
+from scaling_law.experiment.collection import MULTIPLIER_HEAD, multiplier_rows
 from scaling_law.experiment.findings import AGAIN
 from scaling_law.files.layout import SweepDir
 
@@ -77,7 +78,6 @@ OPEN = {
             "fast_rise_saves",
             "one_key_head_costs",
             "post_norm_costs",
-            "scaling_branches_saves",
             "warm_up_saves",
         )
     ),
@@ -174,7 +174,7 @@ OPEN = {
     "mup_depth": {"one_rate": None, "rate_drifts": None, "transfer_costs_less": None},
     "objectives": dict.fromkeys(("fim_fills_in", "fim_is_free", "forty_percent_is_best"), False),
     "objectives_text": dict.fromkeys(("fim_fills_in", "fim_is_free"), False),
-    "optimizers": {"beats_adamw": None, "advantage_falls": None, "all_tuned": None},
+    "optimizers": {"advantage_falls": None, "all_tuned": None},
     "optimizers_more": {"advantage_falls": None, "all_tuned": None, "sgd_is_slower": None},
     "overfitting": {"kaplans_power": None, "one_ratio": None},
     "precision": {
@@ -208,12 +208,18 @@ OPEN = {
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def reference(request):
-    """The name of an experiment, its README, and the findings in its records."""
-    folder = REFERENCE / request.param
-    result = analysed(SweepDir(folder))
+def read(request):
+    """The name of an experiment, and what its records say."""
+    result = analysed(SweepDir(REFERENCE / request.param))
     assert result is not None
-    return request.param, (folder / "README.md").read_text(), result.document
+    return request.param, result
+
+
+@pytest.fixture(scope="module")
+def reference(read):
+    """The name of an experiment, its README, and the findings in its records."""
+    name, result = read
+    return name, (REFERENCE / name / "README.md").read_text(), result.document
 
 
 def test_the_reference_measures_equal_those_in_its_readme(reference):
@@ -235,3 +241,25 @@ def test_the_reference_establishes_its_claims(reference):
     assert {key: value for key, value in standing.items() if not value} == OPEN.get(name, {})
     assert document["verdict"] in " ".join(readme.split())
     assert AGAIN not in json.dumps(document)
+
+
+def table_rows() -> list[list[str]]:
+    """The rows of the table over all recipes, without its head."""
+    text = (REFERENCE / "MULTIPLIERS.md").read_text()
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    rows = [re.split(r"\s{2,}", line) for line in lines]
+    place = rows.index(list(MULTIPLIER_HEAD))
+    return rows[place + 1 :]
+
+
+def test_the_table_of_multipliers_and_the_measures_have_those_of_the_records(read):
+    name, result = read
+    multipliers = result.findings.multipliers
+    own = [list(row) for row in multiplier_rows([(name, one) for one in multipliers])]
+    assert [row for row in table_rows() if row[0] == name] == own
+    measures = set(result.findings.measures.values())
+    assert all(one.value in measures for one in multipliers if not one.bound)
+
+
+def test_the_table_of_multipliers_lists_no_other_experiment():
+    assert {row[0] for row in table_rows()} <= set(NAMES)

@@ -80,3 +80,18 @@ def test_a_law_of_all_parameters_is_found():
     findings = changed(by_total)
     assert standing(findings)["one_trend_without_embeddings"] is False
     assert findings.measures["exponent.total"] == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize(("widest", "known"), [((0.0, 0.0, 0.0), True), ((0.0, 0.02, 0.035), None)])
+def test_a_basin_that_holds_every_shape_is_judged_by_its_ends(widest, known):
+    """Every seed's basin ends with the shapes: equal values say nothing of their error."""
+
+    def flat(run: Run, model: ModelSpec) -> float:
+        aspect = math.log(model.d_model / model.n_layer / 6)
+        return math.exp(-0.006 * aspect**2) * (
+            1 + widest[run.spec.seed] if model.n_layer == 1 else 1
+        )
+
+    findings = changed(flat)
+    (claim,) = (one for one in findings.claims if one.name == "kaplans_basin")
+    assert claim.established is known and "whose ends are up to" in claim.because

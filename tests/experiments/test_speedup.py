@@ -19,6 +19,7 @@ from scaling_law.experiment.speedup import (
     read_speedup,
     tuned_levels,
 )
+from scaling_law.experiment.standard_error import StandardError
 from scaling_law.experiment.tuning import Cell, Trial, tuned
 from scaling_law.experiment.warmups import Warmup
 from scaling_law.fit.solver.student import t_reach
@@ -199,16 +200,21 @@ def test_a_reference_whose_loss_rises_with_tokens_is_refused():
     assert "does not fall" in speedup.open[0]
 
 
-def planted_speedup(seed: int, at_8000: float, power: float, deviation: float = 0.002) -> Speedup:
-    """A whole experiment: learning rates, seeds and noise, from runs to a multiplier."""
+UNLIKE = (0.004, 0.002, 0.001)  # noise of log losses by size, in small models the largest
+
+
+def planted_speedup(
+    seed: int, at_8000: float, power: float, deviations: tuple[float, ...], seeds: int
+) -> Speedup:
+    """A whole experiment: learning rates, seeds and noise by size, from runs to a multiplier."""
     draw = np.random.default_rng(seed)
     trials = []
-    for d_model in (12, 24, 40):
+    for d_model, deviation in zip((12, 24, 40), deviations, strict=True):
         model = tiny_model(d_model=d_model)
         params = count_params(model).non_embedding
         for recipe, horizons in (("reference", HORIZONS), ("other", (64e3,))):
             times = at_8000 * (params / 8000) ** power if recipe == "other" else 1.0
-            for run in (0, 1):
+            for run in range(seeds):
                 of_seed = draw.normal(0, deviation)  # horizons share a trunk
                 for lr in (0.5, 1.0, 2.0):
                     own = of_seed + draw.normal(0, 0.3 * deviation)
@@ -230,19 +236,80 @@ def planted_speedup(seed: int, at_8000: float, power: float, deviation: float = 
 
 
 @pytest.mark.slow
-def test_intervals_hold_the_planted_multiplier_and_its_power_as_often_as_they_say():
-    count, inside, powers = 300, 0, 0
-    sizes = 0
-    for seed in range(count):
-        speedup = planted_speedup(seed, 1.4, -0.1)
+@pytest.mark.parametrize(
+    ("deviations", "seeds"), [((0.002,) * 3, 2), ((0.002,) * 3, 4), (UNLIKE, 3), (UNLIKE, 4)]
+)
+def test_intervals_hold_the_planted_multiplier_and_its_power_as_often_as_they_say(
+    deviations, seeds
+):
+    """At every size alone: one noise for all sizes holds 75% at the one that scatters most.
+
+    What is held is the multiplier of the same curves without noise: a parabola through horizons a
+    factor of 2 apart misses the planted one by less than 1%.
+    """
+    exact = planted_speedup(0, 1.4, -0.1, (1e-6,) * 3, seeds)
+    assert exact.trend is not None and exact.trend.exponent == pytest.approx(-0.1, abs=0.005)
+    true = {at.params: at.value for at in exact.at}
+    assert true == {size: pytest.approx(1.4 * (size / 8000) ** -0.1, rel=0.01) for size in true}
+    inside: dict[float, list[bool]] = {size: [] for size in true}
+    powers: list[bool] = []
+    for seed in range(300):
+        speedup = planted_speedup(seed, 1.4, -0.1, deviations, seeds)
         for at in speedup.at:
-            sizes += 1
             assert at.interval is not None
-            inside += at.interval[0] <= 1.4 * (at.params / 8000) ** -0.1 <= at.interval[1]
-        assert speedup.trend is not None
-        powers += speedup.trend.interval[0] <= -0.1 <= speedup.trend.interval[1]
-    assert 0.85 <= inside / sizes <= 0.95
+            inside[at.params].append(at.interval[0] <= true[at.params] <= at.interval[1])
+        if speedup.trend is not None:  # noise may put a loss beyond the reference's curve
+            low, high = speedup.trend.interval
+            powers.append(low <= exact.trend.exponent <= high)
+    for held in (*inside.values(), powers):
+        assert len(held) > 240
+        # two seeds, by 800 draws: 85%, and 93% of the powers
+        assert (0.85 if seeds > 2 else 0.8) <= sum(held) / len(held) <= 0.96
+
+
+@pytest.mark.parametrize("deviations", [(0.002,) * 3, UNLIKE])
+def test_each_size_has_the_noise_of_its_own_seeds(deviations):
+    draw, count, powers = np.random.default_rng(2), 400, 0
+    inside = np.zeros(3)
+
+    def noise_of(own: float) -> Callable[[], float]:
+        return lambda: float(draw.normal(0, own))
+
+    def drawn(multiplier: Callable[[float], float], horizons: tuple[float, ...]) -> Levels:
+        return {
+            params: levels(
+                multiplier, horizons, sizes=(params,), seeds=(0, 1, 2, 3), noise=noise_of(own)
+            )[params]
+            for params, own in zip(SIZES, deviations, strict=True)
+        }
+
+    for _ in range(count):
+        # the horizons lie far apart, so that noise does not change their order
+        speedup = read_speedup("o", drawn(lambda _: 1.0, (8e3, 64e3, 512e3)),
+                               drawn(lambda _: 1.4, (64e3,)))  # fmt: skip
+        exact = read_speedup("o", levels(horizons=(8e3, 64e3, 512e3), noise=jitter()),
+                             levels(lambda _: 1.4, (64e3,), noise=jitter()))  # fmt: skip
+        for place, (at, true) in enumerate(zip(speedup.at, exact.at, strict=True)):
+            assert at.interval is not None
+            inside[place] += at.interval[0] <= true.value <= at.interval[1]
+        assert speedup.trend is not None and exact.trend is not None
+        low, high = speedup.trend.interval
+        powers += low <= exact.trend.exponent <= high
+    assert all(0.85 <= held / count <= 0.95 for held in inside)
     assert 0.85 <= powers / count <= 0.95
+
+
+def test_a_size_with_one_seed_has_no_multiplier_and_leaves_those_of_the_others():
+    other = {
+        params: {
+            64e3: dataclasses.replace(by[64e3], logs={0: by[64e3].logs[0]})
+            if params == SIZES[0]
+            else by[64e3]
+        }
+        for params, by in levels(lambda _: 1.4, (64e3,), noise=jitter()).items()
+    }
+    speedup = read_speedup("other", levels(noise=jitter(1)), other)
+    assert speedup.sizes == SIZES[1:] and "one seed has finished" in speedup.open[0]
 
 
 def test_the_best_of_several_optimizers_like_adamw_is_seldom_called_better():
@@ -254,7 +321,8 @@ def test_the_best_of_several_optimizers_like_adamw_is_seldom_called_better():
             recipe="a", base="b", params=1e4, tokens=1e5, value=math.exp(log),
             interval=(math.exp(log - reach), math.exp(log + reach)),
         )  # fmt: skip
-        speedup = Speedup(name="a", at=(one,), trend=None, open=(), freedom=1000)
+        error = StandardError(0.1, 1000)
+        speedup = Speedup(name="a", at=(one,), trend=None, open=(), errors={one.params: error})
         called += speedup.best_of(one, count)[0] > 1
         assert one.interval and speedup.best_of(one, count)[0] < one.interval[0]
         assert speedup.best_of(one, 1) == pytest.approx(one.interval)

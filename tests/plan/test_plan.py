@@ -269,7 +269,7 @@ def test_plans_are_read_back_from_json(plan_of):
     plan = plan_of("grid.0.sizes=[nano14k, medium]", "limits.time=2h", train_tokens=10**7)
     again = plan_from_json(json.loads(json.dumps(plan.to_json(), allow_nan=False)))
     assert again == plan and again.left_out
-    with pytest.raises(PlanError, match="schema_version 0, expected 1 to 2"):
+    with pytest.raises(PlanError, match="schema_version 0, expected 1 to 3"):
         plan_from_json({**plan.to_json(), "schema_version": 0})
 
 

@@ -51,7 +51,7 @@ def check_config(drawn: Drawn, folder: Path) -> None:
 
 def check_plan(drawn: Drawn) -> None:
     """Plan and specs survive JSON; a run's id is the hash of its spec."""
-    assert plan_from_json(json.loads(json.dumps(drawn.plan.to_json()))) == drawn.plan
+    assert plan_from_json(json.loads(json.dumps(drawn.plan.stored()))) == drawn.plan
     assert len({run.run_id for run in drawn.plan.runs}) == len(drawn.plan.runs)
     for run in drawn.plan.runs:
         text = canonical_json(to_json(run.spec))

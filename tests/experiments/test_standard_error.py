@@ -1,0 +1,42 @@
+"""Standard errors that add up, with the degrees of freedom of the sum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scaling_law.experiment.standard_error import StandardError, summed
+from scaling_law.fit.solver.student import t_reach
+
+
+def test_equal_errors_have_the_freedom_of_all_and_a_large_one_has_its_own():
+    one = StandardError(0.3, 4)
+    both = summed([one, one])
+    assert both.value == pytest.approx(0.3 * 2**0.5) and both.freedom == 8
+    assert summed([StandardError(1.0, 2), StandardError(0.01, 50)]).freedom == 2
+    assert summed([one]) == one and summed([one.times(-2)]) == StandardError(0.6, 4)
+
+
+def test_an_error_of_0_adds_nothing_whatever_it_rests_on():
+    assert summed([StandardError(0.2, 3), StandardError(0.0, 0)]) == StandardError(0.2, 3)
+    assert summed([StandardError(0.0, 3), StandardError(0.0, 5)]) == StandardError(0.0, 3)
+    assert summed([]) == StandardError(0.0, 0)
+    # one that nothing was measured by leaves the sum without an interval
+    assert summed([StandardError(0.2, 3), StandardError(0.1, 0)]).freedom == 0
+
+
+def test_the_reach_is_students_and_wider_for_one_of_several():
+    one = StandardError(0.1, 5)
+    assert one.reach(0.9) == pytest.approx(0.1 * t_reach(5, 0.9))
+    assert one.reach(0.9, of=4) == pytest.approx(0.1 * t_reach(5, 0.975))
+
+
+@pytest.mark.parametrize("deviations", [(1.0, 1.0, 1.0), (4.0, 2.0, 1.0), (1.0, 0.1, 10.0)])
+def test_intervals_of_a_sum_of_unlike_noises_hold_as_often_as_they_say(deviations):
+    draw, held, count, seeds = np.random.default_rng(0), 0, 1000, 4
+    for _ in range(count):
+        values = draw.normal(0, np.array(deviations)[:, None], (len(deviations), seeds))
+        errors = values.std(axis=1, ddof=1) / seeds**0.5
+        error = summed(StandardError(float(own), seeds - 1) for own in errors)
+        held += abs(values.mean(axis=1).sum()) <= error.reach(0.9)
+    assert 0.87 <= held / count <= 0.93
