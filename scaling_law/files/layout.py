@@ -208,7 +208,12 @@ class SweepDir:
         if RunDir(self.path).spec.exists():
             return False
         own = (self.plan, self.data, self.lease, self.runners)
-        return self.runs.is_dir() or any(path.exists() for path in own)
+        return any(path.exists() for path in own) or self.has_runs
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether ``runs`` holds a run: other programs have folders of that name, too."""
+        return any(run.spec.exists() or run.record.exists() for run in self.run_dirs())
 
     def runner_leases(self) -> list[Path]:
         """The files in ``runners``, by name."""
