@@ -442,7 +442,9 @@ def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Pat
         problem.filename = str(path)
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        # where nothing can be written nothing can be removed, and the error above is the one
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

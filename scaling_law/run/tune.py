@@ -160,6 +160,7 @@ def _check_place(path: Path) -> None:
         raise ConfigError(f"--write {path}: a rule is a file of Python; expected a name in .py")
     if not path.parent.is_dir():
         raise ConfigError(f"--write {path}: there is no folder {path.parent}")
+    layout.check_folder(path.parent, "name another file with --write")
     if path.exists() and not path.read_text(errors="replace").startswith(MARK):
         raise ConfigError(f"--write {path}: it exists and is no rule of slaw tune; choose another")
 

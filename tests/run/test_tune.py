@@ -246,3 +246,12 @@ def test_a_place_for_the_rule_is_checked_before_training(here, capsys, name, mes
     assert main(["tune", "mine.yaml", "--write", name, "--device", "cpu"]) == EXIT_USAGE
     assert message in capsys.readouterr().err
     assert not (here / "results").exists()
+
+
+def test_a_folder_that_takes_no_rule_is_refused_before_training(here, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert main(["tune", "mine.yaml", "--write", "rule.py", "--device", "cpu"]) == EXIT_USAGE
+    assert "cannot be written (no permission); name another file with --write" in (
+        capsys.readouterr().err
+    )
+    assert not (here / "results").exists()
