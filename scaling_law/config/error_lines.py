@@ -52,7 +52,10 @@ def _needs(document: YamlDocument, path: Path_) -> str:
     """Which settings of a part ask for its missing name, and the names that there are."""
     at: Any = document.data
     for part in path[:-1]:
-        at = at[part] if isinstance(at, dict | list) else {}
+        if isinstance(at, list) and isinstance(part, int):
+            at = at[part]
+        else:
+            at = at.get(part) if isinstance(at, dict) else None
     slots = [slot for slot in SLOTS if slot.section == path[0] and path[-1] == "name"]
     if not (slots and isinstance(at, dict) and at):
         return ""

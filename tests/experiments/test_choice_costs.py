@@ -23,7 +23,8 @@ def tuning_of(cells: list[Optimum]) -> Tuning:
 
 def batches(costs: dict[int, float], *, error: float = 0.0, noise=lambda: 0.0) -> list[Optimum]:
     """Cells of three sizes and horizons; each batch costs its share; trunks have a noise."""
-    cells, levels = [], {}
+    cells: list[Optimum] = []
+    levels: dict[object, float] = {}
     for best in optima(batches=tuple(costs)):
         level = levels.setdefault(best.cell.trunk, noise()) + costs[best.cell.batch_tokens]
         loss = 4 * math.exp(level)
