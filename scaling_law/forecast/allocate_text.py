@@ -354,7 +354,7 @@ def _width_lines(answer: AllocationAnswer) -> list[str]:
         return []
     return [
         f"the sizes span {orders:.1f} orders of magnitude, too many to pick one: train larger"
-        " models first (slaw plan DIR --target N --time T)"
+        " models first (slaw plan with --target chooses which)"
     ]
 
 
