@@ -171,7 +171,8 @@ def analyse(evidence: Evidence) -> Findings:
     )
     optima = seen.tuning.optima
     notes = [seen.tuning.noise_text] if optima else []
-    notes += [seen.tuning.open_text] if seen.tuning.open_text else []
+    if (open_ := seen.tuning.open_text) and open_ not in (seen.no_law or ()):
+        notes.append(open_)
     if without := len(optima) - len(seen.law_cells):
         notes.append(
             f"{count_of(without, 'cell')} without weight decay left out of the law: a power of"

@@ -171,5 +171,7 @@ def json_problem(problem: Exception) -> str:
     """Why JSON could not be read, without Python's advice to Python programmers."""
     if isinstance(problem, RecursionError):
         return "nested too deep"
+    if isinstance(problem, OSError) and problem.strerror:
+        return problem.strerror
     text = str(problem)
     return "a number of too many digits" if "integer string conversion" in text else text

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import errno
 import gc
+import os
 import platform
 import sys
 import traceback
@@ -165,13 +166,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_OK
     except OSError as problem:
         # what no command foresaw: a name too long, a loop of links, a full disk
-        what = f"{problem.filename}: cannot be used" if problem.filename else "writing failed"
-        full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some space and run the same command again" if full else "try another path"
-        complain([f"{what} ({problem.strerror or problem}); {remedy}"])
+        complain([_unforeseen(problem)])
         detail(traceback.format_exc().rstrip())
         silence(sys.stdout)  # what it could not print, it cannot print at its end either
         return EXIT_USAGE
+
+
+def _unforeseen(problem: OSError) -> str:
+    """What the system refuses, of which path, and what to do."""
+    why = problem.strerror or str(problem)
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "free some space and run the same command again"
+    elif _in_cache(problem.filename):
+        remedy = "set SLAW_CACHE to a folder that can be written"
+    else:
+        remedy = "try another path"
+    if not problem.filename:
+        return f"writing failed ({why}); {remedy}"
+    path = problem.filename
+    if problem.errno == errno.EACCES:
+        path = _closed_parent(Path(os.fsdecode(path))) or path
+    return f"{path}: cannot be used ({why}); {remedy}"
+
+
+def _in_cache(filename: object) -> bool:
+    if not isinstance(filename, str | bytes):
+        return False
+    with contextlib.suppress(SlawError):
+        return Path(os.fsdecode(filename)).is_relative_to(cache_dir())
+    return False
+
+
+def _closed_parent(path: Path) -> Path | None:
+    """The first folder above a path that may not be entered: what lies in it cannot be seen."""
+    for parent in reversed(path.parents):
+        try:
+            os.stat(f"{parent}/.")  # noqa: PTH116 - a Path drops the dot, which asks to enter
+        except PermissionError:
+            return parent
+        except OSError:
+            break
+    return None
 
 
 def _whereabouts() -> str:

@@ -16,7 +16,7 @@ from scaling_law.cli.options import (
     refuse_no_config,
 )
 from scaling_law.console import answer, say, show
-from scaling_law.errors import EXIT_FIT, EXIT_OK, ConfigError
+from scaling_law.errors import EXIT_FIT, EXIT_OK, ConfigError, SlawError
 from scaling_law.files.layout import RESULTS, hides_shipped
 
 
@@ -145,8 +145,17 @@ def _status(options: argparse.Namespace) -> int:
             "[]" if options.json else f"{folder}: no sweep yet; `slaw run --mode quick` starts one"
         )
         return EXIT_OK
-    states = [sweep_status(sweep) for sweep in sweeps]
-    show(json.dumps(states, indent=1) if options.json else "\n".join(map(format_status, states)))
+    states, problems = [], list[str]()
+    for sweep in sweeps:
+        try:
+            states.append(sweep_status(sweep))
+        except SlawError as problem:  # of one sweep: the others are shown
+            problems += problem.lines
+    if states or not problems:
+        text = "\n".join(map(format_status, states))
+        show(json.dumps(states, indent=1) if options.json else text)
+    if problems:
+        raise ConfigError(*problems)
     return EXIT_OK
 
 

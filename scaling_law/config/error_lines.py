@@ -7,6 +7,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
+from scaling_law import parts
 from scaling_law.config import strict_yaml
 from scaling_law.config.compose import keys_of
 from scaling_law.config.grid_section import ShapeKeys
@@ -14,7 +15,7 @@ from scaling_law.config.key_names import key_called
 from scaling_law.config.schema import SweepFile
 from scaling_law.config.slots import PART_SECTIONS, SLOTS
 from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument
-from scaling_law.errors import described, did_you_mean, nearest
+from scaling_law.errors import described, did_you_mean, listed, nearest
 from scaling_law.spec.values import Either, optional
 
 Known = Mapping[str, tuple[Any, ...]]
@@ -35,6 +36,8 @@ def error_line(document: YamlDocument, error: Mapping[str, Any], known: Known) -
         place = document.mark(path[:-1]).place
         mark = Mark(place, strict_yaml.dotted(path))
         said = "missing"
+        if len(path) > 1:
+            said += _needs(document, path)
         if len(path) == 1:
             said += "; slaw config --mode quick prints a whole config to start from"
     else:
@@ -43,6 +46,21 @@ def error_line(document: YamlDocument, error: Mapping[str, Any], known: Known) -
         if error["type"] == "unexpected_keyword_argument" and (place := document.elsewhere(path)):
             said = f"unknown key{place}"
     return line_number(mark), f"{mark}: {said}"
+
+
+def _needs(document: YamlDocument, path: Path_) -> str:
+    """Which settings of a part ask for its missing name, and the names that there are."""
+    at: Any = document.data
+    for part in path[:-1]:
+        if isinstance(at, list) and isinstance(part, int):
+            at = at[part]
+        else:
+            at = at.get(part) if isinstance(at, dict) else None
+    slots = [slot for slot in SLOTS if slot.section == path[0] and path[-1] == "name"]
+    if not (slots and isinstance(at, dict) and at):
+        return ""
+    given = [strict_yaml.dotted((*path[:-1], key)) for key in at]
+    return f"; {listed(given)} needs it: one of {listed(parts.names(slots[0].word), 9)}"
 
 
 def _is_member(part: str | int) -> bool:

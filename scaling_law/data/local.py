@@ -32,6 +32,7 @@ from scaling_law.data.rows import (
     holds_text,
     json_array,
     json_lines,
+    json_trouble,
     parquet_texts,
     rows_in,
 )
@@ -100,6 +101,10 @@ def _read(path: Path, request: ReadRequest) -> Iterator[Document]:
         scan = scanned(file)
         reason = "empty or blank" if scan.is_blank else scan.reason()
         if not reason:
+            if kind_suffix(file.name) == ".json" and (why := json_trouble(file)):
+                if file == path:
+                    raise ConfigError(f"{why}; mend it, or name it .txt where it is plain text")
+                request.tally.remark("file", "named .json and not JSON, read as plain text", file)
             yield from _file_documents(file, scan.size, request.tally)
         elif file == path and not scan.is_blank:
             raise ConfigError(f"{file}: {reason}; convert it to UTF-8 text, or point at text files")
@@ -129,6 +134,8 @@ def _rows(file: Path, request: ReadRequest) -> Iterator[Document] | None:
     rows = rows_in(file, key)
     if rows is None and suffix != ".json":
         return None
+    if rows is None and json_trouble(file):
+        return None  # the reader of texts says so
     first = first_row(file) if rows == "lines" else rows[0] if rows else None
     if not holds_text(first, key):
         tally.remark(

@@ -7,6 +7,7 @@ another value than a string under it, is refused with its place.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 TEXT_KEY = "text"
 _ABSENT = object()
+_HEAD_LINES = 1000  # of JSON lines that are looked at for one that is none
 _LARGEST_LINE = 512_000_000  # bytes
 _LARGEST_ARRAY = 256_000_000  # bytes of a JSON file that is not JSON lines
 # Rows of parquet are read together in a column of a row group up to this size.
@@ -106,6 +108,35 @@ def rows_in(file: Path, key: str | None) -> Any:
     if isinstance(value, dict):
         return _rows_of(value, key)
     return value if _is_rows(value) else None
+
+
+def json_trouble(file: Path) -> str:
+    """Return why a file that is named as JSON is none: its place and the reason; "" where it is.
+
+    Lines of JSON are JSON here.
+    """
+    with opened(file) as stream:
+        filled = [
+            (number, line)
+            for number, line in enumerate(itertools.islice(_lines(file, stream), _HEAD_LINES), 1)
+            if line.strip(b"\xef\xbb\xbf \t\r\n")
+        ]
+    if filled and isinstance(_parsed(filled[0][1]), dict):
+        where = ((number, _problem(line)) for number, line in filled)
+        return next((f"{file}:{number}: {why}" for number, why in where if why), "")
+    with opened(file) as stream:
+        why = _problem(stream.read(_LARGEST_ARRAY + 1))
+    return f"{file}: {why}" if why else ""
+
+
+def _problem(raw: bytes) -> str:
+    try:
+        json.loads(raw.decode("utf-8-sig").strip())
+    except UnicodeDecodeError:
+        return "not UTF-8 text"
+    except (ValueError, RecursionError) as problem:
+        return f"not JSON ({json_problem(problem)})"
+    return ""
 
 
 def _is_rows(value: Any) -> bool:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VARIABLES = ("params", "tokens", "batch_tokens", "weight_decay")
+SYMBOLS = dict(zip(VARIABLES, ("N", "D", "B", "wd"), strict=True))
 EXTRAPOLATED = ("params", "tokens")
 HELD_OUT_WITHIN = 1.5  # factor by which held-out rates may be missed
 _DISTINCT = 1.05  # values within this factor are one
@@ -139,9 +140,8 @@ class LrLaw:
     @property
     def text(self) -> str:
         """The law as a formula."""
-        names = {"params": "N", "tokens": "D", "batch_tokens": "B", "weight_decay": "wd"}
         powers = (
-            f" ({names[name]} / {format_count(self.centre[name])})^{exponent:.2f}"
+            f" ({SYMBOLS[name]} / {format_count(self.centre[name])})^{exponent:.2f}"
             for name, exponent in self.exponents.items()
         )
         return f"lr = {self.lr:.3g}{''.join(powers)}"

@@ -44,7 +44,7 @@ WINDOW, HEIGHT = 4.0, 0.06
 STATED = SeedNoise(squares=8 * 0.0021**2, freedom=8)
 MOST_SEEDS = 100  # seeds beyond which a remedy asks for something else
 _NO_POINTS = Points((), (), ())
-_SAME = 1.05  # horizons within this factor are one: they differ by whole steps of the batch
+SAME_HORIZON = 1.05  # horizons within this factor are one: they differ by whole steps of the batch
 
 # What horizons that share a trunk have in common: size, batch, weight decay and recipe.
 Trunk: TypeAlias = tuple[str, int, float, str]
@@ -512,7 +512,7 @@ def best_batches(optima: Iterable[Optimum]) -> list[BestBatch]:
             first = group[0].cell
             same = (first.size, first.weight_decay, first.recipe)
             own = (best.cell.size, best.cell.weight_decay, best.cell.recipe)
-            if same == own and best.cell.tokens / first.tokens < _SAME:
+            if same == own and best.cell.tokens / first.tokens < SAME_HORIZON:
                 group.append(best)
                 break
         else:

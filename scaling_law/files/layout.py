@@ -208,7 +208,12 @@ class SweepDir:
         if RunDir(self.path).spec.exists():
             return False
         own = (self.plan, self.data, self.lease, self.runners)
-        return self.runs.is_dir() or any(path.exists() for path in own)
+        return any(path.exists() for path in own) or self.has_runs
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether ``runs`` holds a run: other programs have folders of that name, too."""
+        return any(run.spec.exists() or run.record.exists() for run in self.run_dirs())
 
     def runner_leases(self) -> list[Path]:
         """The files in ``runners``, by name."""
@@ -437,7 +442,9 @@ def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Pat
         problem.filename = str(path)
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        # where nothing can be written nothing can be removed, and the error above is the one
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -293,7 +293,8 @@ def find_sweeps(folder: Path) -> list[SweepDir]:
         raise ConfigError(f"{folder}: no such folder{remedy}")
     if not folder.is_dir():
         raise ConfigError(f"{folder}: a file, expected a results folder")
-    sweeps = [SweepDir(p) for p in (folder, *sorted(folder.iterdir())) if (p / "runs").is_dir()]
+    below = [SweepDir(p) for p in (folder, *sorted(folder.iterdir())) if (p / "runs").is_dir()]
+    sweeps = [sweep for sweep in below if sweep.plan.exists() or sweep.has_runs]
     if not sweeps:
         if begun := sweeps_begun(folder):
             raise ConfigError(

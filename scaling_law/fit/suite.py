@@ -233,6 +233,8 @@ def _fit_data(data: FitData, settings: FitSettings) -> FitSuite:
         fitted_on[name] = words
     if not any(fit.params for fit in laws.values()):
         why = next(iter(laws.values())).message
+        if len(points) > 1 and len(set(points.loss_nats.tolist())) == 1:
+            why = f"{count_of(len(points), 'point')}, all of one loss; expected losses that differ"
         left = f"; left out: {listed(points.dropped)}" if points.dropped else ""
         raise FitError(f"no law can be fitted: {why}{left}")
     validation = validate(points, law=best or "chinchilla", refitter=refitters.get(best))

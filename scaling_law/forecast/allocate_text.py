@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ from scaling_law.units import (
     rounded_count,
 )
 
+_WIDE_ORDERS = 1.0  # of the interval of a size, from which on none is picked
 _KINDS = {
     "compute_optimal": "compute-optimal",
     "data_limited": "compute-optimal, repeats at their worth",
@@ -293,7 +295,7 @@ def _limit_lines(answer: AllocationAnswer) -> list[str]:
 def _setup_lines(answer: AllocationAnswer) -> list[str]:
     setup = answer.setup
     if answer.end_setups:
-        return _range_lines(*answer.end_setups)
+        return [*_range_lines(*answer.end_setups), *_width_lines(answer)]
     if setup is None:
         return []
     shape, measured = setup.shape, _measured(setup)
@@ -341,6 +343,18 @@ def _range_lines(low: TrainingSetup, high: TrainingSetup) -> list[str]:
         f" ({'; '.join(rules)})",
         f"memory: {format_bytes(low.train_bytes)} to {format_bytes(high.train_bytes)} to train,"
         f" {format_bytes(low.serve_bytes)} to {format_bytes(high.serve_bytes)} to serve (16 bits)",
+    ]
+
+
+def _width_lines(answer: AllocationAnswer) -> list[str]:
+    """Whether a range of sizes is too wide to pick one from it, and what narrows it."""
+    low, high = answer.params_interval or (1.0, 1.0)
+    orders = math.log10(high / low)
+    if orders < _WIDE_ORDERS:
+        return []
+    return [
+        f"the sizes span {orders:.1f} orders of magnitude, too many to pick one: train larger"
+        " models first (slaw plan with --target chooses which)"
     ]
 
 

@@ -10,6 +10,7 @@ from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.errors import PlanError
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.sizes import counted_sizes, size_name
+from scaling_law.spec.arms import Values, arm_name
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.model import Model
@@ -37,15 +38,26 @@ def remarks(config: SweepConfig, plan: Plan) -> list[str]:
 def _rounded_sizes(config: SweepConfig) -> list[str]:
     """The sizes written as a count of parameters that no shape has."""
     with contextlib.suppress(PlanError):  # refused where the sizes are made
-        changed = {
-            text: f"{text} is {size_name(model)}, of {count_params(model).non_embedding:,}"
-            for text, wanted, model in counted_sizes(config)
-            if abs(count_params(model).non_embedding / wanted - 1) > _NEAR_FRAC
-        }
+        # arms may have shapes of their own for a count: the values of those are named
+        changed: dict[str, list[Values]] = defaultdict(list)
+        for arm in config.arms:
+            for text, wanted, model in counted_sizes(arm.config):
+                params = count_params(model).non_embedding
+                if abs(params / wanted - 1) > _NEAR_FRAC:
+                    changed[f"{text} is {size_name(model)}, of {params:,}"].append(arm.values)
         if changed:
-            said = "; ".join(changed.values())
+            said = "; ".join(
+                text + (f" ({_arms_text(own)})" if len(own) < len(config.arms) else "")
+                for text, own in changed.items()
+            )
             return [f"sizes: the nearest shapes in non-embedding parameters: {said}"]
     return []
+
+
+def _arms_text(arms: list[Values]) -> str:
+    """``model.norm=layer``, or how many further arms there are beside the first."""
+    more = len(arms) - 1
+    return arm_name(arms[0]) + (f" and {count_of(more, 'further arm')}" if more else "")
 
 
 def _one_rate(points: Iterable[PlannedRun]) -> list[str]:

@@ -40,6 +40,7 @@ def rule_choice(config: SweepConfig, model: Model, tokens: Sequence[float]) -> R
         longest_tokens=tokens[-1],
         shares_trunk=config.has_cooldown,
         batch_tokens=fixed_batch(config, model.n_ctx),
+        weight_decay=config.optim.weight_decay,
     )
     try:
         with parts.users_code(rule.word, rule.reference):

@@ -160,6 +160,7 @@ def _check_place(path: Path) -> None:
         raise ConfigError(f"--write {path}: a rule is a file of Python; expected a name in .py")
     if not path.parent.is_dir():
         raise ConfigError(f"--write {path}: there is no folder {path.parent}")
+    layout.check_folder(path.parent, "name another file with --write")
     if path.exists() and not path.read_text(errors="replace").startswith(MARK):
         raise ConfigError(f"--write {path}: it exists and is no rule of slaw tune; choose another")
 
@@ -167,30 +168,45 @@ def _check_place(path: Path) -> None:
 def _written(result: Analysed, place: Path) -> str:
     """Write the rule that the findings give; say where it is and how far it may be used."""
     from scaling_law.experiment.lr_rule import (
+        best_decay,
         largest_free_batch,
         rule_source,
         trained_by,
-        why_no_rule,
     )
 
     seen = parts.module_of("experiment", EXPERIMENT).read(result.evidence)
     law_claim = result.findings.claims[0]
     if not law_claim.established:
-        raise FitError(f"no rule is written: {law_claim.standing}: {law_claim.because}")
-    if why := why_no_rule(seen.tuning.optima):
-        raise FitError(f"no rule is written: {why}")
-    batch = largest_free_batch(seen.tuning.optima, seen.batches, seen.noise)
+        raise FitError(f"no rule is written: {_why_none(seen, law_claim.established)}")
+    batch = largest_free_batch(seen.tuning, seen.batches)
+    decay = best_decay(seen.tuning, seen.law)
     sweep = result.evidence.sweep
     measured_by = f"The runs of {sweep.path.name if sweep else 'a sweep'}"
     spec = result.evidence.runs[0].spec
-    source = rule_source(seen.law, batch, measured_by, trained_by(spec))
+    source = rule_source(seen.law, batch, decay, measured_by, trained_by(spec))
     layout.atomic_write(place, source.encode())
     params, tokens = seen.law.trusted("params"), seen.law.trusted("tokens")
     return (
         f"rule: {place}, for {format_count(params[0])} to {format_count(params[1])} non-embedding"
         f" parameters and {format_count(tokens[0])} to {format_count(tokens[1])} tokens\n"
         f"batch: {batch.text}\n"
+        f"weight decay: {decay.text}\n"
         f"use it: slaw run CONFIG --set optim.rule={place}"
+        f" --set optim.weight_decay={decay.weight_decay:g}"
+    )
+
+
+def _why_none(seen: Any, established: bool | None) -> str:
+    """Why there is no rule, beside the findings that say it at length, and what to do."""
+    if established is False:
+        return "by the findings above, the best learning rates do not follow a power law"
+    why = "the findings above do not establish a power law of the best learning rate"
+    if not seen.tuning.open_text:
+        return f"{why}; give the config more sizes, horizons or batches"
+    most, seeds = seen.settings.most + 2, seen.settings.seeds + 1
+    return (
+        f"{why}; the same command goes on with more stages (--set experiment.most={most}) and more"
+        f" seeds (--set experiment.seeds={seeds})"
     )
 
 

@@ -123,7 +123,7 @@ def _record_folder(folder: Path) -> None:
 
 def _no_records(folder: Path) -> None:
     for run in SweepDir(folder / "sweep").run_dirs():
-        run.record.unlink()
+        run.record.rename(run.spec)
 
 
 def _loop(folder: Path) -> None:

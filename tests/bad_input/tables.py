@@ -94,7 +94,7 @@ _GRID = [(n, d) for n in (1e5, 2e5, 4e5, 8e5) for d in (1e6, 2e6, 4e6)]
 _UNSUPPORTED: list[tuple[str, str, str | bytes, tuple[str, ...], str]] = [
     ("two-rows", "t.csv", HEAD + TWO, (), "no law can be fitted: 2 points for 5 parameters; at least 6 needed; add sizes or horizons"),
     ("one-run-many-times", "t.csv", _rows(*["1e5,1e6,3"] * 12), (), "no law can be fitted: 1 point, all of one loss; add sizes or horizons; left out: duplicates (11)"),
-    ("one-loss", "t.csv", _rows(*(f"{n},{d},3" for n, d in _GRID)), (), "no law can be fitted: 1 point, all of one loss; add sizes or horizons"),
+    ("one-loss", "t.csv", _rows(*(f"{n},{d},3" for n, d in _GRID)), (), "no law can be fitted: 12 points, all of one loss; expected losses that differ"),
     ("one-point-two-losses", "t.csv", _rows("1e5,1e6,3", "1e5,1e6,3.1", "1e5,1e6,3.2"), (), "no law can be fitted: 3 points for 5 parameters; at least 6 needed; add sizes or horizons"),
     ("all-repeated-data", "t.csv", "params,tokens,loss,unique_tokens\n" + "".join(f"{n},{d},{4 - n / 1e6},{d / 50}\n" for n, d in _GRID), (), "every run is left out; first: repeats: saw its data 50.0 times (more than 4)"),
 ]

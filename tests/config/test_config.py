@@ -264,6 +264,15 @@ def test_files_that_are_not_configs_are_refused(tmp_path, monkeypatch, content, 
     assert line.startswith(said)
 
 
+def test_a_setting_of_a_part_that_is_not_named_says_which_setting_and_which_parts(write):
+    path = write(SWEEP)
+    (line,) = lines_of(path, overrides=["engine.nodes=2"])
+    assert line == ("--set engine.name: missing; engine.nodes needs it: one of local, ray, slurm")
+    (line,) = lines_of(path, overrides=["experiment.most=2", "experiment.seeds=3"])
+    assert "experiment.most, experiment.seeds needs it: one of ablations, " in line
+    assert " more" in line
+
+
 def test_missing_files_are_named(tmp_path):
     assert lines_of(tmp_path / "none.yaml") == [f"{tmp_path / 'none.yaml'}: no such file"]
     assert lines_of(f"{tmp_path}/a folder.yaml")[0].endswith("no such file")

@@ -229,6 +229,29 @@ def test_a_json_file_without_rows_of_text_is_read_whole_and_named(tmp_path: Path
     assert [count for (_, how), count in tally.remarks.items() if 'under "text"' in how] == [4]
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"text": "one two', r"a\.json: not JSON \(Unterminated string .*; mend it, or name it"),
+        ('{"text": "one"}\n{"text": "two"\n', r"a\.json:2: not JSON \("),
+        ("plain words", r"a\.json: not JSON \(Expecting value"),
+        ("[1, 2", r"a\.json: not JSON"),
+    ],
+)
+def test_a_json_file_that_is_no_json_is_refused_and_in_a_folder_named(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=said):
+        _texts(file)
+    (tmp_path / "b.txt").write_text("words")
+    documents, tally = _documents(tmp_path)
+    assert [document.text for document in documents] == [content, "words"]
+    ((_, how),) = tally.remarks
+    assert how == "named .json and not JSON, read as plain text"
+
+
 def test_the_text_key_may_be_named_and_nested(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text('{"doc": {"body": "one"}}\n{"doc": {"body": null}}\n{"doc.body": "two"}\n')

@@ -5,7 +5,7 @@
 | disk full in a worker | the run fails, exit 3; once freed it ends with the same bits |
 | disk full in `slaw run` itself | one line, exit 2; the same |
 | read-only folder, no permission to write | one line naming the folder, exit 2; nothing written |
-| a record that may not be read | one line that names it, exit 2 |
+| a record that may not be read, a folder that may not be entered | one line that names it, exit 2 |
 | no permission to write a fit beside others' records | fitted and printed, not saved |
 | hub unreachable | one line with what to do, exit 2 (`tests/data/test_hub.py`) |
 | out of memory | micro-batch halved; at one sequence the run fails (`train/test_loop.py`) |
@@ -223,6 +223,43 @@ def test_missing_permission_is_reported_in_one_line(capsys):
         out, err = capsys.readouterr()
         assert (code, out) == (2, "")
         assert str(shut) in err and "Permission denied" in err and err.count("\n") == 1
+
+
+@root
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("status", "{shut}"), "{shut}/runs: cannot be used (Permission denied); try another path"),
+        (("fit", "{shut}"), "{shut}/runs: cannot be used (Permission denied); try another path"),
+        (("fit", "{table}"), "{table}: cannot be read (Permission denied)"),
+        (("import", "{open}", "--out", "{shut}/runs/t.csv"), "{shut}/runs: cannot be used (Perm"),
+        (
+            ("data", "prepare", "{config}", "--set", "data.corpus={open}"),
+            "(Permission denied); set SLAW_CACHE to a folder that can be written",
+        ),
+    ],
+)
+def test_a_folder_that_may_not_be_entered_is_named(words, said, monkeypatch, capsys):
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        names = {"shut": place / "shut", "table": place / "t.csv", "open": place / "open.csv",
+                 "config": place / "c.yaml"}  # fmt: skip
+        monkeypatch.setenv("SLAW_CACHE", str(place / "shut" / "runs" / "cache"))
+        good_sweep(names["shut"])
+        for table in ("table", "open"):
+            names[table].write_text("params,tokens,loss\n1e6,2e7,3\n2e6,4e7,2.9\n4e6,8e7,2.8\n")
+        names["config"].write_text(CONFIG.format(text=names["open"], more=""))
+        names["table"].chmod(0)
+        (names["shut"] / "runs").chmod(0)
+        filled = [word.format(**names) for word in words]
+        os.seteuid(NOBODY)
+        try:
+            code = main(filled)
+        finally:
+            os.seteuid(0)
+        err = capsys.readouterr().err.splitlines()
+        assert code == 2 and said.format(**names) in err[-1]
 
 
 def test_a_full_disk_is_reported_with_what_to_do(tmp_path, monkeypatch, capsys):

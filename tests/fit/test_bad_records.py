@@ -88,7 +88,7 @@ def test_an_unfittable_set_of_runs_is_one_line_with_what_to_add(branches):
         with pytest.raises(FitError, match=r"no law can be fitted: .* add sizes or horizons"):
             fit_suite(few)
     same = [dataclasses.replace(r, val_loss_nats=3.0) for r in branches]
-    with pytest.raises(FitError, match="1 point, all of one loss"):
+    with pytest.raises(FitError, match="24 points, all of one loss; expected losses that differ"):
         fit_suite(same)
 
 

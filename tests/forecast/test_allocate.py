@@ -372,6 +372,16 @@ def test_a_range_of_sizes_has_the_shapes_of_its_ends_and_none_between(fitted):
     assert document["shape"] is None and len(document["of_the_range"]) == 2
 
 
+def test_a_range_that_is_too_wide_to_pick_a_size_says_so(fitted):
+    made = allocate(fitted, flops(1e20))
+    low, _ = made.params_interval or (math.nan, math.nan)
+    for orders, said in ((0.9, False), (5.0, True)):
+        wide = dataclasses.replace(made, params_interval=(low, low * 10**orders))
+        text = allocate_text.format_allocation(wide)
+        assert ("too many to pick one: train larger models first" in text) is said
+        assert ("span 5.0 orders of magnitude" in text) is said
+
+
 def test_a_size_that_the_worlds_do_not_determine_has_no_shape(fitted):
     far = allocate(fitted, flops(1e20))
     unknown = dataclasses.replace(far, params_interval=None, tokens_interval=None, end_setups=())

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from scaling_law.cli.main import main
 from scaling_law.errors import EXIT_USAGE, ConfigError
+from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import read_curve, read_record, write_curve, write_record
 from scaling_law.monitor import session
@@ -210,12 +211,17 @@ def test_lines_end_when_no_process_works_on_the_sweep(tmp_path):
     assert any("run the same command again to resume" in line for line in said)
 
 
+def begin(sweep: SweepDir) -> None:
+    """Leave the folder of a run that has begun."""
+    layout.write_json(sweep.run("a").spec, {})
+
+
 def test_a_typo_does_not_wait_silently(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert session.sweep_to_watch(Path("results/quick"), once=False).path == Path("results/quick")
     with pytest.raises(ConfigError, match="reslts/quick: no such folder, nor reslts; name"):
         session.sweep_to_watch(Path("reslts/quick"), once=False)
-    SweepDir(Path("results/quick")).runs.mkdir(parents=True)
+    begin(SweepDir(Path("results/quick")))
     said = SweepReader(SweepDir(Path("results/quikc"))).read().note
     assert said.endswith("makes it (or did you mean results/quick?)")
     assert SweepReader(SweepDir(Path("results/other"))).read().note.endswith("makes it")
@@ -223,7 +229,7 @@ def test_a_typo_does_not_wait_silently(tmp_path, monkeypatch):
 
 def test_several_sweeps_are_listed_and_none_is_guessed(tmp_path):
     for name in ("one", "two"):
-        SweepDir(tmp_path / name).runs.mkdir(parents=True)
+        begin(SweepDir(tmp_path / name))
     with pytest.raises(ConfigError, match="2 sweeps there; name one"):
         session.sweep_to_watch(tmp_path, once=False)
     two = SweepDir(tmp_path / "two")

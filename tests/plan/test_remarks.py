@@ -39,6 +39,15 @@ def test_a_count_that_no_shape_has_is_said_with_the_nearest():
     assert not said("grid.0.sizes=[98624]"), "a count that a shape has needs no word"
 
 
+def test_counts_are_rounded_in_every_arm_and_those_that_differ_are_named():
+    axes = "axes={model.architecture: [gpt, lstm], optim.lr_mult: [1, 2]}"
+    (line,) = said("grid.0.sizes=[100k]", axes)
+    assert "98,624 (model.architecture=gpt, optim.lr_mult=1 and 1 further arm); 100k is" in line
+    assert line.count("100k is ") == 2 and "(model.architecture=lstm, " in line
+    (line,) = said("grid.0.sizes=[100k]", "axes={optim.weight_decay: [0, 0.1]}")
+    assert line.endswith("100k is 2x64-98.6k, of 98,624"), "the arms agree"
+
+
 def test_a_batch_axis_under_one_learning_rate_says_so_and_what_to_do():
     batches = "axes={optim.batch_tokens: [512, 2048]}"
     (line,) = said(batches)

@@ -20,14 +20,14 @@ from scaling_law.plan.device_profile import load_profile, save_profile
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.steps import JointShape, JointStep
 from scaling_law.run import engines
-from scaling_law.run.engines import Workplace, _slurm_nodes
+from scaling_law.run.engines import Workplace, _slurm_executor, _slurm_nodes
 from scaling_law.run.engines import _slurm_client as client
 from scaling_law.run.engines import _slurm_worker as worker
 from scaling_law.run.engines import slurm as slurm_part
 from scaling_law.run.engines._slurm_client import JobState
 from scaling_law.run.engines._slurm_executor import SlurmExecutor
 from scaling_law.run.engines._slurm_files import Files, Voice
-from scaling_law.run.engines._slurm_scripts import packed
+from scaling_law.run.engines._slurm_scripts import SETUP_FAILED, packed
 from scaling_law.run.engines.slurm import Settings
 from scaling_law.run.runner import Runner
 from scaling_law.run.sweep_state.reader import SweepReader
@@ -159,6 +159,40 @@ def test_a_worker_that_dies_each_time_is_submitted_three_times(sweep, slurm):
     assert "its worker died three times; it wrote last: job 3_0 on fake1 ended (failed)" in reason
     assert str(Files(sweep.dir).folder) in reason
     assert "its trunk did not reach" in next(iter(outcome.blocked.values()))
+
+
+@pytest.mark.parametrize(
+    ("setup", "said"),
+    [
+        ("echo no such module >&2; exit 3", "with exit code 3: no such module; mend"),
+        ("false", "with exit code 127: "),
+    ],
+)
+def test_a_setup_that_fails_is_one_line_and_is_not_tried_again(
+    sweep, slurm, setup, said, monkeypatch
+):
+    slurm.processes = True
+    # the worker is called by its name, as a setup that activates an environment has it
+    monkeypatch.setattr(_slurm_executor, "WORKER", ("no-such-python", "-m", "worker"))
+    settings = dataclasses.replace(FAST, setup=setup)
+    with pytest.raises(EngineError) as error:
+        run_on(sweep, settings)
+    (line,) = error.value.lines
+    assert line.startswith("engine slurm: job 1_0 on fake1 trained nothing, and others would fail")
+    assert said in line
+    assert "mend engine.setup; its log is" in line and error.value.exit_code == 5
+    assert slurm.count("sbatch") == 1
+
+
+def test_a_setup_whose_last_line_fails_is_no_trouble_where_the_worker_begins(sweep, slurm):
+    def work(job, one):
+        state = slurm.train(job, one)
+        log = slurm.files.log(one.name, one.element)
+        log.write_text(f"{SETUP_FAILED} 1\n")
+        return state
+
+    slurm.work = work
+    assert run_on(sweep).exit_code == 0
 
 
 def test_a_run_that_gets_no_further_within_its_time_limit_fails(sweep, slurm):

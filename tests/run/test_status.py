@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from scaling_law.cli.main import main
+from scaling_law.errors import EXIT_OK, EXIT_USAGE
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import Leases
@@ -52,3 +56,32 @@ def test_a_failure_that_cannot_be_read_is_still_a_failure(tmp_path, content, sai
     layout.atomic_write(sweep.run(plan.runs[0].run_id).failure, content)
     entry = sweep_status(sweep)["runs"][0]
     assert entry["state"] == "failed" and said in entry["error"]
+
+
+def planned_sweep(path):
+    plan = make_plan(small_config(), cpu_profile(), train_tokens=10**7)
+    layout.write_json(SweepDir(path).plan, plan.to_json())
+    return SweepDir(path)
+
+
+def test_a_folder_called_runs_of_another_program_is_no_sweep(tmp_path, capsys):
+    planned_sweep(tmp_path / "a")
+    for stray in (tmp_path, tmp_path / "z"):
+        (stray / "runs" / "events").mkdir(parents=True)
+        (stray / "runs" / "notes.txt").touch()
+    assert main(["status", str(tmp_path)]) == EXIT_OK
+    (line, *_) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{tmp_path / 'a'}: ")
+    assert main(["status", str(tmp_path / "z")]) == EXIT_USAGE
+    assert "holds no run records" in capsys.readouterr().err
+
+
+def test_a_damaged_sweep_is_named_beside_the_others(tmp_path, capsys):
+    planned_sweep(tmp_path / "a")
+    broken = planned_sweep(tmp_path / "b")
+    broken.plan.write_text("{")
+    assert main(["status", str(tmp_path)]) == EXIT_USAGE
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{tmp_path / 'a'}: ") and str(broken.plan) in err
+    assert main(["status", str(tmp_path), "--json"]) == EXIT_USAGE
+    assert len(json.loads(capsys.readouterr().out)) == 1

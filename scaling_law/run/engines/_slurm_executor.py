@@ -344,6 +344,7 @@ class SlurmExecutor:
             if not self._may_settle(job):
                 return
             self._leave_out(job)
+            self._refuse_setup(job)
         how = self._how(job)
         words = self._words(job)
         for number, submission in job.open.items():
@@ -389,6 +390,20 @@ class SlurmExecutor:
             self._bad.add(node)
             self._news.append(
                 f"job {job.id} ended on {node} before its worker began; no further job goes there"
+            )
+
+    def _refuse_setup(self, job: _Job) -> None:
+        """Raise ``EngineError`` where a job's script failed by itself and no worker has begun yet.
+
+        The next job would fail alike.
+        """
+        why = self._files.setup_failure(job.batch.name, job.element)
+        if why and not self._good:
+            node = f" on {job.seen.node}" if job.seen.node else ""
+            raise EngineError(
+                f"engine slurm: job {job.id}{node} trained nothing, and others would fail alike:"
+                f" {why}; mend engine.setup; its log is"
+                f" {self._files.log(job.batch.name, job.element)}"
             )
 
     def _how(self, job: _Job) -> SubmissionState:

@@ -23,6 +23,7 @@ from scaling_law.decode import build
 from scaling_law.errors import ConfigError, one_line
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
+from scaling_law.run.engines._slurm_scripts import NOT_BEGUN, SETUP_FAILED
 
 NAME = "slurm"
 Group = tuple[str, ...]  # the ids of runs that train together: one, or those of a stack
@@ -158,11 +159,25 @@ class Files:
 
     def last_line(self, name: str, element: int) -> str:
         """The last line of a job's log, "" for none."""
+        return next(reversed(self._last_lines(name, element)), "")
+
+    def setup_failure(self, name: str, element: int) -> str:
+        """What a job's log says before its script failed by itself, and the line that says so.
+
+        "" where the script did not.
+        """
+        lines = self._last_lines(name, element)
+        said = [line for line in lines if line.startswith((SETUP_FAILED, NOT_BEGUN))]
+        others = [line for line in lines if line not in said]
+        return ": ".join([said[-1].removeprefix("slaw: "), *others[-1:]]) if said else ""
+
+    def _last_lines(self, name: str, element: int) -> list[str]:
+        """The last lines of a job's log that are not blank."""
         with contextlib.suppress(OSError), self.log(name, element).open("rb") as log:
             log.seek(max(log.seek(0, os.SEEK_END) - _MOST_WORDS, 0))
             lines = log.read().decode(errors="replace").split("\n")
-            return next((one_line(line.strip()) for line in reversed(lines) if line.strip()), "")
-        return ""
+            return [one_line(line.strip()) for line in lines if line.strip()]
+        return []
 
     def forget(self, batch: Batch) -> None:
         """Remove the files of a batch without jobs, except for logs that say something."""

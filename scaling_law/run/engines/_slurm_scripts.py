@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _MARGIN, _START_SECONDS = 2.0, 900.0
 # How long before its time limit a job is told: 120 seconds, less of a limit below 12 minutes.
 _LEAD_SECONDS, _LEAD_FRAC = 120.0, 1 / 6
+# Begin the lines of a log that say that engine.setup failed, or that the script ended itself.
+SETUP_FAILED = "slaw: engine.setup ended with exit code"
+NOT_BEGUN = "slaw: the job ended before its worker began, with exit code"
 _Task = TypeVar("_Task")
 
 
@@ -26,14 +29,17 @@ def script(
 
     bash becomes the command, so that SLURM's signals reach it; until it can obey them they are
     ignored, because a worker that they killed would look broken. No line of it is an option of
-    sbatch: those are on the command line, which a path cannot add to.
+    sbatch: those are on the command line, which a path cannot add to. The log says where the setup
+    fails, and where bash ends without becoming the command.
     """
     lines = [
         "#!/bin/bash",
         ":",
         "trap '' USR1 TERM",
         f"exec >> {log} 2>&1 || exit 1",
+        f"trap 'echo \"{NOT_BEGUN} $?\"' EXIT",
         settings.setup,
+        f'slaw_code=$?; [ "$slaw_code" = 0 ] || echo "{SETUP_FAILED} $slaw_code"',
         *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
         f"exec {' '.join(command)}",
     ]

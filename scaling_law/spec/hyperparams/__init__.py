@@ -35,7 +35,8 @@ class Sizing:
     ``model`` is the size;
     ``shortest_tokens`` and ``longest_tokens`` are its first and last horizon;
     ``shares_trunk`` says that the learning rate stays at its peak until a cooldown, as under wsd;
-    ``batch_tokens`` are the tokens of a step where the config sets them, None where the rule does.
+    ``batch_tokens`` are the tokens of a step where the config sets them, None where the rule does;
+    ``weight_decay`` is the config's, None where no config asks.
     """
 
     model: Model
@@ -43,6 +44,7 @@ class Sizing:
     longest_tokens: float
     shares_trunk: bool = True
     batch_tokens: int | None = None
+    weight_decay: float | None = None
 
     @property
     def params(self) -> int:
