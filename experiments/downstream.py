@@ -46,7 +46,9 @@ from scaling_law.experiment.held_out_size import (
     seen,
     split,
 )
+from scaling_law.experiment.lack_of_fit import Lack, lack_of_fit
 from scaling_law.experiment.seeds import chi_squared_chance
+from scaling_law.fit.floored_sigmoid import fit_floored_sigmoid
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Text
 from scaling_law.units import format_count
@@ -183,21 +185,36 @@ def _one_curve(held: Held | None) -> Claim:
     def decide() -> Decision:
         task = _need_task(held)
         ones = (*task.fitted, *task.held)
-        gaps = [task.of_loss.at(one.nats) - one.accuracy for one in ones]
-        rms = math.sqrt(fmean(gap**2 for gap in gaps))
-        noise = math.sqrt(fmean(one.noise**2 for one in ones))
         need(
             all(one.noise > 0 for one in ones),
             "a run answers all of the questions, or none of them",
             "it needs questions of which each run answers some",
         )
-        squares = sum((gap / one.noise) ** 2 for gap, one in zip(gaps, ones, strict=True))
-        free = len(ones) - 2  # the sigmoid's parameters
+        curve = fit_floored_sigmoid(
+            [(one.nats,) for one in ones], [one.accuracy for one in ones], task.chance
+        )
+        gaps: dict[tuple[int, int], dict[int, float]] = {}
+        for one in ones:
+            place = gaps.setdefault((one.params, one.tokens), {})
+            place[one.run.spec.seed] = curve.at(one.nats) - one.accuracy
+        squares = sum(((curve.at(one.nats) - one.accuracy) / one.noise) ** 2 for one in ones)
+        noise = math.sqrt(fmean(one.noise**2 for one in ones))
+        fitted = len(curve.weights)
+        lack = lack_of_fit(gaps, free=len(gaps) - fitted)
+        need(isinstance(lack, Lack), str(lack), AGAIN)
+        assert isinstance(lack, Lack), "needed above"
+        free = len(ones) - fitted
         chance = chi_squared_chance(squares, free)
         words = (
-            f"{rms:.4f} off it (rms), where another set of questions would change {noise:.4f};"
-            f" chi-squared {squares:.0f} with {free} degrees of freedom, by chance with"
+            f"means of seeds lie off it by {lack.words(lambda gap: f'{gap:.4f}')}, and another set"
+            f" of questions would change an accuracy by {noise:.4f}; beside that alone chi-squared"
+            f" of all runs is {squares:.0f} with {free} degrees of freedom, by chance with"
             f" probability {chance:.2g}"
+        )
+        need(
+            chance < SURE or lack.interval[1] <= noise,
+            f"{words}: a distance of more than the questions' is not excluded",
+            "more seeds, sizes and horizons",
         )
         return chance >= SURE, words
 
