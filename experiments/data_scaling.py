@@ -127,14 +127,15 @@ class Seen:
         """How far the law with a floor itself misses the means, or why that is not known."""
         if isinstance(self.law, str):
             return self.law
-        return lack_of_law(self.law, {d: self.losses(d) for d in self.learning}, fitted=3)
+        values = {float(d): self.losses(d) for d in self.learning}
+        return lack_of_law(self.law, values, fitted=3)
 
     @cached_property
     def plain_lack(self) -> Lack | str:
         """The same of the power law without floor."""
         if isinstance(self.plain, str):
             return self.plain
-        values = {d: self.losses(d) for d in self.amounts(REGIMES[1])}
+        values = {float(d): self.losses(d) for d in self.amounts(REGIMES[1])}
         return lack_of_law(self.plain, values, fitted=2)
 
 

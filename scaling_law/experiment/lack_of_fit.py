@@ -15,7 +15,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import NormalDist, fmean
+from statistics import fmean
 from typing import Any, TypeVar
 
 from scaling_law.experiment.answer import Decision, need
@@ -31,8 +31,6 @@ from scaling_law.experiment.seeds import (
 
 Place = TypeVar("Place", bound=Hashable)
 _NOTHING = 1e-9  # error, as a share of the misfit, below which noise explains nothing of it
-_NORMAL = 1e4  # chi-squared beyond which its root is as good as normal
-_DRAWS = 40  # values of the noise that stand for what its degrees of freedom leave open
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,23 +95,11 @@ class Lack:
         return (low + high) / 2
 
     def _nearer(self, misfit: float) -> float:
-        """The chance of squares that are at most these, for a law with such a misfit.
+        """The chance of squares that are at most these, for a law with such a misfit."""
+        from scaling_law.fit.solver.noncentral import chance_below  # loads scipy
 
-        The error is not known but by its degrees of freedom; the chance is the mean over them.
-        """
-        from scipy.special import chdtri, chndtr  # loads numpy
-
-        chances = []
-        for k in range(_DRAWS):
-            drawn = float(chdtri(self.noise_free, (k + 0.5) / _DRAWS)) / self.noise_free
-            variance = self.error**2 / drawn
-            seen, away = self.squares / variance, self.cells * misfit**2 / variance
-            if max(seen, away) > _NORMAL:
-                root = math.sqrt(seen) - math.sqrt(away + self.free - 1)
-                chances.append(NormalDist().cdf(root))
-            else:
-                chances.append(float(chndtr(seen, self.free, away)))
-        return fmean(chances)
+        away, variance = self.cells * misfit**2, self.error**2
+        return chance_below(self.squares / variance, away / variance, self.free, self.noise_free)
 
     @property
     def text(self) -> str:

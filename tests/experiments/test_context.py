@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 
-from scaling_law.experiment.by_position import by_place
 from scaling_law.experiment.contexts import equal_compute, seen_in
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Claim
@@ -42,14 +41,6 @@ def with_metrics(evidence: Evidence, change: Callable[[str, float, Run], float])
             dataclasses.replace(run, record=dataclasses.replace(run.record, metrics=metrics))
         )
     return dataclasses.replace(evidence, runs=tuple(runs))
-
-
-def test_blocks_stand_at_their_geometric_middle(planted):
-    run = next(run for run in planted.runs if run.spec.model.n_ctx == 16)
-    assert list(by_place(run, "position")) == pytest.approx(
-        [1, 2, math.sqrt(12), math.sqrt(40), 12]
-    )
-    assert by_place(run, "elsewhere") == {}
 
 
 def test_equal_compute_lies_between_horizons_by_exact_flops(planted):
