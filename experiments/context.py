@@ -19,12 +19,9 @@ All runs have one learning rate and one batch of tokens.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
-from typing import TypeAlias
 
 from scaling_law.experiment import Experiment, Outcome, Planted
 from scaling_law.experiment.answer import (
@@ -37,177 +34,35 @@ from scaling_law.experiment.answer import (
     decided_between,
     need,
 )
-from scaling_law.experiment.evidence import Evidence, Run
-from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
-from scaling_law.experiment.findings import (
-    AGAIN,
-    Axis,
-    Claim,
-    Figure,
-    Findings,
-    Panel,
-    Published,
-    Table,
+from scaling_law.experiment.by_position import by_place, by_place_and_seed, gain_along, places_of
+from scaling_law.experiment.context_figures import (
+    context_figure,
+    context_table,
+    document_table,
+    position_figure,
+    size_table,
 )
+from scaling_law.experiment.contexts import (
+    BySeed,
+    Seen,
+    equal_compute,
+    equal_tokens,
+    loss_of,
+    seen_in,
+    setting_of,
+)
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.findings import AGAIN, Claim, Findings, Published
 from scaling_law.experiment.groups import left_out
+from scaling_law.experiment.lack_of_fit import Lack, fits_within, lack_of_law
 from scaling_law.experiment.power_law import PowerLaw, fit_power_law_with_floor
-from scaling_law.experiment.seeds import Mean, mean_over
-from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.model import ModelSpec
+from scaling_law.experiment.seeds import Mean, jackknifed, mean_over
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_count
 
-SHORT_TEXT = "paragraphs"  # the corpus whose documents are shorter than the context
-FIT = 0.02  # root mean square of relative distances up to which a law fits
+FIT = 0.02  # root mean square of the relative misfit up to which a law fits
 _NOISE = " (not established)"
 EARLY = 8  # position up to which the context is short
-_KEY = re.compile(r"(position|document)_loss\.val\.(\d+)(?:-(\d+))?")
-BySeed: TypeAlias = Mapping[int, Run]
-
-
-@dataclass(frozen=True, order=True)
-class Setting:
-    """What the seeds of a setting share.
-
-    ``params`` are the parameters in matrices; ``n_ctx`` is the context in tokens;
-    ``tokens`` are those trained on; ``is_short`` says that documents are short;
-    ``is_masked`` says that attention does not cross them.
-    """
-
-    params: int
-    n_ctx: int
-    tokens: int
-    is_short: bool
-    is_masked: bool
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The runs of each setting, by seed."""
-
-    runs: Mapping[Setting, BySeed]
-
-    @property
-    def tokens(self) -> int:
-        """The longest horizon."""
-        return max((one.tokens for one in self.runs), default=0)
-
-    @property
-    def base(self) -> int:
-        """The size, in parameters, that was trained at most contexts."""
-        sizes = sorted({one.params for one in self.runs})
-        return max(sizes, key=lambda size: len(self._contexts(size)), default=0)
-
-    def _contexts(self, params: int) -> set[int]:
-        return {s.n_ctx for s in self.runs if s.params == params and not s.is_short}
-
-    @property
-    def contexts(self) -> list[int]:
-        """The contexts of that size, rising."""
-        return sorted(self._contexts(self.base))
-
-    def at(self, n_ctx: int, tokens: int, params: int | None = None) -> BySeed:
-        """The runs on long documents at a context and horizon."""
-        size = self.base if params is None else params
-        return self.runs.get(Setting(size, n_ctx, tokens, False, False), {})
-
-    @property
-    def longest(self) -> dict[int, BySeed]:
-        """The runs at the longest context and horizon, by parameters."""
-        last = max((s.n_ctx for s in self.runs if not s.is_short), default=0)
-        sizes = sorted({s.params for s in self.runs})
-        return {size: runs for size in sizes if (runs := self.at(last, self.tokens, size))}
-
-    @property
-    def short(self) -> dict[bool, BySeed]:
-        """The runs on short documents at the longest horizon, by whether they are masked."""
-        own = (s for s in self.runs if s.is_short and s.tokens == self.tokens)
-        return {setting.is_masked: self.runs[setting] for setting in own}
-
-
-def setting_of(spec: RunSpec) -> Setting | None:
-    """The setting that a run is a seed of; None where it is not of a GPT."""
-    if not isinstance(spec.model, ModelSpec):
-        return None
-    model = spec.model
-    return Setting(
-        params=count_params(model).matmul,
-        n_ctx=model.n_ctx,
-        tokens=spec.tokens,
-        is_short=spec.data.name == SHORT_TEXT,
-        is_masked=model.documents is not None,
-    )
-
-
-def seen_in(evidence: Evidence) -> Seen:
-    """Sort the runs by setting and seed."""
-    runs: dict[Setting, dict[int, Run]] = {}
-    for run in evidence.ended:
-        setting = setting_of(run.spec)
-        if setting is not None and run.record.val_loss_nats:
-            runs.setdefault(setting, {})[run.spec.seed] = run
-    return Seen(dict(sorted(runs.items())))
-
-
-def loss_of(run: Run) -> float:
-    """The loss at the end."""
-    assert run.record.val_loss_nats is not None, "asked when runs are sorted"
-    return run.record.val_loss_nats
-
-
-def by_place(run: Run, what: str) -> dict[float, float]:
-    """The loss by position or by place in the document, each block at its geometric middle."""
-    blocks: dict[float, float] = {}
-    for name, value in run.record.metrics.items():
-        key = _KEY.fullmatch(name)
-        if key is not None and key[1] == what:
-            first = int(key[2])
-            blocks[math.sqrt(first * int(key[3] or first))] = value
-    return dict(sorted(blocks.items()))
-
-
-def places_of(runs: BySeed, what: str) -> dict[float, list[float]]:
-    """The losses by position of several seeds."""
-    each = [by_place(run, what) for run in runs.values()]
-    common = set.intersection(*map(set, each)) if each else set()
-    return {x: [one[x] for one in each] for x in sorted(common)}
-
-
-def at_compute(seen: Seen, n_ctx: int, flops: float) -> dict[int, float]:
-    """The loss at so many FLOPs, by seed: the line between horizons, in logarithms.
-
-    Seeds that were trained at fewer than two horizons, or not to these FLOPs, have none.
-    """
-    horizons = sorted({s.tokens for s in seen.runs if s.n_ctx == n_ctx and not s.is_short})
-    points: dict[int, list[tuple[float, float]]] = {}
-    for tokens in horizons:
-        for seed, run in seen.at(n_ctx, tokens).items():
-            spent = flops_per_token(run.spec.model) * tokens
-            points.setdefault(seed, []).append((math.log(spent), math.log(loss_of(run))))
-    at, losses = math.log(flops), {}
-    for seed, own in points.items():
-        for (x0, y0), (x1, y1) in pairwise(own):
-            if x0 <= at <= x1 + 1e-9:
-                losses[seed] = math.exp(y0 + (at - x0) / (x1 - x0) * (y1 - y0))
-    return losses
-
-
-def common_flops(seen: Seen) -> float | None:
-    """The largest compute that every context was trained to; None where there is none."""
-    spent = [
-        max((flops_per_token(run.spec.model) * seen.tokens for run in runs.values()), default=0.0)
-        for n_ctx in seen.contexts
-        if (runs := seen.at(n_ctx, seen.tokens))
-    ]
-    return min(spent) if len(spent) > 1 and len(spent) == len(seen.contexts) else None
-
-
-def equal_compute(seen: Seen) -> dict[int, dict[int, float]]:
-    """The losses by context and seed at the largest compute that all contexts have."""
-    flops = common_flops(seen)
-    if flops is None:
-        return {}
-    return {n_ctx: at_compute(seen, n_ctx, flops) for n_ctx in seen.contexts}
 
 
 def analyse(evidence: Evidence) -> Findings:
@@ -217,13 +72,13 @@ def analyse(evidence: Evidence) -> Findings:
         params: fit_power_law_with_floor(places_of(runs, "position"))
         for params, runs in seen.longest.items()
     }
-    by_context = fit_power_law_with_floor(_equal_tokens(seen))
+    by_context = fit_power_law_with_floor(equal_tokens(seen))
     claims = (
+        _longer_is_lower(seen),
         _by_position(seen, laws),
         _predicts_last(seen),
         _larger_gains_more(seen),
-        _longer_is_lower(seen),
-        _context_law(by_context),
+        _context_law(seen, by_context),
         _longest_at_equal_compute(seen),
         _short_learns_faster(seen),
         _masking_helps(seen, "whole"),
@@ -234,11 +89,13 @@ def analyse(evidence: Evidence) -> Findings:
         claims,
         lambda: _words(seen, laws, claims),
         measures=_measures(seen, laws, by_context),
-        tables=(_context_table(seen), _size_table(seen, laws), _document_table(seen)),
-        figures=(_position_figure(seen, laws), _context_figure(seen)),
+        tables=(context_table(seen), size_table(seen, laws), document_table(seen)),
+        figures=(position_figure(seen, laws), context_figure(seen)),
         literature=_literature(seen, laws, by_context),
         notes=[
             *left_out(evidence, used, "without a loss or of another architecture"),
+            "the misfit of a law by position is that on the validation text of these runs, which"
+            " all seeds share: what another text would change is in it",
             "losses of different contexts are each a mean over the positions of its own context,"
             " and every run has the same learning rate and tokens in a batch: the shorter the"
             " context, the more sequences a batch has",
@@ -254,13 +111,6 @@ def analyse(evidence: Evidence) -> Findings:
     )
 
 
-def _equal_tokens(seen: Seen) -> dict[float, list[float]]:
-    return {
-        float(n_ctx): [loss_of(run) for run in seen.at(n_ctx, seen.tokens).values()]
-        for n_ctx in seen.contexts
-    }
-
-
 def _largest_context(seen: Seen) -> BySeed:
     runs = seen.longest.get(seen.base, {})
     need(len(runs) > 1, f"{len(runs)} seeds of the longest context have finished", AGAIN)
@@ -272,19 +122,28 @@ def _largest_context(seen: Seen) -> BySeed:
     return runs
 
 
+def _lack(law: PowerLaw | str, values: Mapping[float, Mapping[int, float]]) -> Lack | str:
+    return law if isinstance(law, str) else lack_of_law(law, values, fitted=3)
+
+
+def _law_words(law: PowerLaw | str, lack: Lack | str, x: str) -> str:
+    if isinstance(law, str) or isinstance(lack, str):
+        return str(lack)
+    return f"{law.formula(x)}, exponent {law.exponent_text}, misfit {lack.text}"
+
+
 def _by_position(seen: Seen, laws: Mapping[int, PowerLaw | str]) -> Claim:
     def decide() -> Decision:
         _largest_context(seen)
         why = next((law for law in laws.values() if isinstance(law, str)), "")
         need(not why, why, "a longer context or more seeds")
-        words = "; ".join(
-            f"{format_count(size)}: {law.formula('p')}, exponent {law.exponent_text}, misfit"
-            f" {law.misfit:.2%}"
+        lacks = {
+            format_count(size): _lack(law, by_place_and_seed(seen.longest[size], "position"))
             for size, law in laws.items()
-            if isinstance(law, PowerLaw)
-        )
-        worst = max(law.misfit for law in laws.values() if isinstance(law, PowerLaw))
-        return worst <= FIT, words
+        }
+        pairs = zip(lacks.items(), laws.values(), strict=True)
+        words = "; ".join(f"{size}: {_law_words(law, lack, 'p')}" for (size, lack), law in pairs)
+        return fits_within(lacks, FIT, words)
 
     return claim(
         "power_law_in_position",
@@ -294,22 +153,38 @@ def _by_position(seen: Seen, laws: Mapping[int, PowerLaw | str]) -> Claim:
     )
 
 
+def _predicted_last(own: Mapping[float, Mapping[int, float]], seeds: Sequence[int]) -> float:
+    """The relative error of the last block, predicted from the blocks before it by these seeds."""
+    *known, last = own
+    law = fit_power_law_with_floor({x: [own[x][seed] for seed in seeds] for x in known})
+    need(isinstance(law, PowerLaw), str(law), "a longer context or more seeds")
+    assert isinstance(law, PowerLaw), "needed above"
+    return law.at(last) / fmean(own[last][seed] for seed in seeds) - 1
+
+
 def _predicts_last(seen: Seen) -> Claim:
     def decide() -> Decision:
-        own = places_of(_largest_context(seen), "position")
-        *known, last = own
-        fell = fmean(own[known[-1]]) / fmean(own[last]) - 1
+        runs = _largest_context(seen)
+        own, seeds = by_place_and_seed(runs, "position"), sorted(runs)
+        *_, before, last = own
+        fell = mean_over([own[before][seed] / own[last][seed] - 1 for seed in seeds])
+        assert fell is not None and fell.interval is not None, "it has two seeds"
         need(
-            fell > FIT,
-            f"from the block before it to the last one the loss changes by {-fell:+.1%}, so that"
-            " there is nothing to predict",
+            fell.interval[0] > FIT,
+            f"the loss of the last block is below that of the block before it by {fell.percent}, so"
+            f" that with less than {FIT:.0%} there may be nothing to predict",
             "longer training, with which the loss still falls there",
         )
-        law = fit_power_law_with_floor({x: own[x] for x in known})
-        need(isinstance(law, PowerLaw), str(law), "a longer context or more seeds")
-        assert isinstance(law, PowerLaw), "needed above"
-        off = law.at(last) / fmean(own[last]) - 1
-        return abs(off) <= FIT, f"predicted {law.at(last):.3f}, seen {fmean(own[last]):.3f}"
+        off = jackknifed(
+            _predicted_last(own, seeds),
+            [_predicted_last(own, [one for one in seeds if one != left]) for left in seeds],
+        )
+        assert off.interval is not None, "it has two seeds"
+        low, high = off.interval
+        words = f"off by {off.percent}, leaving one seed out after the other (jackknife)"
+        within, beyond = low >= -FIT and high <= FIT, low > FIT or high < -FIT
+        need(within or beyond, f"{words}: the interval includes {FIT:.0%}", "more seeds")
+        return within, words
 
     return claim(
         "predicts_later_positions",
@@ -317,13 +192,6 @@ def _predicts_last(seen: Seen) -> Claim:
         f" {FIT:.0%}",
         decide,
     )
-
-
-def _gain_along(run: Run) -> float:
-    """By how much the loss of the last block is below that of the first long enough one."""
-    own = by_place(run, "position")
-    early = next(value for x, value in own.items() if x >= EARLY)
-    return early - list(own.values())[-1]
 
 
 def _larger_gains_more(seen: Seen) -> Claim:
@@ -334,13 +202,14 @@ def _larger_gains_more(seen: Seen) -> Claim:
         small, large = seen.longest[sizes[0]], seen.longest[sizes[-1]]
         both = sorted(small.keys() & large.keys())
         need(len(both) > 1, f"{len(both)} seeds have both ends of the sizes", AGAIN)
-        each = [_gain_along(large[seed]) - _gain_along(small[seed]) for seed in both]
-        words = "; ".join(
-            f"{format_count(size)} {fmean(map(_gain_along, runs.values())):+.3f} nats"
+        each = [gain_along(large[seed], EARLY) - gain_along(small[seed], EARLY) for seed in both]
+        gains = {
+            size: fmean(gain_along(run, EARLY) for run in runs.values())
             for size, runs in seen.longest.items()
-        )
+        }
+        words = "; ".join(f"{format_count(size)} {gain:+.3f} nats" for size, gain in gains.items())
         need(
-            fmean(map(_gain_along, large.values())) > 0,
+            gains[sizes[-1]] > 0,
             f"no loss falls beyond position {EARLY} ({words})",
             "longer training, with which models use more of the context",
         )
@@ -358,7 +227,7 @@ def _larger_gains_more(seen: Seen) -> Claim:
 
 def _longer_is_lower(seen: Seen) -> Claim:
     def decide() -> Decision:
-        groups = _equal_tokens(seen)
+        groups = equal_tokens(seen)
         need(len(groups) > 1, f"{len(groups)} contexts have finished", AGAIN)
         need(min(map(len, groups.values())) > 1, "a context has one seed", "2 seeds: " + AGAIN)
         means = {n_ctx: fmean(own) for n_ctx, own in groups.items()}
@@ -376,12 +245,16 @@ def _longer_is_lower(seen: Seen) -> Claim:
     )
 
 
-def _context_law(law: PowerLaw | str) -> Claim:
+def _context_law(seen: Seen, law: PowerLaw | str) -> Claim:
     def decide() -> Decision:
         need(isinstance(law, PowerLaw), str(law), "more contexts or seeds")
-        assert isinstance(law, PowerLaw), "needed above"
-        words = f"{law.formula('c')}, exponent {law.exponent_text}, misfit {law.misfit:.2%}"
-        return law.misfit <= FIT, words
+        values = {
+            float(n_ctx): {seed: loss_of(run) for seed, run in runs.items()}
+            for n_ctx in seen.contexts
+            if (runs := seen.at(n_ctx, seen.tokens))
+        }
+        lack = _lack(law, values)
+        return fits_within({"": lack}, FIT, _law_words(law, lack, "c"))
 
     return claim(
         "power_law_in_context_length",
@@ -474,13 +347,20 @@ def _nats(mean: Mean) -> str:
 
 def _words(seen: Seen, laws: Mapping[int, PowerLaw | str], claims: Sequence[Claim]) -> str:
     standing = {one.name: one for one in claims}
-    law = laws[seen.base]
+    law = laws.get(seen.base)
     fits = standing["power_law_in_position"].established
-    first = f"Along the context the loss {'falls as' if fits else 'is not'} a power law"
+    first = (
+        "Along the context the loss "
+        + {
+            True: "falls as a power law",
+            False: "is not a power law",
+            None: "is not shown to fall as a power law",
+        }[fits]
+    )
     if isinstance(law, PowerLaw):
         first += f" ({law.formula('p')} at {format_count(seen.base)} parameters)"
     parts = [first + "."]
-    tokens = _equal_tokens(seen)
+    tokens = equal_tokens(seen)
     if len(tokens) > 1:
         best = min(tokens, key=lambda n_ctx: fmean(tokens[n_ctx]))
         unsure = standing["longer_is_lower_at_equal_tokens"].established is None
@@ -512,7 +392,7 @@ def _measures(
         measures[f"floor.n{params}"] = known.floor if known else None
     context = by_context if isinstance(by_context, PowerLaw) else None
     measures["context_exponent"] = context.exponent if context else None
-    for n_ctx, own in _equal_tokens(seen).items():
+    for n_ctx, own in equal_tokens(seen).items():
         measures[f"loss.ctx{n_ctx:g}"] = fmean(own) if own else None
     for n_ctx, seeds in equal_compute(seen).items():
         measures[f"equal_flops_loss.ctx{n_ctx}"] = fmean(seeds.values()) if seeds else None
@@ -522,133 +402,6 @@ def _measures(
         gains = _masking(seen, part)
         measures[f"masking_gain.{part}"] = fmean(gains) if gains else None
     return measures
-
-
-def _context_table(seen: Seen) -> Table | None:
-    compute, rows = equal_compute(seen), []
-    for n_ctx in seen.contexts:
-        runs = seen.at(n_ctx, seen.tokens)
-        if not runs:
-            continue
-        equal = mean_over(list(compute.get(n_ctx, {}).values()))
-        mean = mean_over([loss_of(run) for run in runs.values()])
-        cost = flops_per_token(next(iter(runs.values())).spec.model)
-        speed = fmean(run.record.tokens_per_second for run in runs.values())
-        errors = [run.record.val_loss_sem_nats or 0.0 for run in runs.values()]
-        rows.append(
-            (
-                n_ctx,
-                f"{cost:.3g}",
-                format_count(speed),
-                mean.text if mean else "–",
-                f"{fmean(errors):.3f}",
-                equal.text if equal else "–",
-            )
-        )
-    if not rows:
-        return None
-    flops = common_flops(seen)
-    return Table(
-        caption=f"Contexts of {format_count(seen.base)} parameters: FLOPs of a token, tokens a"
-        f" second as measured here, loss in nats per token after {format_count(seen.tokens)} tokens"
-        " with the error that the sample of validation text leaves,"
-        + (f" and the loss after {flops:.2e} FLOPs" if flops else ""),
-        head=("context", "FLOPs", "tokens/s", "equal tokens", "error", "equal compute"),
-        rows=tuple(rows),
-        text_columns=0,
-    )
-
-
-def _size_table(seen: Seen, laws: Mapping[int, PowerLaw | str]) -> Table | None:
-    rows = []
-    for params, runs in seen.longest.items():
-        law, places = laws[params], places_of(runs, "position")
-        if not places:
-            continue
-        ends = [fmean(places[x]) for x in (min(places), max(places))]
-        fitted = law.formula("p") if isinstance(law, PowerLaw) else law
-        rows.append((format_count(params), f"{ends[0]:.3f}", f"{ends[1]:.3f}", fitted))
-    if not rows:
-        return None
-    return Table(
-        caption="Loss by position p at the longest context, in nats per token",
-        head=("params", "first position", "last positions", "law"),
-        rows=tuple(rows),
-    )
-
-
-def _document_table(seen: Seen) -> Table | None:
-    packed, masked = (places_of(seen.short.get(kind, {}), "document") for kind in (False, True))
-    rows = [
-        (f"{x:.3g}", f"{fmean(packed[x]):.3f}", f"{fmean(masked[x]):.3f}")
-        for x in packed
-        if x in masked and x >= 1
-    ]
-    if not rows:
-        return None
-    return Table(
-        caption="Short documents: loss in nats per token by place in the document (the middle of"
-        " each block), where attention crosses their borders and where it is masked",
-        head=("place", "packed", "masked"),
-        rows=tuple(rows),
-        text_columns=0,
-    )
-
-
-def _position_figure(seen: Seen, laws: Mapping[int, PowerLaw | str]) -> Figure | None:
-    series, documents = [], []
-    for params, runs in seen.longest.items():
-        label, places = f"{format_count(params)} parameters", places_of(runs, "position")
-        if not places:
-            continue
-        series.append(mean_series(label, places, line=False))
-        law = laws[params]
-        if isinstance(law, PowerLaw):
-            series.append(law_series(label, law, places))
-    for kind, label in ((False, "packed"), (True, "masked")):
-        places = places_of(seen.short.get(kind, {}), "document")
-        if places:
-            documents.append(mean_series(label, {x: own for x, own in places.items() if x >= 1}))
-    loss = Axis(label="loss, nats per token")
-    panels = [
-        Panel(x=log_axis(label), y=loss, series=tuple(own), title=title)
-        for label, own, title in (
-            ("position in the context", series, "long documents"),
-            ("place in the document", documents, "short documents"),
-        )
-        if own
-    ]
-    return figure(
-        "context_position",
-        "Loss along the context",
-        "Means over seeds with their intervals; broken lines are fitted power laws with a floor."
-        " On the right, by place in short documents, packed and masked.",
-        panels,
-    )
-
-
-def _context_figure(seen: Seen) -> Figure | None:
-    tokens = {n_ctx: own for n_ctx, own in _equal_tokens(seen).items() if own}
-    compute = {
-        float(n_ctx): list(own.values()) for n_ctx, own in equal_compute(seen).items() if own
-    }
-    series = [
-        mean_series(label, groups)
-        for label, groups in (("equal tokens", tokens), ("equal compute", compute))
-        if groups
-    ]
-    return figure(
-        "context_length",
-        "Loss by context length",
-        "Means over seeds with their intervals, after equal tokens and after equal FLOPs.",
-        [
-            Panel(
-                x=log_axis("context, tokens", seen.contexts),
-                y=Axis(label="loss, nats per token"),
-                series=tuple(series),
-            )
-        ],
-    )
 
 
 def _literature(
@@ -700,10 +453,10 @@ def _planted(spec: RunSpec) -> Outcome:
     """By position 1.5 + 2 p^-0.5, more of it at larger sizes; masking saves 0.03 nats."""
     setting = setting_of(spec)
     assert setting is not None, "the config has GPTs only"
-    noise = 1 + 0.0005 * spec.seed
     level = 1 + 0.1 * math.log10(setting.params / 1e4)
 
     def at(position: float) -> float:
+        noise = 1 + 0.0005 * math.sin(7 * spec.seed + position)
         return (1.5 + 2 * level / math.sqrt(position)) * noise
 
     def blocks(law: Callable[[float], float], name: str) -> dict[str, float]:

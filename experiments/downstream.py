@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import NormalDist, fmean
 from typing import Annotated, Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted
@@ -46,7 +46,10 @@ from scaling_law.experiment.held_out_size import (
     seen,
     split,
 )
-from scaling_law.experiment.seeds import chi_squared_chance
+from scaling_law.experiment.lack_of_fit import Lack, lack_of_fit
+from scaling_law.experiment.score_chain import CHAIN, SCORES, chain_of, noise_share
+from scaling_law.experiment.seeds import LEVEL, chi_squared_chance
+from scaling_law.fit.floored_sigmoid import fit_floored_sigmoid
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Text
 from scaling_law.units import format_count
@@ -74,9 +77,9 @@ def analyse(evidence: Evidence) -> Findings:
     settings = evidence.settings if isinstance(evidence.settings, Settings) else Settings()
     held = split(ones, settings.law)
     claims = (
+        _one_curve(held),
         _close(held),
         *(_better(held, method, words) for method, words in METHODS.items() if method != TWO_STEPS),
-        _one_curve(held),
         _degrades(ones),
     )
     return answer(
@@ -167,15 +170,22 @@ def _close(held: Held | None) -> Claim:
         _need_first_step(task)
         errors = task.errors(TWO_STEPS)
         assert errors is not None
+        mean, most = fmean(map(abs, errors)), max(map(abs, errors))
+        # all runs answer the same questions, so that a mean over runs is no surer of them
+        reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * max(one.noise for one in task.held)
+        low, high = max(mean - reach, 0.0), mean + reach
         words = (
-            f"off by {fmean(map(abs, errors)):.4f} on average, {max(map(abs, errors)):.4f} at most"
+            f"off by {mean:.4f} on average ({low:.4f} to {high:.4f} by the questions), {most:.4f}"
+            " at most"
         )
-        return fmean(map(abs, errors)) <= CLOSE, words
+        need(
+            high <= CLOSE or low > CLOSE,
+            f"{words}: the interval includes {CLOSE:g}",
+            "more questions (eval.val_tokens)",
+        )
+        return high <= CLOSE, words
 
-    says = (
-        "on these questions two steps predict the largest size's accuracy within"
-        f" {100 * CLOSE:g} points on average"
-    )
+    says = f"two steps predict the largest size's accuracy within {100 * CLOSE:g} points on average"
     return claim("two_steps_are_close", says, decide)
 
 
@@ -183,21 +193,36 @@ def _one_curve(held: Held | None) -> Claim:
     def decide() -> Decision:
         task = _need_task(held)
         ones = (*task.fitted, *task.held)
-        gaps = [task.of_loss.at(one.nats) - one.accuracy for one in ones]
-        rms = math.sqrt(fmean(gap**2 for gap in gaps))
-        noise = math.sqrt(fmean(one.noise**2 for one in ones))
         need(
             all(one.noise > 0 for one in ones),
             "a run answers all of the questions, or none of them",
             "it needs questions of which each run answers some",
         )
-        squares = sum((gap / one.noise) ** 2 for gap, one in zip(gaps, ones, strict=True))
-        free = len(ones) - 2  # the sigmoid's parameters
+        curve = fit_floored_sigmoid(
+            [(one.nats,) for one in ones], [one.accuracy for one in ones], task.chance
+        )
+        gaps: dict[tuple[int, int], dict[int, float]] = {}
+        for one in ones:
+            place = gaps.setdefault((one.params, one.tokens), {})
+            place[one.run.spec.seed] = curve.at(one.nats) - one.accuracy
+        squares = sum(((curve.at(one.nats) - one.accuracy) / one.noise) ** 2 for one in ones)
+        noise = math.sqrt(fmean(one.noise**2 for one in ones))
+        fitted = len(curve.weights)
+        lack = lack_of_fit(gaps, free=len(gaps) - fitted)
+        need(isinstance(lack, Lack), str(lack), AGAIN)
+        assert isinstance(lack, Lack), "needed above"
+        free = len(ones) - fitted
         chance = chi_squared_chance(squares, free)
         words = (
-            f"{rms:.4f} off it (rms), where another set of questions would change {noise:.4f};"
-            f" chi-squared {squares:.0f} with {free} degrees of freedom, by chance with"
+            f"means of seeds lie off it by {lack.words(lambda gap: f'{gap:.4f}')}, and another set"
+            f" of questions would change an accuracy by {noise:.4f}; beside that alone chi-squared"
+            f" of all runs is {squares:.0f} with {free} degrees of freedom, by chance with"
             f" probability {chance:.2g}"
+        )
+        need(
+            chance < SURE or lack.interval[1] <= noise,
+            f"{words}: a distance of more than the questions' is not excluded",
+            "more seeds, sizes and horizons",
         )
         return chance >= SURE, words
 
@@ -208,69 +233,19 @@ def _one_curve(held: Held | None) -> Claim:
     return claim("loss_decides", says, decide)
 
 
-def unexplained(ones: Sequence[Seen], value: Callable[[Seen], float]) -> float | None:
-    """The share of a value's variance that no plane over log parameters and log tokens explains."""
-    import numpy as np
-
-    if len(ones) <= 3:
-        return None
-    rows = [(1.0, math.log(one.params), math.log(one.tokens)) for one in ones]
-    y = np.array([value(one) for one in ones])
-    left = y - np.array(rows) @ np.linalg.lstsq(np.array(rows), y, rcond=None)[0]
-    spread = float(((y - y.mean()) ** 2).sum())
-    return float((left**2).sum()) / spread if spread else None
-
-
-def _logit(share: float) -> float:
-    share = min(max(share, 1e-4), 1 - 1e-4)
-    return math.log(share / (1 - share))
-
-
-CHAIN: Mapping[str, Callable[[Seen], float]] = {
-    "log_prob": lambda one: -one.nats,
-    "chosen": lambda one: _logit(one.chosen or 0.0),
-    "accuracy": lambda one: _logit(one.accuracy),
-}
-
-
-_SCORES = {
-    "log_prob": "log-probability of the right choice",
-    "chosen": "right choice's probability among the choices",
-    "accuracy": "accuracy",
-}
-
-
-def _noise_share(ones: Sequence[Seen]) -> float:
-    """The share of the variance of the accuracy's logit that comes from the choice of questions."""
-    logits = [CHAIN["accuracy"](one) for one in ones]
-    middle = fmean(logits)
-    spread = sum((logit - middle) ** 2 for logit in logits)
-    # a share's standard error, divided by p (1 - p), is that of its logit
-    noise = sum(1 / (one.questions * max(one.accuracy * (1 - one.accuracy), 1e-4)) for one in ones)
-    return noise / spread if spread else 1.0
-
-
-def _chain(ones: Sequence[Seen]) -> dict[str, float]:
-    """The unexplained share of each score on the way from log-probability to accuracy."""
-    if not ones or ones[0].chosen is None:
-        return {}
-    shares = {name: unexplained(ones, value) for name, value in CHAIN.items()}
-    return {name: share for name, share in shares.items() if share is not None}
-
-
 def _degrades(ones: Sequence[Seen]) -> Claim:
     def decide() -> Decision:
         _need_task(split(ones, Settings.law))
-        shares = _chain(ones)
+        shares = chain_of(ones)
         need(
             len(shares) == len(CHAIN),
             "the runs answered no multiple-choice questions, or are too few",
             "slaw run downstream trains runs that do",
         )
-        noise = _noise_share(ones)
+        noise = noise_share(ones)
         values = [*list(shares.values())[:-1], max(0.0, shares["accuracy"] - noise)]
         listed = ", ".join(
-            f"{share:.1%} of the {_SCORES[name]}" for name, share in zip(CHAIN, values, strict=True)
+            f"{share:.1%} of the {SCORES[name]}" for name, share in zip(CHAIN, values, strict=True)
         )
         words = (
             f"unexplained: {listed}, less the {noise:.1%} by which another set of questions would"
@@ -312,8 +287,9 @@ def _words(held: Held | None, claims: Sequence[Claim]) -> str:
     loss, second = _loss_error(held), _second_step(held)
     return (
         f"The accuracy at the largest size is missed by {listed.replace('a two', 'two')};"
-        f" {clear or 'two steps clearly beat no direct way'}, and their first step misses the loss"
-        f" by {loss:.1%}, their second, given the loss, the accuracy by {second:.3f}"
+        f" {clear or 'two steps clearly beat no direct way'}, and their first step"
+        f" {'gives no loss' if loss is None else f'misses the loss by {loss:.1%}'}, their second,"
+        f" given the loss, the accuracy by {second:.3f}"
     )
 
 
@@ -330,7 +306,7 @@ def _loss_error(held: Held) -> float | None:
 
 
 def _measures(held: Held | None, ones: Sequence[Seen]) -> dict[str, float | None]:
-    measures: dict[str, float | None] = {f"unexplained.{k}": v for k, v in _chain(ones).items()}
+    measures: dict[str, float | None] = {f"unexplained.{k}": v for k, v in chain_of(ones).items()}
     if held is None:
         return measures
     for method in METHODS:
@@ -443,7 +419,7 @@ def _literature(held: Held | None, ones: Sequence[Seen]) -> tuple[Published, ...
     errors = held.errors(TWO_STEPS) if held is not None else None
     mean = None if errors is None else f"{100 * fmean(map(abs, errors)):.1f} points"
     less = max(o.flops for o in held.held) / max(o.flops for o in held.fitted) if held else None
-    shares = _chain(ones)
+    shares = chain_of(ones)
     return (
         beside(
             "error of the accuracy of a larger model, predicted in two steps",
@@ -461,7 +437,7 @@ def _literature(held: Held | None, ones: Sequence[Seen]) -> tuple[Published, ...
         beside(
             "what scale explains, from log-probability to accuracy",
             theirs="less at each step, because wrong choices change with scale too",
-            ours=", ".join(f"{1 - s:.1%} of the {_SCORES[name]}" for name, s in shares.items())
+            ours=", ".join(f"{1 - s:.1%} of the {SCORES[name]}" for name, s in shares.items())
             or None,
             source="Schaeffer 2024, arXiv 2406.04391",
         ),

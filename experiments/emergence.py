@@ -10,10 +10,8 @@ solved the task once 90% of its answers are right in all digits.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from scaling_law.data.tasks.addition import Settings as Task
@@ -26,114 +24,46 @@ from scaling_law.experiment.answer import (
     decided,
     need,
 )
-from scaling_law.experiment.evidence import Evidence, Run
-from scaling_law.experiment.figures import curve_series, figure, log_axis, mean_series
-from scaling_law.experiment.findings import (
-    Axis,
-    Claim,
-    Figure,
-    Findings,
-    Panel,
-    Published,
-    Series,
-    Table,
+from scaling_law.experiment.answered import (
+    BEGUN,
+    BRIER,
+    EXACT,
+    LOG_PROB,
+    SOLVED,
+    Group,
+    Point,
+    Seen,
+    answered,
+    last_step,
+    solved_by_size,
+    solvers,
 )
+from scaling_law.experiment.answered_figures import (
+    chance_figure,
+    curves_figure,
+    measures_figure,
+)
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.findings import Claim, Findings, Published, Table
+from scaling_law.experiment.fisher import fisher_chance
 from scaling_law.experiment.groups import every, grouped, left_out, task_settings
-from scaling_law.experiment.seeds import Time, first_time, median_time, range_text
-from scaling_law.experiment.sigmoid import Sigmoid, fit_sigmoid
+from scaling_law.experiment.seeds import Mean, Time, median_time, range_text
+from scaling_law.experiment.sigmoid import Sigmoid
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
 
-SOLVED = 0.9
-BEGUN = 0.1  # exact match from which on the ability shows
 CLOSE = 0.03  # how near exact match must be to the product of the digits' accuracies
+NEAR = 0.9  # of a run's measurements that must be as near
 LEARNING = (0.05, 0.95)  # exact match between which the product is compared
-SURE = 0.05  # the largest probability of a difference by chance
-EXACT, LOG_PROB, BRIER = (f"answers.val.{key}" for key in ("exact", "log_prob", "brier"))
 ORDERS = {True: "reversed", False: "plain"}
-
-
-@dataclass(frozen=True)
-class Point:
-    """What one point of a curve measured.
-
-    ``step`` is the training step; ``exact`` is the share of right answers; ``digits`` are the
-    shares of right digits by position; ``log_prob`` is the mean log-probability of a digit in nats;
-    ``brier`` is the mean Brier score of a digit.
-    """
-
-    step: int
-    exact: float
-    digits: tuple[float, ...]
-    log_prob: float
-    brier: float
-
-    @property
-    def product(self) -> float:
-        """The product of the digits' accuracies."""
-        return math.prod(self.digits)
-
-    @property
-    def power(self) -> float:
-        """The mean accuracy of a digit to the power of the number of digits."""
-        return float(fmean(self.digits) ** len(self.digits))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What one run did.
-
-    ``run`` is the run; ``params`` is its size, in parameters; ``reverse`` says whether the last
-    digit comes first; ``solved`` is when it solved the task; ``points`` are its measurements by
-    step.
-    """
-
-    run: Run
-    params: int
-    reverse: bool
-    solved: Time
-    points: tuple[Point, ...]
-
-    def solved_by(self, step: int) -> bool:
-        """Whether it had solved the task by a step."""
-        return self.solved.step is not None and self.solved.step <= step
-
-    @property
-    def before(self) -> float | None:
-        """The share of the log-probability's rise that came before answers were right.
-
-        None for a run that did not solve the task.
-        """
-        if self.solved.step is None:
-            return None
-        lows = list(itertools.takewhile(lambda point: point.exact < BEGUN, self.points))
-        first, best = self.points[0].log_prob, max(point.log_prob for point in self.points)
-        return (lows[-1].log_prob - first) / (best - first) if lows and best > first else None
-
-
-Group = Mapping[int, Sequence[Seen]]  # by size, in parameters
+SURE = 0.05  # the largest probability of a difference by chance
 
 
 def seen(run: Run) -> Seen | None:
     """What a run did; None for another task, or without the measurements."""
     if (task := task_settings(run.spec, "addition", Task)) is None:
         return None
-    solved = first_time(run, EXACT, SOLVED)
-    if solved is None:
-        return None
-    keys = [f"answers.val.position-{position}" for position in range(1, task.digits + 2)]
-    points = tuple(
-        Point(
-            point.step,
-            point.metrics[EXACT],
-            tuple(point.metrics[key] for key in keys),
-            point.metrics[LOG_PROB],
-            point.metrics[BRIER],
-        )
-        for point in run.curve
-        if {EXACT, LOG_PROB, BRIER, *keys} <= set(point.metrics)
-    )
-    return Seen(run, run.record.params_total, task.reverse, solved, points) if points else None
+    return answered(run, digits=task.digits + 1, reverse=task.reverse)  # a sum has one more
 
 
 def groups_of(evidence: Evidence) -> dict[str, dict[int, list[Seen]]]:
@@ -143,17 +73,6 @@ def groups_of(evidence: Evidence) -> dict[str, dict[int, list[Seen]]]:
         order: grouped((one.params, one) for one in ones if one.reverse is reverse)
         for reverse, order in ORDERS.items()
     }
-
-
-def _last_step(group: Group) -> int:
-    """The steps that all runs were measured for."""
-    return min((one.solved.within for one in every(group)), default=0)
-
-
-def _sigmoid(group: Group, step: int) -> Sigmoid | str:
-    return fit_sigmoid(
-        {size: [one.solved_by(step) for one in ones] for size, ones in group.items()}
-    )
 
 
 def analyse(evidence: Evidence) -> Findings:
@@ -172,7 +91,11 @@ def analyse(evidence: Evidence) -> Findings:
         lambda: _words(claims, groups),
         measures=_measures(groups) if ones else {},
         tables=(_table(groups) if ones else None,),
-        figures=(_by_measure(groups["reversed"]), _chance(groups), _curves(groups["reversed"])),
+        figures=(
+            measures_figure(groups["reversed"]),
+            chance_figure(groups),
+            curves_figure(groups["reversed"]),
+        ),
         literature=_literature(groups),
         notes=left_out(evidence, len(ones), "of another task or without answers"),
         units={
@@ -203,20 +126,32 @@ def _learning(ones: Sequence[Seen]) -> list[Point]:
 def _product(ones: Sequence[Seen]) -> Claim:
     def decide() -> Decision:
         points = _learning(ones)
-        off = sorted(abs(point.exact - point.product) for point in points)
+        off = [abs(point.exact - point.product) for point in points]
         near = sum(one <= CLOSE for one in off) / len(off)
         words = (
             f"{near:.0%} of {len(off)} measurements while exact match is between"
-            f" {LEARNING[0]} and {LEARNING[1]}; at most {off[-1]:.3f} off"
+            f" {LEARNING[0]} and {LEARNING[1]}; at most {max(off):.3f} off; of a run's measurements"
         )
-        return near >= 0.9, words
+        each = [
+            fmean(abs(point.exact - point.product) <= CLOSE for point in own) - NEAR
+            for one in ones
+            if (own := [point for point in one.points if _is_learning(point)])
+        ]
+        return decided(each, words, show=_share_of_runs)
 
     return claim(
         "product_of_digits",
-        f"exact match is the product of the digits' accuracies, within {CLOSE} in 90% of the"
-        " measurements",
+        f"exact match is the product of the digits' accuracies, within {CLOSE} in more than"
+        f" {NEAR:.0%} of a run's measurements, on average over runs",
         decide,
     )
+
+
+def _share_of_runs(mean: Mean) -> str:
+    """A mean share above ``NEAR``, as the share itself."""
+    assert mean.interval is not None, "it has two runs"
+    low, high = (min(NEAR + end, 1.0) for end in mean.interval)
+    return f"{NEAR + mean.value:.1%} ({low:.1%} to {high:.1%}, {mean.seeds} runs)"
 
 
 def _power(ones: Sequence[Seen]) -> Claim:
@@ -274,10 +209,10 @@ def _digits_first(ones: Sequence[Seen]) -> Claim:
 
 
 def _by_size(group: Group) -> Claim:
-    step = _last_step(group)
+    step = last_step(group)
 
     def decide() -> Decision:
-        fit = _sigmoid(group, step)
+        fit = solved_by_size(group, step)
         if isinstance(fit, str):
             need(False, fit, "it needs more seeds, more sizes, or longer training")
         assert isinstance(fit, Sigmoid)
@@ -299,7 +234,7 @@ def _order(groups: Mapping[str, Group]) -> Claim:
     def decide() -> Decision:
         sizes = sorted(set(groups["reversed"]) & set(groups["plain"]))
         mine = {order: {size: groups[order][size] for size in sizes} for order in groups}
-        step = min(map(_last_step, mine.values()))
+        step = min(map(last_step, mine.values()))
         counts = {
             order: (sum(one.solved_by(step) for one in every(group)), len(every(group)))
             for order, group in mine.items()
@@ -310,7 +245,7 @@ def _order(groups: Mapping[str, Group]) -> Claim:
             f"{right} of {total} reversed runs and {other} of {rest} plain ones have solved it",
             "it needs 5 runs of each order at the same sizes, and some that solve it",
         )
-        chance = _by_chance(right, total, other, rest)
+        chance = fisher_chance(right, total, other, rest)
         words = f"{right} of {total} against {other} of {rest} by step {step}"
         need(
             chance < SURE or chance > 1 - SURE,
@@ -326,19 +261,11 @@ def _order(groups: Mapping[str, Group]) -> Claim:
     )
 
 
-def _by_chance(right: int, total: int, other: int, rest: int) -> float:
-    """Fisher's exact test: the probability of at least ``right`` in the first group by chance."""
-    solved, everyone = right + other, total + rest
-    ways = math.comb(everyone, solved)
-    most = min(solved, total)
-    return sum(
-        math.comb(total, k) * math.comb(rest, solved - k) / ways for k in range(right, most + 1)
-    )
-
-
 def _words(claims: Sequence[Claim], groups: Mapping[str, Group]) -> str:
     standing = {one.name: one.established for one in claims}
-    product = "is" if standing["product_of_digits"] else "is not"
+    product = {True: "is", False: "is not", None: "is not shown to be"}[
+        standing["product_of_digits"]
+    ]
     words = f"Exact match {product} the product of the digits' accuracies"
     shares = [s for g in groups.values() for one in every(g) if (s := one.before) is not None]
     if shares:
@@ -349,15 +276,11 @@ def _words(claims: Sequence[Claim], groups: Mapping[str, Group]) -> str:
     if shares and min(shares) < 0.5 < max(shares):
         words += ": in some runs most of it, in other runs mostly together with them"
     group = groups["reversed"]
-    counts = [f"{_solved(ones)} of {len(ones)} at {size:,}" for size, ones in group.items()]
+    counts = [f"{solvers(ones)} of {len(ones)} at {size:,}" for size, ones in group.items()]
     if counts:
         words += f". Of the seeds with reversed digits {', '.join(counts)} parameters solve it"
     known = standing["likelier_with_size"]
     return f"{words}; {'a' if known else 'no'} critical size is identified."
-
-
-def _solved(ones: Sequence[Seen]) -> int:
-    return sum(one.solved.step is not None for one in ones)
 
 
 def _measures(groups: Mapping[str, Group]) -> dict[str, float | None]:
@@ -365,12 +288,12 @@ def _measures(groups: Mapping[str, Group]) -> dict[str, float | None]:
     for order, group in groups.items():
         for size, ones in group.items():
             name = f"{order}.n{size}"
-            measures[f"solved.{name}"] = _solved(ones) / len(ones)
+            measures[f"solved.{name}"] = solvers(ones) / len(ones)
             measures[f"steps.{name}"] = _median(ones).step
             measures[f"exact.{name}"] = fmean(one.points[-1].exact for one in ones)
             measures[f"log_prob.{name}"] = fmean(one.points[-1].log_prob for one in ones)
             measures[f"brier.{name}"] = fmean(one.points[-1].brier for one in ones)
-        fit = _sigmoid(group, _last_step(group))
+        fit = solved_by_size(group, last_step(group))
         measures[f"critical_params.{order}"] = fit.middle if isinstance(fit, Sigmoid) else None
         measures[f"critical_exponent.{order}"] = fit.slope if isinstance(fit, Sigmoid) else None
     return measures
@@ -397,7 +320,7 @@ def _table(groups: Mapping[str, Group]) -> Table:
             (
                 order,
                 size,
-                f"{_solved(ones)} of {len(ones)}",
+                f"{solvers(ones)} of {len(ones)}",
                 _median(ones).text,
                 *(f"{fmean(getattr(p, key) for p in ends):.3f}" for key in _SHARES),
                 " ".join(f"{fmean(ds):.2f}" for ds in zip(*(p.digits for p in ends), strict=True)),
@@ -414,129 +337,13 @@ def _table(groups: Mapping[str, Group]) -> Table:
 _SHARES = ("exact", "product", "power")
 
 
-def _by_measure(group: Group) -> Figure | None:
-    """Each measure against size at the end of training, reversed."""
-
-    def ends(key: str) -> dict[float, list[float]]:
-        return {
-            float(size): [float(getattr(one.points[-1], key)) for one in ones]
-            for size, ones in group.items()
-        }
-
-    seeds = tuple(
-        (float(size), one.points[-1].exact) for size, ones in group.items() for one in ones
-    )
-    size = log_axis("parameters", map(float, group))
-    return figure(
-        "emergence_measures",
-        "The same runs by three measures, digits reversed",
-        "Means over seeds at the end of training, with 90% intervals; in the first panel each seed,"
-        " and the product of the digits' accuracies beside exact match.",
-        (
-            Panel(
-                title="exact match",
-                x=size,
-                y=Axis(label="share of answers", low=-0.05, high=1.05),
-                series=(
-                    Series(label="each seed", points=seeds, line=False),
-                    Series(label="mean over seeds", points=_means(ends("exact")), marks=False),
-                    Series(
-                        label="product of the digits' accuracies",
-                        points=_means(ends("product")),
-                        line=False,
-                    ),
-                ),
-            ),
-            Panel(
-                title="log-probability",
-                x=size,
-                y=Axis(label="nats per digit"),
-                series=(mean_series("mean over seeds", ends("log_prob"), high=0.0),),
-            ),
-            Panel(
-                title="Brier score",
-                x=size,
-                y=Axis(label="score per digit"),
-                series=(mean_series("mean over seeds", ends("brier"), low=0.0),),
-            ),
-        ),
-    )
-
-
-def _means(values: Mapping[float, Sequence[float]]) -> tuple[tuple[float, float], ...]:
-    return tuple((size, fmean(group)) for size, group in values.items())
-
-
-def _chance(groups: Mapping[str, Group]) -> Figure | None:
-    """The share of seeds that have solved the task, against size, by step and order."""
-    panels = []
-    for order, group in groups.items():
-        last = _last_step(group)
-        series = [
-            Series(
-                label=f"by {share} of the steps",
-                points=tuple(
-                    (float(size), fmean(one.solved_by(round(last * part)) for one in ones))
-                    for size, ones in group.items()
-                ),
-            )
-            for share, part in (("half", 0.5), ("three quarters", 0.75), ("all", 1.0))
-        ]
-        if isinstance(fit := _sigmoid(group, last), Sigmoid):
-            low, high = math.log(min(group)), math.log(max(group))
-            sizes = [math.exp(low + (high - low) * part / 40) for part in range(41)]
-            points = tuple((size, fit.at(size)) for size in sizes)
-            series.append(
-                Series(label="sigmoid (all steps)", points=points, marks=False, dashed=True)
-            )
-        panels.append(
-            Panel(
-                title=order,
-                x=log_axis("parameters", map(float, group)),
-                y=Axis(label="share of seeds that have solved it", low=-0.05, high=1.05),
-                series=tuple(series),
-            )
-        )
-    return figure(
-        "emergence_chance",
-        "The share of seeds that have solved the task, against size",
-        "A sigmoid is drawn only where the outcomes identify one.",
-        [panel for panel in panels if any(series.points for series in panel.series)],
-    )
-
-
-def _curves(group: Group) -> Figure | None:
-    """Measures of each seed against steps, at the size most of whose seeds solve the task."""
-    if not group:
-        return None
-    size = max(group, key=lambda size: (_solved(group[size]) / len(group[size]), -size))
-    metrics = (
-        ("exact match", "share of answers", EXACT),
-        ("log-probability", "nats per digit", LOG_PROB),
-    )
-    return figure(
-        "emergence_curves",
-        f"Training at {size:,} parameters, digits reversed",
-        "Each line is a seed.",
-        [
-            Panel(
-                title=title,
-                x=Axis(label="steps"),
-                y=Axis(label=label),
-                series=tuple(curve_series("a seed", one.run, metric) for one in group[size]),
-            )
-            for title, label, metric in metrics
-        ],
-    )
-
-
 def _literature(groups: Mapping[str, Group]) -> tuple[Published, ...]:
     ones = [one for group in groups.values() for one in every(group)]
     shares = range_text(one.before for one in ones)
-    counts = {order: (_solved(every(g)), len(every(g))) for order, g in groups.items()}
+    counts = {order: (solvers(every(g)), len(every(g))) for order, g in groups.items()}
     (right, total), (other, rest) = counts["reversed"], counts["plain"]
     both = f"{right} of {total} runs reversed, {other} of {rest} plain" if total and rest else None
-    random = [size for size, group in groups["reversed"].items() if 0 < _solved(group) < len(group)]
+    random = [size for size, group in groups["reversed"].items() if 0 < solvers(group) < len(group)]
     return (
         beside(
             "measures of single tokens change before exact match does",

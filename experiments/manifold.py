@@ -13,13 +13,13 @@ M^(-1/d)), and the mean of n noisy numbers, whose squared error falls as 1/n.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from scaling_law.data.tasks.manifold import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, all_decided, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
 from scaling_law.experiment.findings import (
@@ -34,7 +34,9 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.groups import grouped, left_out
-from scaling_law.experiment.power_law import PowerLaw, fit_power_law
+from scaling_law.experiment.inside import all_inside
+from scaling_law.experiment.lack_of_fit import lack_of_law, shows_fit
+from scaling_law.experiment.power_law import PowerLaw, exponents_of_seeds, fit_power_law
 from scaling_law.experiment.seeds import mean_over, range_text
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import TaskSpec
@@ -45,7 +47,7 @@ NEAR = 0.25  # an exponent agrees with a prediction within this share of it
 KNOWN = 0.15  # the same for an exponent that is known by hand
 NEAR_DIMENSION = 0.15  # and an estimated dimension with the true one
 CONVERGED = 0.15  # an exponent changes by at most this share after half of the steps
-STRAIGHT = 0.25  # largest misfit of a power law to errors
+STRAIGHT = 0.25  # largest misfit of a power law to log errors
 PROBE = "intrinsic_dimension"
 
 
@@ -116,13 +118,17 @@ def values_of(errors: Errors, family: Family) -> dict[float, list[float]]:
 
 
 def dimensions_of(evidence: Evidence) -> dict[int, list[float]]:
-    """TwoNN's estimates by true dimension, of the networks' inputs."""
-    read = ((place_of(run.spec), run.record.metrics.get(PROBE)) for run in evidence.ended)
-    return grouped(
-        (place[0].dimension, value)
-        for place, value in read
+    """TwoNN's estimates by true dimension, one for each draw of the data.
+
+    Networks of all sizes and steps see the same inputs of a draw, which say so once.
+    """
+    read = ((run.spec, place_of(run.spec), run.record.metrics.get(PROBE)) for run in evidence.ended)
+    draws = grouped(
+        ((place[0].dimension, _seed(spec)), value)
+        for spec, place, value in read
         if place is not None and place[0].kind == NETWORK and value is not None
     )
+    return grouped((dimension, fmean(own)) for (dimension, _), own in draws.items())
 
 
 Laws = Mapping[Family, PowerLaw | str]
@@ -167,11 +173,14 @@ def _fitted(
         if isinstance(law, str):
             need(False, f"{family.name}: {law}", AGAIN)
         assert isinstance(law, PowerLaw)
+        lack = lack_of_law(law, errors[family], fitted=2, logs=True)
+        said = lack if isinstance(lack, str) else lack.words(lambda value: f"{value:.0%}")
         need(
-            law.misfit <= STRAIGHT or not straight,
-            f"the errors of the {family.kind} at d = {family.dimension} lie {law.misfit:.0%} off a"
-            " power law",
-            f"at most {STRAIGHT:.0%}: more steps for the large sizes, or sizes closer together",
+            shows_fit(lack, STRAIGHT) or not straight,
+            f"the errors of the {family.kind} at d = {family.dimension} lie off a power law by"
+            f" {said}",
+            f"it takes at most {STRAIGHT:.0%}, noise aside: more draws, more steps for the large"
+            " sizes, or sizes closer together",
         )
         whole[family] = law
     return whole
@@ -181,27 +190,38 @@ def _listed(laws: Mapping[Family, PowerLaw]) -> str:
     return ", ".join(f"{law.exponent_text} at d = {f.dimension}" for f, law in laws.items())
 
 
+def _slopes(errors: Errors, families: Iterable[Family]) -> dict[Family, dict[int, float]]:
+    """The exponents of each draw of the data, of draws with enough sizes."""
+    return {family: exponents_of_seeds(errors[family]) for family in families}
+
+
+def _ratios(errors: Errors, families: Iterable[Family]) -> dict[str, list[float]]:
+    """The exponents of each draw over that of theory, by the words for a family."""
+    return {
+        f"at d = {family.dimension}": [slope / family.predicted for slope in by.values()]
+        for family, by in _slopes(errors, families).items()
+    }
+
+
 def _slower_with_dimension(errors: Errors, laws: Laws) -> Claim:
     def decide() -> Decision:
         mine = _fitted(errors, laws, NETWORK, straight=False)
         need(len(mine) > 1, "the runs have one dimension", "it needs two: " + AGAIN)
-        seeds = sorted({s for f in mine for group in errors[f].values() for s in group})
-        slopes = []
-        for seed in seeds:
-            fits = [
-                fit_power_law({x: [group[seed]] for x, group in errors[f].items() if seed in group})
-                for f in mine
+        slopes = _slopes(errors, mine)
+        each = {
+            f"from d = {less.dimension} to {more.dimension}": [
+                slopes[more][seed] - slopes[less][seed]
+                for seed in sorted(slopes[less].keys() & slopes[more])
             ]
-            slopes.append([fit.exponent for fit in fits if isinstance(fit, PowerLaw)])
-            need(len(slopes[-1]) == len(mine), f"seed {seed} has not finished", AGAIN)
-        shown = all(low < high for one in slopes for low, high in itertools.pairwise(one))
-        listed = "; ".join(", ".join(f"{slope:.2f}" for slope in one) for one in slopes)
-        return shown, f"exponents {_listed(mine)}; by seed {listed}"
+            for less, more in itertools.pairwise(mine)
+        }
+        words = f"exponents {_listed(mine)}; draw by draw they rise by"
+        return all_decided(each, words, show=lambda mean: mean.text)
 
     return claim(
         "slower_with_dimension",
         "the higher the intrinsic dimension, the more slowly a network's error falls with its"
-        " parameters, in every draw of the teacher",
+        " parameters, on average over draws of the teacher",
         decide,
     )
 
@@ -210,19 +230,25 @@ def _four_over_d(errors: Errors, laws: Laws) -> Claim:
     def decide() -> Decision:
         mine = _fitted(errors, laws, NETWORK)
         shorter = _fitted(errors, laws, SHORTER)
-        moved = max(
-            abs(law.exponent / shorter[half].exponent - 1)
-            for f, law in mine.items()
-            if (half := Family(SHORTER, f.dimension)) in shorter
+        whole, half = _slopes(errors, mine), _slopes(errors, shorter)
+        moved = {
+            f"at d = {family.dimension}": [
+                slope / before[seed] - 1 for seed, slope in by.items() if seed in before
+            ]
+            for family, by in whole.items()
+            if (before := half.get(Family(SHORTER, family.dimension)))
+        }
+        need(bool(moved), "no network was trained for half of the steps", AGAIN)
+        words = f"exponents are {_listed(mine)}; from half of the steps to all they change by"
+        converged, said = all_inside(
+            moved, -CONVERGED, CONVERGED, words, show=lambda mean: mean.percent
         )
         need(
-            moved <= CONVERGED,
-            f"exponents are {_listed(mine)}, and after half of the steps {_listed(shorter)}",
+            converged,
+            said,
             f"they must agree within {CONVERGED:.0%}: more steps, or another learning rate",
         )
-        ratios = {f.dimension: law.exponent / f.predicted for f, law in mine.items()}
-        listed = ", ".join(f"{ratio:.2f} at d = {d}" for d, ratio in ratios.items())
-        return all(abs(ratio - 1) <= NEAR for ratio in ratios.values()), f"{listed} of -4/d"
+        return all_inside(_ratios(errors, mine), 1 - NEAR, 1 + NEAR, "over -4/d they are")
 
     return claim(
         "four_over_d",
@@ -234,12 +260,10 @@ def _four_over_d(errors: Errors, laws: Laws) -> Claim:
 def _two_nn(estimates: Mapping[int, Sequence[float]]) -> Claim:
     def decide() -> Decision:
         need(bool(estimates), f"no run has the probe {PROBE}", f"probes: [{PROBE}]")
-        shown = all(
-            abs(value / d - 1) <= NEAR_DIMENSION
-            for d, group in estimates.items()
-            for value in group
-        )
-        return shown, ", ".join(f"{range_text(g)} for d = {d}" for d, g in estimates.items())
+        shares = {f"at d = {d}": [one / d for one in group] for d, group in estimates.items()}
+        listed = ", ".join(f"{range_text(g)} for d = {d}" for d, g in estimates.items())
+        near = 1 - NEAR_DIMENSION, 1 + NEAR_DIMENSION
+        return all_inside(shares, *near, f"{listed}; over the true one")
 
     return claim(
         "two_nn_finds_dimension",
@@ -251,8 +275,8 @@ def _two_nn(estimates: Mapping[int, Sequence[float]]) -> Claim:
 def _classical(errors: Errors, laws: Laws, kind: str, name: str, says: str) -> Claim:
     def decide() -> Decision:
         mine = _fitted(errors, laws, kind)
-        ratios = [law.exponent / family.predicted for family, law in mine.items()]
-        return all(abs(ratio - 1) <= KNOWN for ratio in ratios), f"exponents {_listed(mine)}"
+        words = f"exponents {_listed(mine)}; by draws over that of theory"
+        return all_inside(_ratios(errors, mine), 1 - KNOWN, 1 + KNOWN, words)
 
     return claim(name, f"the squared error of {says}, within {KNOWN:.0%}", decide)
 
@@ -264,11 +288,11 @@ def _words(claims: Sequence[Claim], laws: Laws) -> str:
         for f, law in mine.items()
     )
     if not claims[0].established:
-        return f"The exponent of the error does not clearly change with the dimension: {listed}."
+        return f"A network's error does not fall more slowly with each dimension: {listed}."
     tail = {
         True: "as -4/d",
         False: "but not everywhere as -4/d",
-        None: "but exponents still change with the steps of training",
+        None: "and whether as -4/d is not established",
     }[claims[1].established]
     return (
         f"The error of a network falls the more slowly with its parameters the higher the intrinsic"

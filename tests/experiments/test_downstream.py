@@ -8,6 +8,7 @@ import math
 import pytest
 
 from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.score_chain import unexplained
 from scaling_law.parts import module_of
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
@@ -45,9 +46,9 @@ def test_a_score_that_is_a_plane_of_logs_is_explained_wholly(planted):
     def plane(one) -> float:
         return 2 + 0.3 * math.log(one.params) - 0.1 * math.log(one.tokens)
 
-    assert downstream.unexplained(ones, plane) == pytest.approx(0, abs=1e-9)
-    assert downstream.unexplained(ones, lambda one: plane(one) ** 4) > 1e-6
-    assert downstream.unexplained(ones, lambda one: 1.0) is None
+    assert unexplained(ones, plane) == pytest.approx(0, abs=1e-9)
+    assert unexplained(ones, lambda one: plane(one) ** 4) > 1e-6
+    assert unexplained(ones, lambda one: 1.0) is None
 
 
 def test_a_task_that_no_run_learns_establishes_nothing(planted):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scaling_law.data.tasks.manifold import Settings
-from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params
@@ -121,22 +121,39 @@ def test_errors_on_no_power_law_decide_nothing():
     assert claims["slower_with_dimension"][0] is not True
 
 
-def test_one_exponent_for_all_dimensions_contradicts_both_claims_on_networks():
+def test_one_exponent_for_all_dimensions_is_not_four_over_d_and_does_not_rise():
     planted = planted_evidence("manifold")
-    claims = claims_of(with_losses(planted, lambda run: count_params(run.spec.model).total ** -0.7))
-    assert claims["slower_with_dimension"][0] is False and claims["four_over_d"][0] is False
+    random = np.random.default_rng(1)
+    claims = claims_of(
+        with_losses(
+            planted,
+            lambda run: count_params(run.spec.model).total ** -1.2 * random.lognormal(0, 0.02),
+        )
+    )
+    assert claims["slower_with_dimension"][0] is None and claims["four_over_d"][0] is False
+
+
+def test_exponents_that_fall_with_the_dimension_contradict_that_they_rise():
+    planted = planted_evidence("manifold")
+    random = np.random.default_rng(2)
+
+    def loss(run: Run) -> float:
+        dimension = task_settings(run.spec.data).get("dimension", 4)
+        slope = -0.1 * dimension
+        return count_params(run.spec.model).total ** slope * random.lognormal(0, 0.02)
+
+    established, because = claims_of(with_losses(planted, loss))["slower_with_dimension"]
+    assert established is False and "they rise by -0." in because
 
 
 def test_a_wrong_dimension_contradicts_two_nn():
     planted = planted_evidence("manifold")
-    runs = tuple(
-        dataclasses.replace(
-            run,
-            record=dataclasses.replace(run.record, metrics={"intrinsic_dimension": 3.0}),
-        )
-        for run in planted.runs
-    )
-    claims = claims_of(dataclasses.replace(planted, runs=runs))
+    runs = []
+    for run in planted.runs:
+        estimate = 3 + task_settings(run.spec.data).get("seed", 0) / 9
+        record = dataclasses.replace(run.record, metrics={"intrinsic_dimension": estimate})
+        runs.append(dataclasses.replace(run, record=record))
+    claims = claims_of(dataclasses.replace(planted, runs=tuple(runs)))
     assert claims["two_nn_finds_dimension"][0] is False
 
 

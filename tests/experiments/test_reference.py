@@ -90,6 +90,7 @@ OPEN = {
         "longer_is_lower_at_equal_tokens": False,
         "longest_wins_at_equal_compute": False,
         "power_law_in_context_length": None,
+        "power_law_in_position": None,
         "predicts_later_positions": None,
     },
     "critical_batch": {"hyperbola": None, "kaplans_exponent": None},
@@ -117,6 +118,7 @@ OPEN = {
     "downstream": {
         "loss_decides": False,
         "scores_degrade": None,
+        "two_steps_are_close": None,
         "two_steps_beat_compute": None,
         "two_steps_beat_params_tokens": None,
     },
