@@ -15,17 +15,13 @@ def steps_to(run: Run, loss: float) -> float | None:
     The curve is made to fall only (isotonic regression), and read between two of its levels on a
     line of log loss in log steps. None where it never falls to the loss, or starts below it.
     """
-    from scipy.optimize import isotonic_regression
+    from scaling_law.fit.solver.isotonic import falling_levels
 
     points = [p for p in run.curve if p.step > 0 and p.val_loss_nats is not None]
-    if len(points) < 2:
-        return None
     losses = [float(p.val_loss_nats) for p in points if p.val_loss_nats is not None]
-    fit = isotonic_regression(losses, increasing=False)
     # a level of equal losses stands at the mean of its steps
-    ends = [*map(int, fit.blocks)]
     levels = [
-        (fmean(p.step for p in points[a:b]), float(fit.x[a])) for a, b in itertools.pairwise(ends)
+        (fmean(p.step for p in points[places]), level) for places, level in falling_levels(losses)
     ]
     for (early, above), (late, below) in itertools.pairwise(levels):
         if below <= loss < above:

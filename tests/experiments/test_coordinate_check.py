@@ -51,15 +51,15 @@ def test_rates_are_listed_and_drawn_by_size(runs):
                   lambda run: "standard"),
         lambda cell: (cell.recipe, ""),
     )  # fmt: skip
-    optima = {float(best.cell.model.d_model): best for best in tuning.optima}
+    optima = {float(best.cell.params): best for best in tuning.optima}
     rates = {"plain": Rates(dict(sorted(optima.items())))}
-    table = rate_table(rates, "width")
+    table = rate_table(rates, "size")
     assert table is not None and len(table.rows) == len(optima) > 2
-    assert table.head[1] == "width" and table.rows[0][0] == "plain"
+    assert table.head[1] == "size" and table.rows[0][0] == "plain"
     first = min(optima)
     assert table.rows[0][2] == f"{optima[first].lr:.3g}"
-    drawn = rate_figure(rates, "width")
-    assert drawn is not None and drawn.name == "rates_by_width"
+    drawn = rate_figure(rates, "size")
+    assert drawn is not None and drawn.name == "rates_by_size"
     (panel,) = drawn.panels
     assert panel.title == "plain" and len(panel.series) == len(optima) + 1
     minima = panel.series[-1]
@@ -67,5 +67,5 @@ def test_rates_are_listed_and_drawn_by_size(runs):
 
 
 def test_without_rates_there_is_no_table_and_no_figure():
-    assert rate_table({"plain": Rates({})}, "width") is None
-    assert rate_figure({"plain": Rates({})}, "width") is None
+    assert rate_table({"plain": Rates({})}, "size") is None
+    assert rate_figure({"plain": Rates({})}, "size") is None

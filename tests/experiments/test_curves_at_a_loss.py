@@ -35,7 +35,9 @@ def test_steps_to_a_loss_lie_between_points_of_a_noisy_curve(run):
     read = []
     for _ in range(20):
         noisy = {s: 5 * s**-0.1 * math.exp(0.01 * draws.normal()) for s in range(20, 2500, 20)}
-        read.append(steps_to(curve_of(run, noisy), 2.5))
+        steps = steps_to(curve_of(run, noisy), 2.5)
+        assert steps is not None
+        read.append(steps)
     assert np.mean(read) == pytest.approx(true, rel=0.05)
     assert steps_to(curve_of(run, noisy), 2.0) is None
 
