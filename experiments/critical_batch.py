@@ -17,11 +17,10 @@ steps counts; where it does not lie between others, the claims say that the rate
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean
+from statistics import geometric_mean
 from typing import Annotated, Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
@@ -47,6 +46,7 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.more_runs import rates_command
+from scaling_law.experiment.noise_scale import SQUARED, TRACE, noise_batch
 from scaling_law.experiment.power_law import (
     SURE,
     PowerLaw,
@@ -54,18 +54,17 @@ from scaling_law.experiment.power_law import (
     misfit_chance,
 )
 from scaling_law.experiment.seeds import Mean, jackknifed, mean_over
-from scaling_law.experiment.tradeoff import Tradeoff, fit_tradeoff
+from scaling_law.experiment.steps_to_loss import steps_to
+from scaling_law.experiment.tradeoff import Ramp, Tradeoff, fit_ramp, fit_tradeoff, no_tradeoff
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number
 from scaling_law.units import format_count
 
 MISFIT = 0.1  # largest root mean square of relative distances of S from the hyperbola
 WITHIN = 3.0  # B_simple predicts B_crit within this factor
-BAND = 1.03  # gradients count at a loss that is met within this factor
 KAPLAN = 0.21
 RESOLVED = 2.0  # an interval of alpha_B says something of Kaplan's where its ends lie so near
 ROOT = 0.05  # rates within this share of the root of the batch go by it
-TRACE, SQUARED = "noise_scale.trace", "noise_scale.gradient"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +124,7 @@ class Target:
     @property
     def mean_steps(self) -> dict[int, float]:
         """The geometric mean over seeds, by batch."""
-        return {
-            batch: math.exp(fmean(map(math.log, of_seed.values())))
-            for batch, of_seed in self.steps.items()
-        }
+        return {batch: geometric_mean(of_seed.values()) for batch, of_seed in self.steps.items()}
 
     @property
     def fit(self) -> Tradeoff | str:
@@ -162,59 +158,9 @@ class Target:
         }
         return {seed: fit.batch for seed, fit in fits.items() if isinstance(fit, Tradeoff)}
 
-    @property
-    def not_monotone(self) -> str:
-        """Where a larger batch takes more steps or fewer tokens; "" for nowhere."""
-        for (small, more), (large, fewer) in itertools.pairwise(sorted(self.mean_steps.items())):
-            pair = (
-                f"batches of {small:,} and {large:,} tokens take {more:.0f} and {fewer:.0f} steps"
-            )
-            if fewer >= more:
-                return f"{pair}: more tokens a step save no step"
-            if fewer * large <= more * small:
-                return f"{pair}: the larger batch takes fewer tokens"
-        return ""
-
 
 def _without(of_seed: Mapping[int, float], seed: int) -> dict[int, float]:
     return {one: steps for one, steps in of_seed.items() if one != seed}
-
-
-def steps_to(run: Run, loss: float) -> float | None:
-    """The steps after which a run's curve, made to fall only, has come down to a loss."""
-    from scipy.optimize import isotonic_regression
-
-    points = [p for p in run.curve if p.step > 0 and p.val_loss_nats is not None]
-    if len(points) < 2:
-        return None
-    losses = [float(p.val_loss_nats) for p in points if p.val_loss_nats is not None]
-    fit = isotonic_regression(losses, increasing=False)
-    # a level of equal losses stands at the mean of its steps
-    ends = [*map(int, fit.blocks)]
-    levels = [
-        (fmean(p.step for p in points[a:b]), float(fit.x[a])) for a, b in itertools.pairwise(ends)
-    ]
-    for (early, above), (late, below) in itertools.pairwise(levels):
-        if below <= loss < above:
-            share = (math.log(above) - math.log(loss)) / (math.log(above) - math.log(below))
-            return float(math.exp(math.log(early) + share * math.log(late / early)))
-    return None
-
-
-def noise_at(runs: Sequence[Run], loss: float) -> float | None:
-    """B_simple in tokens where runs meet a loss: the mean trace over the mean squared norm."""
-    near = [
-        (point.metrics[TRACE] * run.spec.model.n_ctx, point.metrics[SQUARED])
-        for run in runs
-        for point in run.curve
-        if TRACE in point.metrics
-        and SQUARED in point.metrics
-        and loss / BAND <= (point.val_loss_nats or 0) <= loss * BAND
-    ]
-    if not near:
-        return None
-    trace, squared = (fmean(column) for column in zip(*near, strict=True))
-    return trace / squared if squared > 0 else None
 
 
 def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
@@ -233,7 +179,7 @@ def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
                 rate: {seed: steps_to(run, loss) for seed, run in sorted(of_seed.items())}
                 for rate, of_seed in sorted(of_rate.items())
             }
-            rates[batch] = {rate: _geometric_mean(by.values()) for rate, by in tried.items()}
+            rates[batch] = {rate: _mean_steps(by.values()) for rate, by in tried.items()}
             best = min(rates[batch], key=lambda rate: rates[batch][rate])
             rates[batch] = _tried_as_long(rates[batch], of_rate, rates[batch][best])
             chosen += of_rate[best].values()
@@ -243,7 +189,7 @@ def targets_of(evidence: Evidence, settings: Settings) -> tuple[Target, ...]:
             else:
                 short.append(batch)
         noise = {
-            seed: noise_at([run for run in chosen if run.spec.seed == seed], loss)
+            seed: noise_batch([run for run in chosen if run.spec.seed == seed], loss)
             for seed in sorted({run.spec.seed for run in chosen})
         }
         targets.append(
@@ -274,10 +220,10 @@ def _tried_as_long(
     }
 
 
-def _geometric_mean(steps: Iterable[float | None]) -> float:
+def _mean_steps(steps: Iterable[float | None]) -> float:
     """The geometric mean of steps, infinite where one is missing."""
-    logs = [math.inf if value is None else math.log(value) for value in steps]
-    return math.exp(fmean(logs)) if math.inf not in logs else math.inf
+    known = [math.inf if value is None else value for value in steps]
+    return geometric_mean(known) if math.inf not in known else math.inf
 
 
 def rates_text(targets: Sequence[Target]) -> str:
@@ -320,7 +266,7 @@ def analyse(evidence: Evidence) -> Findings:
     targets = targets_of(evidence, settings)
     law = fit_power_law_of_seeds({t.loss: t.by_seed for t in targets})
     noise = fit_power_law_of_seeds({t.loss: t.noise for t in targets})
-    ramp = ramp_of(targets)
+    ramp = fit_ramp([target.fit for target in targets])
     claims = (
         _grows(targets),
         _hyperbola(targets),
@@ -336,7 +282,7 @@ def analyse(evidence: Evidence) -> Findings:
         if t.short and t.steps
     ]
     if ramp is not None:
-        notes.append(ramp.text)
+        notes.append(_ramp_text(ramp))
     return answer(
         claims,
         lambda: _words(claims, targets, law),
@@ -368,9 +314,10 @@ def _need_tradeoff(target: Target) -> Tradeoff:
     where = f"at {target.loss:g} nats"
     few = min((len(of_seed) for of_seed in target.steps.values()), default=0)
     need(few > 1, f"{where} {'one seed' if few else 'no run'} of a batch finished", AGAIN)
+    against = no_tradeoff(target.mean_steps)
     need(
-        not target.not_monotone,
-        f"{where} {target.not_monotone}",
+        not against,
+        f"{where} {against}",
         "a learning rate nearer to the best one of each batch, or more seeds",
     )
     fit = target.fit
@@ -470,7 +417,7 @@ def _need_noise(target: Target) -> float:
         " noise_scale whose estimate of the squared gradient is above 0)",
         "a larger eval.curve_tokens, more curve points or seeds",
     )
-    return math.exp(fmean(map(math.log, target.noise.values())))
+    return geometric_mean(target.noise.values())
 
 
 def _noise_grows(targets: Sequence[Target]) -> Claim:
@@ -528,51 +475,13 @@ def _kaplan(targets: Sequence[Target], law: PowerLaw | str, chance: float | None
     )
 
 
-@dataclass(frozen=True)
-class Ramp:
-    """What a batch that grows along training would save, by the hyperbolas of the targets.
-
-    ``batches`` are those from the start to the first target and from each to the next, in tokens;
-    ``fixed`` is the critical batch of the last target, which takes as many steps; ``saved`` is the
-    share of its tokens that the ramp saves.
-    """
-
-    batches: tuple[float, ...]
-    fixed: float
-    saved: float
-
-    @property
-    def text(self) -> str:
-        """What is predicted, and that it is no training."""
-        listed = ", ".join(f"{batch:,.0f}" for batch in self.batches)
-        return (
-            "no run of this experiment ramps its batch (batch_ramp does); if progress depended on"
-            f" the loss alone, batches of {listed} tokens from target to target would take"
-            f" {self.saved:.1%} fewer tokens than {self.fixed:,.0f} throughout, in as many steps"
-        )
-
-
-def ramp_of(targets: Sequence[Target]) -> Ramp | None:
-    """The ramp that takes the fewest tokens in the steps of the last target's critical batch.
-
-    From one target to the next a batch of B takes s + e/B steps and s B + e tokens, where s and e
-    are the differences of S_min and E_min. For a given sum of steps, the sum of tokens is least
-    where B goes with the root of e/s. None where a target has no hyperbola, or s or e falls.
-    """
-    fits = [target.fit for target in targets]
-    known = [fit for fit in fits if isinstance(fit, Tradeoff)]
-    steps = [0.0, *(fit.steps for fit in known)]
-    tokens = [0.0, *(fit.steps * fit.batch for fit in known)]
-    s, e = ([b - a for a, b in itertools.pairwise(ends)] for ends in (steps, tokens))
-    if len(known) < len(fits) or min(*s, *e) <= 0:
-        return None
-    fixed = tokens[-1] / steps[-1]
-    roots = sum(math.sqrt(a * b) for a, b in zip(s, e, strict=True))
-    scale = fixed * roots / tokens[-1]
-    return Ramp(
-        batches=tuple(scale * math.sqrt(b / a) for a, b in zip(s, e, strict=True)),
-        fixed=fixed,
-        saved=(1 - roots**2 / (steps[-1] * tokens[-1])) / 2,
+def _ramp_text(ramp: Ramp) -> str:
+    """What is predicted, and that it is no training."""
+    listed = ", ".join(f"{batch:,.0f}" for batch in ramp.batches)
+    return (
+        "no run of this experiment ramps its batch (batch_ramp does); if progress depended on"
+        f" the loss alone, batches of {listed} tokens from target to target would take"
+        f" {ramp.saved:.1%} fewer tokens than {ramp.fixed:,.0f} throughout, in as many steps"
     )
 
 
@@ -625,9 +534,7 @@ def _measures(
         measures[f"critical_batch.{at}"] = fit.batch if isinstance(fit, Tradeoff) else None
         measures[f"least_steps.{at}"] = fit.steps if isinstance(fit, Tradeoff) else None
         measures[f"misfit_frac.{at}"] = fit.misfit if isinstance(fit, Tradeoff) else None
-        measures[f"noise_batch.{at}"] = (
-            math.exp(fmean(map(math.log, values))) if values and known else None
-        )
+        measures[f"noise_batch.{at}"] = geometric_mean(values) if values and known else None
     return measures
 
 
@@ -657,16 +564,16 @@ def _batch_table(targets: Sequence[Target]) -> Table | None:
     for target in targets:
         fit = target.fit
         if isinstance(fit, str):
-            rows.append((f"{target.loss:g}", fit, "–", "–", "–", _geometric(target.noise)))
+            rows.append((f"{target.loss:g}", fit, "–", "–", "–", _mean_text(target.noise)))
             continue
         rows.append(
             (
                 f"{target.loss:g}",
                 f"{fit.batch:,.0f}",
-                _geometric(target.by_seed),
+                _mean_text(target.by_seed),
                 f"{fit.steps:.1f}",
                 f"{fit.misfit:.1%}",
-                _geometric(target.noise),
+                _mean_text(target.noise),
             )
         )
     if not any(target.steps for target in targets):
@@ -679,7 +586,7 @@ def _batch_table(targets: Sequence[Target]) -> Table | None:
     )
 
 
-def _geometric(values: Mapping[int, float]) -> str:
+def _mean_text(values: Mapping[int, float]) -> str:
     mean = mean_over([math.log(value) for value in values.values()])
     if mean is None:
         return "–"
@@ -761,7 +668,7 @@ def _literature(
             "B_simple over the critical batch",
             theirs="the same order of magnitude",
             ours=", ".join(
-                f"{math.exp(fmean(map(math.log, t.noise.values()))) / of.batch:.2g} at {t.loss:g}"
+                f"{geometric_mean(t.noise.values()) / of.batch:.2g} at {t.loss:g}"
                 for t in targets
                 if t.noise and isinstance(of := t.fit, Tradeoff)
             )

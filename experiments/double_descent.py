@@ -41,7 +41,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.humps import Hump, hump_of
+from scaling_law.experiment.humps import Hump, hump_of, peak_lead, swing
 from scaling_law.experiment.seeds import range_text
 from scaling_law.spec.architectures.random_features import Settings as Features
 from scaling_law.spec.counts import count_params
@@ -106,7 +106,11 @@ Families = Mapping[Family, Curves]
 
 def hump(points: Sequence[Point]) -> Hump | None:
     """The fall, rise and fall of the errors; None where they never rise."""
-    return hump_of([(point.x, point.error) for point in points])
+    return hump_of(_pairs(points))
+
+
+def _pairs(points: Sequence[Point]) -> list[tuple[float, float]]:
+    return [(point.x, point.error) for point in points]
 
 
 def families_of(evidence: Evidence) -> Families:
@@ -265,7 +269,7 @@ def _peak(families: Families, grows: str, model: str) -> Claim:
                 f" {range_text(h.after for h in humps)} after; "
             )
         return decided(
-            [_lead(points, low, high) for points in curves.values()],
+            [peak_lead(_pairs(points), low, high, times=TWICE) for points in curves.values()],
             f"{rises}over the larger of {TWICE:g} times the lowest and the errors elsewhere by a"
             " factor of",
             show=lambda mean: mean.factor.text,
@@ -279,26 +283,6 @@ def _peak(families: Families, grows: str, model: str) -> Claim:
         " rise",
         decide,
     )
-
-
-def _lead(points: Sequence[Point], low: float, high: float) -> float:
-    """The log of the factor by which the highest error from ``low`` to ``high`` is a peak.
-
-    It is over the largest of ``TWICE`` the lowest error on either side, and the errors elsewhere
-    from the first rise on: above 0 for a peak that is there and nowhere else.
-    """
-    top = max((point for point in points if low <= point.x <= high), key=lambda p: p.error)
-    sides = (
-        [point.error for point in points if point.x <= top.x],
-        [point.error for point in points if point.x >= top.x],
-    )
-    rise = next((now.x for now, then in itertools.pairwise(points) if then.error > now.error), None)
-    elsewhere = [
-        point.error
-        for point in points
-        if rise is not None and point.x > rise and not low <= point.x <= high
-    ]
-    return math.log(top.error / max(*(TWICE * min(side) for side in sides), *elsewhere))
 
 
 def _lower_again(families: Families) -> Claim:
@@ -415,7 +399,9 @@ def _epochs(families: Families, model: str, name: str) -> Claim:
             f"{f'; falls of {range_text(100 * fall for fall in falls)}%' if falls else ''}"
         )
         each = {
-            f"at {f.fixed:,} parameters": [_swing(points) for points in families[f].values()]
+            f"at {f.fixed:,} parameters": [
+                swing(_pairs(points), rise=RISE, fall=FALL) for points in families[f].values()
+            ]
             for f in noisy
         }
         return all_decided(
@@ -430,16 +416,6 @@ def _epochs(families: Families, model: str, name: str) -> Claim:
         f" {FALL:.0%} again{', at every size' if model == NETWORK else ''}",
         decide,
     )
-
-
-def _swing(points: Sequence[Point]) -> float:
-    """The log of how far the error rises and falls again, over ``RISE`` and ``FALL``.
-
-    The smaller of both counts; it is below 0 where the error never rises.
-    """
-    seen = hump(points)
-    rise, fall = (seen.peak / seen.before, seen.peak / seen.after) if seen else (1.0, 1.0)
-    return math.log(min(rise / (1 + RISE), fall * (1 - FALL)))
 
 
 def _words(claims: Sequence[Claim], families: Families) -> str:

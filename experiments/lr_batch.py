@@ -20,18 +20,14 @@ from typing import Any
 from scaling_law.experiment import Experiment, Outcome, Planted
 from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
-from scaling_law.experiment.figures import figure, log_axis
 from scaling_law.experiment.findings import (
     AGAIN,
-    Axis,
     Claim,
-    Figure,
     Findings,
-    Panel,
     Published,
-    Series,
     Table,
 )
+from scaling_law.experiment.lr_figures import WORDS, law_figure, loss_figure
 from scaling_law.experiment.lr_law import (
     HELD_OUT_WITHIN,
     LrLaw,
@@ -41,6 +37,7 @@ from scaling_law.experiment.lr_law import (
     published_rates,
 )
 from scaling_law.experiment.seeds import Mean, mean_over
+from scaling_law.experiment.shared_rates import shared_rates
 from scaling_law.experiment.tuning import (
     BestBatch,
     Cell,
@@ -58,7 +55,6 @@ from scaling_law.units import count_of, format_count
 LITTLE = 0.4  # units of seed noise that sharing a learning rate may cost a horizon
 CLOSE = 0.2  # scatter of log rates about the law up to which it describes them
 MOST = 0.75  # share of the cells that must have a bounded best rate
-_WORDS = {"params": "size", "tokens": "tokens", "batch_tokens": "batch"}
 
 
 @dataclass(frozen=True)
@@ -187,7 +183,10 @@ def analyse(evidence: Evidence) -> Findings:
         lambda: _words(seen),
         measures=_measures(seen),
         tables=(_cell_table(seen), _batch_table(seen), _published_table(seen)),
-        figures=(_rate_figure(seen), _loss_figure(seen)),
+        figures=(
+            law_figure("lr_batch_rates", seen.law, seen.bounded_of_law),
+            loss_figure("lr_batch_losses", seen.bounded, seen.noise),
+        ),
         literature=_literature(seen),
         notes=notes,
         units={"excess": "share", "noise": "share", "best": "learning rate"},
@@ -254,8 +253,8 @@ def _direction(seen: Seen, variable: str, name: str, says: str, sign: int) -> Cl
         law = _need_law(seen)
         need(
             variable in law.exponents,
-            f"the cells have one value of {_WORDS[variable]}",
-            f"it takes two: more in the grid or in axes for {_WORDS[variable]}",
+            f"the cells have one value of {WORDS[variable]}",
+            f"it takes two: more in the grid or in axes for {WORDS[variable]}",
         )
         low, high = law.intervals[variable]
         need(
@@ -329,35 +328,6 @@ def _rule_claim(seen: Seen) -> Claim:
     )
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What horizons of one trunk lose by sharing a learning rate.
-
-    ``cells`` are they, by tokens; ``lr`` is the one rate, best in the geometric middle;
-    ``excesses`` are the shares of loss that it costs each.
-    """
-
-    cells: tuple[Optimum, ...]
-    lr: float
-    excesses: tuple[float, ...]
-
-
-def shared_rates(optima: Iterable[Optimum]) -> list[Shared]:
-    """Return what each trunk's horizons lose, with the geometric mean of the extreme best rates."""
-    trunks: dict[tuple[object, ...], list[Optimum]] = {}
-    for best in optima:
-        trunks.setdefault(best.cell.trunk, []).append(best)
-    shared = []
-    for own in trunks.values():
-        cells = tuple(sorted(own, key=lambda best: best.cell.tokens))
-        rates = [best.lr for best in cells if best.lr is not None]
-        if len(rates) < 2 or len(rates) < len(cells):
-            continue
-        lr = math.sqrt(rates[0] * rates[-1])
-        shared.append(Shared(cells, lr, tuple(best.excess(lr) for best in cells)))
-    return shared
-
-
 def _shared_claim(seen: Seen) -> Claim:
     def decide() -> Decision:
         _need_law(seen)
@@ -398,7 +368,7 @@ def _words(seen: Seen) -> str:
     law = seen.law
     assert isinstance(law, LrLaw), "asked only where there is a law"
     moves = ", ".join(
-        f"{_WORDS[name]}^{law.exponent_text(name)}" for name in law.exponents if name in _WORDS
+        f"{WORDS[name]}^{law.exponent_text(name)}" for name in law.exponents if name in WORDS
     )
     words = f"The best learning rate goes as {moves}, by {law.cells} cells"
     costs = [cost for _, cost in _rule_excess(seen)]
@@ -422,7 +392,7 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         "scatter.low": law.scatter_interval[0] if law else None,
         "scatter.high": law.scatter_interval[1] if law else None,
     }
-    for name, word in _WORDS.items():
+    for name, word in WORDS.items():
         known = law if law and name in law.exponents else None
         measures[f"exponent.{word}"] = known.exponents[name] if known else None
         for place, end in enumerate(("low", "high")):
@@ -430,9 +400,9 @@ def _measures(seen: Seen) -> dict[str, float | None]:
     for name in ("params", "tokens"):
         checks = [check for check in law.held_out if check.variable == name] if law else []
         low, high = (checks and checks[0].interval) or (None, None)
-        measures[f"held_out.{_WORDS[name]}"] = checks[0].missed if checks else None
-        measures[f"held_out.{_WORDS[name]}.low"] = low
-        measures[f"held_out.{_WORDS[name]}.high"] = high
+        measures[f"held_out.{WORDS[name]}"] = checks[0].missed if checks else None
+        measures[f"held_out.{WORDS[name]}.low"] = low
+        measures[f"held_out.{WORDS[name]}.high"] = high
     costs = [cost for _, cost in _rule_excess(seen)]
     measures["excess.rule.mean"] = fmean(costs) if costs else None
     measures["excess.rule.most"] = max(costs) if costs else None
@@ -532,90 +502,6 @@ def _published_table(seen: Seen) -> Table | None:
         " rates (root mean square), and its mean",
         head=("rule", "missed by", "on average", "cells", "source"),
         rows=tuple(rows),
-    )
-
-
-def _rate_figure(seen: Seen) -> Figure | None:
-    """The best rates against each variable, brought to the middle of the others by the law."""
-    law = seen.law
-    if not isinstance(law, LrLaw):
-        return None
-    panels = []
-    for name in law.exponents:
-        if name not in _WORDS:
-            continue
-        label = {"params": "non-embedding parameters", "tokens": "tokens",
-                 "batch_tokens": "tokens a step"}[name]  # fmt: skip
-        points, intervals = [], []
-        for best in sorted(seen.bounded_of_law, key=lambda best: float(getattr(best.cell, name))):
-            assert best.lr is not None and best.interval is not None, "it is bounded"
-            x = float(getattr(best.cell, name))
-            shift = law.at(**{**law.centre, name: x}) / law.at_cell(best.cell)
-            points.append((x, best.lr * shift))
-            intervals.append((best.interval[0] * shift, best.interval[1] * shift))
-        low, high = points[0][0], points[-1][0]
-        line = [low * (high / low) ** (k / 20) for k in range(21)]
-        at = tuple((x, law.at(**{**law.centre, name: x})) for x in line)
-        panels.append(
-            Panel(
-                title=f"{_WORDS[name]}: exponent {law.exponent_text(name)}",
-                x=log_axis(label, sorted({x for x, _ in points})),
-                y=log_axis("best learning rate"),
-                series=(
-                    Series(
-                        label="cells, 90% intervals",
-                        points=tuple(points),
-                        intervals=tuple(intervals),
-                        line=False,
-                    ),
-                    Series(label="law", points=at, marks=False, dashed=True),
-                ),
-            )
-        )
-    return figure(
-        "lr_batch_rates",
-        "The best learning rate",
-        "Every cell is shifted by the law to the geometric mean of the other variables.",
-        panels,
-    )
-
-
-def _loss_figure(seen: Seen) -> Figure | None:
-    """The losses about each cell's minimum, as a share of it."""
-    groups: dict[str, list[tuple[float, float]]] = {}
-    for best in seen.bounded:
-        assert best.lr is not None and best.loss is not None, "it is bounded"
-        for trial in best.trials:
-            away = trial.lr / best.lr
-            if trial.loss is not None and 1 / 6 < away < 6:
-                point = away, 100 * (trial.loss / best.loss - 1)
-                groups.setdefault(best.cell.size, []).append(point)
-    if not groups:
-        return None
-    curvature, skew = (
-        fmean(getattr(best, name) for best in seen.bounded) for name in ("curvature", "skew")
-    )
-    line = [2 ** (k / 10) for k in range(-20, 21)]
-    logs = [math.log(x) for x in line]
-    mean = tuple((math.exp(x), 100 * math.expm1(curvature * x**2 + skew * x**3)) for x in logs)
-    series = [
-        Series(label=size, points=tuple(sorted(points)), line=False)
-        for size, points in groups.items()
-    ]
-    series.append(Series(label="mean parabola", points=mean, marks=False, dashed=True))
-    ticks = (0.25, 0.5, 1.0, 2.0, 4.0)
-    return figure(
-        "lr_batch_losses",
-        "What a wrong learning rate costs",
-        "Every run of every cell with a best rate; grey: the noise of one seed.",
-        (
-            Panel(
-                x=log_axis("learning rate over the best one", ticks),
-                y=Axis(label="% of loss above the minimum"),
-                series=tuple(series),
-                bands=(("one seed's noise", -100 * seen.noise, 100 * seen.noise),),
-            ),
-        ),
     )
 
 

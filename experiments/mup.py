@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, Any
 
@@ -30,31 +30,30 @@ from scaling_law.experiment.answer import (
     decided,
     need,
 )
+from scaling_law.experiment.coordinate_check import MOVED, PROBE, STREAM, Checks, Moved
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series, number
 from scaling_law.experiment.findings import (
     AGAIN,
-    Axis,
     Claim,
     Figure,
     Findings,
     Panel,
     Published,
-    Series,
     Table,
 )
 from scaling_law.experiment.more_runs import seeds_command
-from scaling_law.experiment.power_law import PowerLaw, fit_power_law
+from scaling_law.experiment.power_law import PowerLaw
+from scaling_law.experiment.rate_figures import rate_figure, rate_table
 from scaling_law.experiment.rates_by_size import Rates
 from scaling_law.experiment.seeds import mean_over
-from scaling_law.experiment.tuning import MOST_SEEDS, Optimum, Trial, trials_of, tuned
+from scaling_law.experiment.tuning import MOST_SEEDS, Optimum, trials_of, tuned
 from scaling_law.spec.model import DEFAULT_PARAMETRISATION, Model, ModelSpec
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.values import Number, Text
 
 FLAT = 0.15  # largest exponent of the size by which a change counts as flat
 ONE_RATE = 2.0  # best learning rates within this factor are one: a step of the grid
-PROBE = "activation_change"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,58 +101,10 @@ def _gpt(model: Model) -> ModelSpec:
     return model
 
 
-@dataclass(frozen=True)
-class Moved:
-    """An activation that the coordinate check measures.
-
-    ``name`` is its name in measures; ``words`` say what it is; ``key`` is the probe's name of it,
-    with the place of the last block.
-    """
-
-    name: str
-    words: str
-    key: str
-
-    def of(self, run: Run) -> float | None:
-        """How far it has moved in a run."""
-        key = self.key.format(last=_gpt(run.spec.model).n_layer - 1)
-        return run.record.metrics.get(f"{PROBE}.{key}")
-
-
-STREAM = Moved("stream", "residual stream after the last block", "blocks.{last}")
-MOVED = (
-    STREAM,
-    Moved("attention", "what the last attention adds", "blocks.{last}.attention"),
-    Moved("mlp", "what the last MLP adds", "blocks.{last}.mlp"),
-    Moved("outputs", "outputs", "outputs"),
-)
-
-Sizes = Mapping[float, Sequence[float]]  # values over seeds by width or depth
-
-
 def parametrisation_of(run: Run) -> str:
     """The name of a run's parametrisation."""
     part = run.spec.model.parametrisation
     return DEFAULT_PARAMETRISATION if part is None else part.name
-
-
-@dataclass(frozen=True)
-class Checks:
-    """The coordinate check of one parametrisation.
-
-    ``runs`` are they by width or depth.
-    """
-
-    runs: Mapping[float, Sequence[Run]]
-
-    def values(self, moved: Moved) -> Sizes:
-        """How far an activation has moved."""
-        read = {x: [moved.of(run) for run in runs] for x, runs in self.runs.items()}
-        return {x: [v for v in values if v is not None] for x, values in read.items()}
-
-    def law(self, moved: Moved) -> PowerLaw | str:
-        """The power of the size by which it moves."""
-        return fit_power_law(self.values(moved))
 
 
 def checks_of(evidence: Evidence, along: Along, steps: int) -> dict[str, Checks]:
@@ -214,13 +165,14 @@ def analyse(evidence: Evidence) -> Findings:
         notes.append(f"cells left out, beside another of their {along.name}: {'; '.join(cells)}")
     if left_out := len(evidence.ended) - len(_read(evidence.ended, along)):
         notes.append(f"runs of other models or parametrisations, left out: {left_out}")
+    shown = {TITLES[name]: rates[name] for name in along.arms}
     return answer(
         claims,
         lambda: _words(along, claims, laws, rates),
         measures=_measures(along, laws, rates),
-        tables=(_change_table(along, checks, laws), _rate_table(along, rates)),
+        tables=(_change_table(along, checks, laws), rate_table(shown, along.name)),
         figures=(
-            _rate_figure(along, rates),
+            rate_figure(shown, along.name),
             _change_figure(along, checks, laws),
         ),
         literature=_literature(along, laws, rates),
@@ -518,91 +470,6 @@ def _mean(values: Sequence[float]) -> str:
     return "–" if mean is None else f"{mean.value:.3g}"
 
 
-def _rate_table(along: Along, rates: Mapping[str, Rates]) -> Table | None:
-    rows = []
-    for name in along.arms:
-        for x, best in rates[name].optima.items():
-            low, high = best.interval or (math.nan, math.nan)
-            rows.append(
-                (
-                    TITLES[name],
-                    f"{x:g}",
-                    "–" if best.lr is None else f"{best.lr:.3g}",
-                    f"{low:.2g} to {high:.2g}" if best.interval else best.why,
-                    "–" if best.loss is None else f"{best.loss:.4f}",
-                    ", ".join(f"{rate:g}" for rate in best.rates),
-                )
-            )
-    if not rows:
-        return None
-    return Table(
-        caption="Best learning rate by a parabola of log loss in its logarithm, with its 90%"
-        " interval, and the loss there (nats per token)",
-        head=("parametrisation", along.name, "best", "interval", "loss", "rates tried"),
-        rows=tuple(rows),
-        text_columns=1,
-    )
-
-
-def _rate_figure(along: Along, rates: Mapping[str, Rates]) -> Figure | None:
-    """Loss against learning rate, a curve for each size: a panel for each parametrisation."""
-    trials = [
-        trial
-        for of_arm in rates.values()
-        for best in of_arm.optima.values()
-        for trial in best.trials
-        if trial.loss is not None
-    ]
-    if not trials:
-        return None
-    lrs, losses = [trial.lr for trial in trials], [trial.loss or 0 for trial in trials]
-    low, high, margin = min(lrs) / 1.3, max(lrs) * 1.3, 0.03 * (max(losses) - min(losses))
-    ticks = [x * 10**k for k in range(-8, 3) for x in (1, 3) if low <= x * 10**k <= high]
-    x_axis = replace(log_axis("learning rate", ticks), low=low, high=high)
-    y_axis = Axis(
-        label="validation loss (nats per token)",
-        low=min(losses) - margin,
-        high=max(losses) + margin,
-    )
-    panels = []
-    for name in along.arms:
-        series, minima = [], []
-        for x, best in rates[name].optima.items():
-            groups = _by_rate(best.trials)
-            series.append(
-                Series(
-                    label=f"{along.name} {x:g}",
-                    points=tuple((lr, fmean(losses)) for lr, losses in groups.items()),
-                    intervals=tuple((min(losses), max(losses)) for losses in groups.values()),
-                )
-            )
-            if best.lr is not None and best.loss is not None:
-                minima.append((best.lr, best.loss))
-        series.append(Series(label="minimum of the parabola", points=tuple(minima), line=False))
-        panels.append(
-            Panel(
-                title=TITLES[name],
-                x=x_axis,
-                y=y_axis,
-                series=tuple(series),
-            )
-        )
-    return figure(
-        f"rates_by_{along.name}",
-        f"Loss against learning rate, by {along.name}",
-        "Points: mean over seeds, from the lowest seed to the highest.",
-        panels,
-    )
-
-
-def _by_rate(trials: Iterable[Trial]) -> dict[float, list[float]]:
-    groups: dict[float, list[float]] = {}
-    for trial in sorted(trials, key=lambda trial: trial.lr):
-        if trial.loss is not None:
-            groups.setdefault(trial.lr, []).append(trial.loss)
-    return groups
-
-
 def _change_figure(along: Along, checks: Mapping[str, Checks], laws: Laws) -> Figure | None:
     panels = []
     for moved in (STREAM, MOVED[-1]):
@@ -670,8 +537,7 @@ def _planted(spec: RunSpec) -> Outcome:
     best = 0.011 * times**-power
     loss = 3.0 * times**-0.02 * (1 + 0.001 * spec.seed)
     loss *= math.exp(0.02 * math.log(spec.optim.lr / best) ** 2)
-    last = _gpt(spec.model).n_layer - 1
-    metrics = {f"{PROBE}.{moved.key.format(last=last)}": change for moved in MOVED}
+    metrics = {moved.metric(spec.model): change for moved in MOVED}
     return Outcome(val_loss_nats=loss, metrics=metrics)
 
 

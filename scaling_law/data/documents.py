@@ -87,43 +87,12 @@ def read_documents(text: CorpusText, spec: DataSpec, spool: IO[bytes], say: Say)
     """
     cleaning = Cleaning(spec)
     texts = Texts()
-    seen: set[bytes] = set()
-    offset = 0
 
     def note(line: str) -> None:
         texts.notes.append(line)
         say(line)
 
-    for document in text.documents(note, texts.tally):
-        given = document.text.strip()
-        if not given:
-            texts.tally.leave_out("document", "blank", document.id)
-            continue
-        cleaned = cleaning.judged(given, document.id)
-        if cleaned is None:
-            continue
-        raw = cleaned.encode("utf-8", "replace")
-        digest = hashlib.sha256(raw).digest()
-        if digest in seen:
-            texts.duplicates += 1
-            cleaning.copied(len(raw), cleaned, document.id)
-            continue
-        cleaning.exact.leave(len(raw), len(raw))
-        seen.add(digest)
-        entry = Entry(digest, digest, offset, len(raw), document.domain)
-        if entry.in_val(spec.val_fraction):
-            cleaning.spared(len(raw))
-        else:
-            changed = cleaning.judged_for_training(cleaned, document.id)
-            if changed is None:
-                continue
-            if changed != cleaned:
-                raw = changed.encode("utf-8", "replace")
-                content = hashlib.sha256(raw).digest()
-                entry = dataclasses.replace(entry, content=content, size=len(raw))
-        spool.write(raw)
-        texts.entries.append(entry)
-        offset += len(raw)
+    _spool(text, spec, spool, texts, cleaning, note)
     if not texts.entries:
         raise ConfigError(
             cleaning.why_nothing()
@@ -156,6 +125,52 @@ def read_documents(text: CorpusText, spec: DataSpec, spool: IO[bytes], say: Say)
     joined = b"".join(entry.content for entry in texts.entries)
     texts.fingerprint = hashlib.sha256(joined).hexdigest()[:16]
     return texts
+
+
+def _spool(
+    text: CorpusText,
+    spec: DataSpec,
+    spool: IO[bytes],
+    texts: Texts,
+    cleaning: Cleaning,
+    note: Callable[[str], None],
+) -> None:
+    """Write each distinct document that the rules leave to ``spool``, and its entry to ``texts``.
+
+    The rules that compare documents come later: they take all of them.
+    """
+    seen: set[bytes] = set()
+    offset = 0
+    for document in text.documents(note, texts.tally):
+        given = document.text.strip()
+        if not given:
+            texts.tally.leave_out("document", "blank", document.id)
+            continue
+        cleaned = cleaning.judged(given, document.id)
+        if cleaned is None:
+            continue
+        raw = cleaned.encode("utf-8", "replace")
+        digest = hashlib.sha256(raw).digest()
+        if digest in seen:
+            texts.duplicates += 1
+            cleaning.copied(len(raw), cleaned, document.id)
+            continue
+        cleaning.exact.leave(len(raw), len(raw))
+        seen.add(digest)
+        entry = Entry(digest, digest, offset, len(raw), document.domain)
+        if entry.in_val(spec.val_fraction):
+            cleaning.spared(len(raw))
+        else:
+            changed = cleaning.judged_for_training(cleaned, document.id)
+            if changed is None:
+                continue
+            if changed != cleaned:
+                raw = changed.encode("utf-8", "replace")
+                content = hashlib.sha256(raw).digest()
+                entry = dataclasses.replace(entry, content=content, size=len(raw))
+        spool.write(raw)
+        texts.entries.append(entry)
+        offset += len(raw)
 
 
 def _compared(

@@ -7,8 +7,9 @@ S = S_min (1 + B_crit/B) with B_crit = E_min/S_min.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,4 +58,56 @@ def fit_tradeoff(steps: Mapping[int, float]) -> Tradeoff | str:
         steps=math.exp(float(rest(critical).mean())),
         batch=math.exp(critical),
         misfit=float(rest(critical).std()),
+    )
+
+
+def no_tradeoff(steps: Mapping[int, float]) -> str:
+    """Return where a larger batch takes more steps or fewer tokens; "" for nowhere.
+
+    Neither lies on any hyperbola. ``steps`` are those of each batch (tokens).
+    """
+    for (small, more), (large, fewer) in itertools.pairwise(sorted(steps.items())):
+        pair = f"batches of {small:,} and {large:,} tokens take {more:.0f} and {fewer:.0f} steps"
+        if fewer >= more:
+            return f"{pair}: more tokens a step save no step"
+        if fewer * large <= more * small:
+            return f"{pair}: the larger batch takes fewer tokens"
+    return ""
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """What a batch that grows along training would save, by the hyperbolas of the targets.
+
+    ``batches`` are those from the start to the first target and from each to the next, in tokens;
+    ``fixed`` is the critical batch of the last target, which takes as many steps; ``saved`` is the
+    share of its tokens that the ramp saves.
+    """
+
+    batches: tuple[float, ...]
+    fixed: float
+    saved: float
+
+
+def fit_ramp(fits: Sequence[Tradeoff | str]) -> Ramp | None:
+    """Return the ramp of the fewest tokens in the steps of the last target's critical batch.
+
+    ``fits`` are the hyperbolas of the targets, by falling loss. From one target to the next a batch
+    of B takes s + e/B steps and s B + e tokens, where s and e are the differences of S_min and
+    E_min. For a given sum of steps, the sum of tokens is least where B goes with the root of e/s.
+    None where a target has no hyperbola, or s or e falls.
+    """
+    known = [fit for fit in fits if isinstance(fit, Tradeoff)]
+    steps = [0.0, *(fit.steps for fit in known)]
+    tokens = [0.0, *(fit.steps * fit.batch for fit in known)]
+    s, e = ([b - a for a, b in itertools.pairwise(ends)] for ends in (steps, tokens))
+    if len(known) < len(fits) or min([*s, *e], default=0.0) <= 0:
+        return None
+    fixed = tokens[-1] / steps[-1]
+    roots = sum(math.sqrt(a * b) for a, b in zip(s, e, strict=True))
+    scale = fixed * roots / tokens[-1]
+    return Ramp(
+        batches=tuple(scale * math.sqrt(b / a) for a, b in zip(s, e, strict=True)),
+        fixed=fixed,
+        saved=(1 - roots**2 / (steps[-1] * tokens[-1])) / 2,
     )

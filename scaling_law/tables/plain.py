@@ -104,37 +104,54 @@ def plain_pool(
     numbers["step"] = np.array([math.nan if value is None else value for value in step])
     if tokens_per_step is not None and "tokens" not in names:
         numbers["tokens"] = numbers["step"] * _each(tokens_per_step, rows, pool)
+    read: dict[str, Sequence[float | None]] = {
+        name: [number(cell, mark=marks[name]) for cell in own] for name, own in columns.items()
+    }
+    beside_it = {
+        name: [math.nan if x is None else x for x in values] for name, values in read.items()
+    }
     runs = []
     place = repeated = 0
     for run, origin in zip(pool.runs, pool.sources, strict=True):
         own = slice(place, place + len(run.curve))
         place = own.stop + 1
-        plain = PlainRun(one_line(run.name.strip()) or "run", origin, others=_others(run, names))
-        plain.cells = {
-            role: _end(role, run, names.get(role), numbers, own)
-            for role in (*numbers, *(r for r in names if r not in numbers))
-        }
-        if _has_diverged(run, names.get("loss")):
-            plain.cells["state"] = "diverged"
-        for row in range(own.start, own.stop):
-            point = {role: float(values[row]) for role, values in numbers.items()}
-            point |= {
-                name: math.nan if (x := number(cells[row], mark=marks[name])) is None else x
-                for name, cells in columns.items()
-            }
-            plain.curve.append({name: x for name, x in point.items() if not math.isnan(x)})
-        plain.curve, again = one_point_a_step(plain.curve)
+        plain, again = _plain_run(run, origin, names, numbers, own, beside_it)
         repeated += again
         runs.append(plain)
     units += _with_points(runs, cells, pool.origin)
     if repeated:
         units.append(replaced(repeated))
-    read: dict[str, Sequence[float | None]] = {
-        name: [number(cell, mark=marks[name]) for cell in own] for name, own in columns.items()
-    }
     read |= {names[role]: numbers[role].tolist() for role in (*cells, "step") if role in names}
     units += _unread(pool, read)
     return PlainPool(runs, [*notes, *units], loss_unit if "loss" in names else "")
+
+
+def _plain_run(
+    run: SourceRun,
+    origin: str,
+    names: Mapping[str, str],
+    numbers: Mapping[str, Floats],
+    rows: slice,
+    beside: Mapping[str, Sequence[float]],
+) -> tuple[PlainRun, int]:
+    """Read a run whose curve has these rows of the pool; its end is the row after them.
+
+    ``numbers`` are by role, ``beside`` by column, both by row and NaN where a cell has none. Return
+    the points that were left out, too, because another is at their step.
+    """
+    plain = PlainRun(one_line(run.name.strip()) or "run", origin, others=_others(run, names))
+    plain.cells = {
+        role: _end(role, run, names.get(role), numbers, rows)
+        for role in (*numbers, *(r for r in names if r not in numbers))
+    }
+    if _has_diverged(run, names.get("loss")):
+        plain.cells["state"] = "diverged"
+    for row in range(rows.start, rows.stop):
+        point = {role: float(values[row]) for role, values in numbers.items()}
+        point |= {name: values[row] for name, values in beside.items()}
+        plain.curve.append({name: x for name, x in point.items() if not math.isnan(x)})
+    plain.curve, again = one_point_a_step(plain.curve)
+    return plain, again
 
 
 def _with_points(

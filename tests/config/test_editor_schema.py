@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,6 @@ from scaling_law.config.editor_schema import json_schema
 from scaling_law.config.schema import DEVICE_KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = json_schema()
 TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,), "array": (list,), "string": (str,), "boolean": (bool,),
     "null": (type(None),), "number": (int, float), "integer": (int,),
@@ -29,6 +29,12 @@ name: test
 data: {source: modular_addition}
 grid: [{sizes: [{width: 8}], tokens: [1M]}]
 """
+
+
+@functools.cache
+def schema_of_configs() -> dict[str, Any]:
+    """The schema, made on first use: it takes a second, and most processes test something else."""
+    return json_schema()
 
 
 def is_of(value: Any, kinds: str | list[str]) -> bool:
@@ -81,7 +87,7 @@ def conditional(given: Any, value: Any, schema: Any) -> bool:
 
 
 def in_definitions(given: str, value: Any, schema: Any) -> bool:
-    return accepts(SCHEMA["$defs"][given.rsplit("/", 1)[1]], value)
+    return accepts(schema_of_configs()["$defs"][given.rsplit("/", 1)[1]], value)
 
 
 def compared(given: float, value: Any) -> int:
@@ -165,37 +171,38 @@ INVALID = [
 
 @pytest.mark.parametrize("text", VALID)
 def test_valid_configs_match_the_schema(text):
-    assert accepts(SCHEMA, read(text))
+    assert accepts(schema_of_configs(), read(text))
 
 
 @pytest.mark.parametrize("text", INVALID)
 def test_misspellings_and_keys_of_parts_not_chosen_are_refused(text):
-    assert not accepts(SCHEMA, read(text))
+    assert not accepts(schema_of_configs(), read(text))
 
 
 def test_jsonschema_takes_the_schema():
     jsonschema = pytest.importorskip("jsonschema")
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.Draft202012Validator.check_schema(schema_of_configs())
 
 
 @pytest.mark.parametrize("text", [*VALID, *INVALID])
 def test_jsonschema_agrees(text):
     jsonschema = pytest.importorskip("jsonschema")
-    valid = jsonschema.Draft202012Validator(SCHEMA).is_valid(read(text))
-    assert valid == accepts(SCHEMA, read(text))
+    valid = jsonschema.Draft202012Validator(schema_of_configs()).is_valid(read(text))
+    assert valid == accepts(schema_of_configs(), read(text))
 
 
 def test_the_schema_describes_every_section():
-    json.dumps(SCHEMA)
-    assert SCHEMA["additionalProperties"] is False
-    assert set(SCHEMA["required"]) == {"name", "data", "grid"}
-    assert set(SCHEMA["properties"]["variants"]["properties"]) == set(DEVICE_KINDS)
-    entry = SCHEMA["$defs"]["GridEntry"]["properties"]
+    schema = schema_of_configs()
+    json.dumps(schema)
+    assert schema["additionalProperties"] is False
+    assert set(schema["required"]) == {"name", "data", "grid"}
+    assert set(schema["properties"]["variants"]["properties"]) == set(DEVICE_KINDS)
+    entry = schema["$defs"]["GridEntry"]["properties"]
     assert {"sizes", "tokens", "tokens_per_param", "flops", "flops_ladder", "seeds"} <= set(entry)
-    vocab = SCHEMA["$defs"]["DataSection"]["properties"]["vocab_size"]
+    vocab = schema["$defs"]["DataSection"]["properties"]["vocab_size"]
     assert vocab["type"] == ["number", "string"] and vocab["minimum"] == 257
-    assert SCHEMA["$defs"]["Limits"]["properties"]["time"]["type"] == ["number", "string", "null"]
-    switch = SCHEMA["properties"]["early_stop"]
+    assert schema["$defs"]["Limits"]["properties"]["time"]["type"] == ["number", "string", "null"]
+    switch = schema["properties"]["early_stop"]
     assert switch["type"] == ["boolean", "number", "null"] and switch["exclusiveMinimum"] == 0
     (_, by_shape) = entry["sizes"]["oneOf"][0]["items"]["oneOf"]
     shapes = {shape["title"]: shape["properties"] for shape in by_shape["anyOf"]}

@@ -6,11 +6,9 @@ import dataclasses
 import math
 from types import ModuleType
 
-import numpy as np
 import pytest
 
 from scaling_law import parts
-from scaling_law.experiment import planted_point
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Claim, Findings
 from scaling_law.experiment.power_law import PowerLaw
@@ -45,65 +43,6 @@ def with_curves(evidence: Evidence, change) -> Evidence:
     """The same runs, each with the curve that ``change`` makes of the run."""
     runs = (dataclasses.replace(run, curve=tuple(change(run))) for run in evidence.runs)
     return dataclasses.replace(evidence, runs=tuple(runs))
-
-
-def test_steps_on_a_hyperbola_give_its_critical_batch(module):
-    fit = module.fit_tradeoff({b: 50 * (1 + 700 / b) for b in BATCHES})
-    assert fit.steps == pytest.approx(50, rel=0.01)
-    assert fit.batch == pytest.approx(700, rel=0.01)
-    assert fit.misfit < 0.001
-    assert fit.at(700) == pytest.approx(100, rel=0.01)
-
-
-@pytest.mark.parametrize(
-    ("steps", "why"),
-    [
-        ({b: 50 + 1e5 / b for b in BATCHES[:3]}, "3 batches reach it, and a hyperbola takes 4"),
-        ({b: 1e5 / b for b in BATCHES}, "one side of the critical one"),
-        (dict.fromkeys(BATCHES, 50.0), "one side of the critical one"),
-    ],
-)
-def test_batches_that_do_not_bound_it_give_none(module, steps, why):
-    assert why in module.fit_tradeoff(steps)
-
-
-def curve_of(run: Run, losses: dict[int, float]) -> Run:
-    points = [
-        dataclasses.replace(planted_point(run.spec, step, {}), val_loss_nats=loss)
-        for step, loss in losses.items()
-    ]
-    return dataclasses.replace(run, curve=tuple(points))
-
-
-def test_steps_to_a_loss_lie_between_points_of_a_noisy_curve(module, planted):
-    run, draws = planted.runs[0], np.random.default_rng(0)
-    true = 4**5  # 5 steps^-.1 is 2.5 there
-    read = []
-    for _ in range(20):
-        noisy = {s: 5 * s**-0.1 * math.exp(0.01 * draws.normal()) for s in range(20, 2500, 20)}
-        read.append(module.steps_to(curve_of(run, noisy), 2.5))
-    assert np.mean(read) == pytest.approx(true, rel=0.05)
-    assert module.steps_to(curve_of(run, noisy), 2.0) is None
-
-
-def test_a_noise_scale_divides_means_and_needs_a_gradient(module, planted):
-    run = planted.runs[0]
-
-    def at(*pairs: tuple[float, float]) -> float | None:
-        points = [
-            dataclasses.replace(
-                planted_point(run.spec, step, {module.TRACE: trace, module.SQUARED: squared}),
-                val_loss_nats=2.5,
-            )
-            for step, (trace, squared) in enumerate(pairs)
-        ]
-        noise: float | None = module.noise_at([dataclasses.replace(run, curve=tuple(points))], 2.5)
-        return noise
-
-    n_ctx = run.spec.model.n_ctx
-    assert at((8, 1), (8, 3)) == pytest.approx(4 * n_ctx)
-    assert at((8, -1), (8, 0.5)) is None
-    assert at() is None
 
 
 def test_one_seed_decides_nothing(planted):
@@ -155,32 +94,6 @@ def test_larger_batches_that_save_no_steps_decide_nothing(planted):
     claims = claims_of(with_curves(planted, lambda run: slow[run.spec.seed].curve))
     assert {claims[name].established for name in ("hyperbola", "critical_batch_grows")} == {None}
     assert "save no step" in claims["hyperbola"].because
-
-
-def test_a_ramp_saves_where_the_critical_batch_grows(module):
-    def ramp(*critical: float):
-        """Spans of 50 steps at least, each with a critical batch of its own."""
-        steps, targets = dict.fromkeys(BATCHES, 0.0), []
-        for place, batch in enumerate(critical):
-            steps = {b: s + 50 * (1 + batch / b) for b, s in steps.items()}
-            by_seed = {b: {0: s} for b, s in steps.items()}
-            targets.append(module.Target(loss=3 - place / 10, steps=by_seed, short=(), noise={}))
-        return module.ramp_of(targets)
-
-    assert ramp(500, 500, 500).saved == pytest.approx(0, abs=0.001)
-    grown = ramp(200, 200, 1800)
-    assert grown.batches[2] / grown.batches[0] == pytest.approx(3, rel=0.01)
-    # (sqrt(200) + sqrt(200) + sqrt(1800))^2 = 5000 of 3 * 2200
-    assert grown.saved == pytest.approx((1 - 5000 / 6600) / 2, rel=0.02)
-    assert grown.fixed == pytest.approx(2200 / 3, rel=0.01)
-    # ramp and fixed batch take as many steps
-    spent = sum(50 * (1 + b / at) for b, at in zip((200, 200, 1800), grown.batches, strict=True))
-    assert spent == pytest.approx(150 * 2, rel=0.01)
-
-
-def test_without_a_hyperbola_there_is_no_ramp(module):
-    few = {b: {0: 50 + 1e5 / b} for b in BATCHES[:3]}
-    assert module.ramp_of([module.Target(loss=3, steps=few, short=(), noise={})]) is None
 
 
 def at_rates(evidence: Evidence, *times: float) -> Evidence:

@@ -11,6 +11,7 @@ import pytest
 
 from scaling_law import parts
 from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.shared_rates import shared_rates
 from scaling_law.spec.arms import arm_tags
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
@@ -88,7 +89,7 @@ def test_runs_of_another_axis_are_left_out_and_counted():
 def test_sharing_costs_by_the_curvature_and_the_distance_of_the_best_rates():
     module = parts.module_of("experiment", "lr_batch")
     seen = module.read(planted_evidence("lr_batch"))
-    shared = module.shared_rates(seen.bounded)
+    shared = shared_rates(seen.bounded)
     assert len(shared) == 9 and all(len(one.cells) == 3 for one in shared)
     # tokens^-0.2 over a factor of 4: the ends are 4^0.1 from the middle
     away = 0.03 * (0.1 * 1.386) ** 2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -115,9 +115,24 @@ class Weight:
     role: Role = "hidden"
 
 
-def role_of(parameter: Tensor, of_matrix: Role) -> Role:
+def _role_of(parameter: Tensor, of_matrix: Role) -> Role:
     """Return the role of a layer's weight: that of its matrix, or of a bias, which reads 1."""
     return of_matrix if parameter.ndim > 1 else "input"
+
+
+def weights_by_layer(
+    layers: Iterable[tuple[Role, nn.Module]], lr_mult: Callable[[Role], float]
+) -> list[Weight]:
+    """Return the weights of layers, by the role of their matrices: these decay, biases do not.
+
+    ``lr_mult`` is a parametrisation's factor on the learning rate, by role.
+    """
+    return [
+        Weight(parameter=parameter, decays=parameter.ndim > 1, lr_mult=lr_mult(role), role=role)
+        for of_matrix, layer in layers
+        for parameter in layer.parameters()
+        for role in (_role_of(parameter, of_matrix),)
+    ]
 
 
 def weights_of(module: nn.Module) -> list[Weight]:
@@ -129,7 +144,7 @@ def weights_of(module: nn.Module) -> list[Weight]:
     if describe is not None:
         return describe()
     return [
-        Weight(parameter=p, decays=p.ndim > 1, role=role_of(p, "hidden"))
+        Weight(parameter=p, decays=p.ndim > 1, role=_role_of(p, "hidden"))
         for p in module.parameters()
     ]
 
@@ -179,7 +194,7 @@ __all__ = [
     "init_seed",
     "inside",
     "module_of",
-    "role_of",
     "token_table",
+    "weights_by_layer",
     "weights_of",
 ]

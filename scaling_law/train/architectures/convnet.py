@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from scaling_law.spec.architectures.convnet import Shape, side
 from scaling_law.spec.model import OtherModel
-from scaling_law.train.architectures import Module, Weight, for_targets, role_of
+from scaling_law.train.architectures import Module, Weight, for_targets, weights_by_layer
 from scaling_law.train.parametrisations import Role, multipliers
 
 
@@ -45,17 +45,7 @@ class ConvNet(nn.Module):
 
     def weights(self) -> list[Weight]:
         """Kernels and the matrix decay, biases do not; a bias reads one number."""
-        return [
-            Weight(
-                parameter=parameter,
-                decays=parameter.ndim > 1,
-                lr_mult=self._multipliers.lr(role),
-                role=role,
-            )
-            for of_matrix, layer in self._layers()
-            for parameter in layer.parameters()
-            for role in (role_of(parameter, of_matrix),)
-        ]
+        return weights_by_layer(self._layers(), self._multipliers.lr)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Numbers [B, ...] of P x P images -> outputs [B, K], or logits [B, 1, K]."""

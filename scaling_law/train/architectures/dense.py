@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scaling_law.spec.architectures.dense import Settings, Shape
 from scaling_law.spec.model import OtherModel
-from scaling_law.train.architectures import Module, Weight, for_targets, role_of
+from scaling_law.train.architectures import Module, Weight, for_targets, weights_by_layer
 from scaling_law.train.parametrisations import Role, multipliers
 
 
@@ -48,17 +48,7 @@ class Dense(nn.Module):
 
     def weights(self) -> list[Weight]:
         """Matrices decay, biases do not; a bias reads one number."""
-        return [
-            Weight(
-                parameter=parameter,
-                decays=parameter.ndim > 1,
-                lr_mult=self._multipliers.lr(role),
-                role=role,
-            )
-            for of_matrix, layer in self._layers()
-            for parameter in layer.parameters()
-            for role in (role_of(parameter, of_matrix),)
-        ]
+        return weights_by_layer(self._layers(), self._multipliers.lr)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Numbers [B, ...] -> outputs [B, K], or logits [B, 1, K]."""
