@@ -14,13 +14,13 @@ says whether the floor is the text's or the model's.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, nats, need
 from scaling_law.experiment.best_epoch import Ended, ended
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, law_series, log_axis, mean_series
@@ -42,7 +42,7 @@ from scaling_law.experiment.power_law import (
     fit_power_law_of_seeds,
     fit_power_law_with_floor,
 )
-from scaling_law.experiment.seeds import mean_over
+from scaling_law.experiment.seeds import jackknifed, mean_over
 from scaling_law.experiment.text_amounts import amount_of, amount_read
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import RunSpec
@@ -278,6 +278,18 @@ def _hestness(seen: Seen) -> Claim:
     )
 
 
+def _below_floor(seen: Seen, ours: BySeed, seeds: Sequence[int]) -> float:
+    """By how much a larger model of these seeds ends below the floor that they give, in nats."""
+    values = {
+        float(amount): [loss for seed, loss in seen.losses(amount).items() if seed in seeds]
+        for amount in seen.learning
+    }
+    law = fit_power_law_with_floor(values)
+    need(isinstance(law, PowerLaw), f"with one seed less {law}", "more seeds or amounts of text")
+    assert isinstance(law, PowerLaw), "needed above"
+    return law.floor - fmean(ours[seed].loss for seed in seeds)
+
+
 def _models(seen: Seen) -> Claim:
     def decide() -> Decision:
         _need_runs(seen)
@@ -285,15 +297,23 @@ def _models(seen: Seen) -> Claim:
         need(not isinstance(seen.law, str), str(seen.law), "more amounts of text")
         assert isinstance(seen.law, PowerLaw)
         need(seen.law.floor > 0, "the fitted law has no floor", "more text")
-        floor = seen.law.floor
         size = max(seen.larger)
-        losses = [one.loss for one in seen.larger[size].values()]
-        need(len(losses) > 1, "one seed of the larger model has finished", AGAIN)
-        words = (
-            f"{fmean(losses):.3f} nats at {format_count(size)} parameters, the floor of"
-            f" {format_count(seen.params)} is {floor:.3f}: below it by"
+        ours = seen.larger[size]
+        seeds = sorted(ours)
+        need(len(seeds) > 1, "one seed of the larger model has finished", AGAIN)
+        apart = jackknifed(
+            _below_floor(seen, ours, seeds),
+            [_below_floor(seen, ours, [one for one in seeds if one != left]) for left in seeds],
         )
-        return decided([floor - loss for loss in losses], words)
+        assert apart.interval is not None, "it has two seeds"
+        words = (
+            f"{fmean(one.loss for one in ours.values()):.3f} nats at {format_count(size)}"
+            f" parameters, the floor of {format_count(seen.params)} is {seen.law.floor:.3f}: below"
+            f" it by {nats(apart)}, the floor fitted anew without each seed (jackknife)"
+        )
+        low, high = apart.interval
+        need(low > 0 or high < 0, f"{words}: the interval includes no difference", "more seeds")
+        return low > 0, words
 
     return claim(
         "floor_is_the_models", "a larger model on the same text ends below the floor", decide

@@ -8,10 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from scaling_law.experiment.contexts import equal_compute, seen_in
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Claim
-from scaling_law.spec.counts import flops_per_token
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 
@@ -41,20 +39,6 @@ def with_metrics(evidence: Evidence, change: Callable[[str, float, Run], float])
             dataclasses.replace(run, record=dataclasses.replace(run.record, metrics=metrics))
         )
     return dataclasses.replace(evidence, runs=tuple(runs))
-
-
-def test_equal_compute_lies_between_horizons_by_exact_flops(planted):
-    """Where the loss is a power of compute, every context has the same loss at one compute."""
-
-    def loss(run: Run) -> float:
-        return 5 * (flops_per_token(run.spec.model) * run.spec.tokens / 1e10) ** -0.1
-
-    seen = seen_in(with_losses(planted, loss))
-    losses = equal_compute(seen)
-    assert sorted(losses) == [16, 32, 64, 128, 256]
-    flat = [value for seeds in losses.values() for value in seeds.values()]
-    assert flat == pytest.approx([flat[0]] * len(flat))
-    assert len(flat) == 15
 
 
 def test_the_longest_context_can_lose_at_equal_compute(planted):

@@ -47,7 +47,8 @@ def test_a_score_that_is_a_plane_of_logs_is_explained_wholly(planted):
         return 2 + 0.3 * math.log(one.params) - 0.1 * math.log(one.tokens)
 
     assert unexplained(ones, plane) == pytest.approx(0, abs=1e-9)
-    assert unexplained(ones, lambda one: plane(one) ** 4) > 1e-6
+    bent = unexplained(ones, lambda one: plane(one) ** 4)
+    assert bent is not None and bent > 1e-6
     assert unexplained(ones, lambda one: 1.0) is None
 
 
@@ -103,6 +104,25 @@ def test_accuracies_that_scatter_more_than_the_questions_are_not_decided_by_the_
     assert established is False and "chi-squared" in because
     few = changed(planted, lambda record: {**scattered(record), f"{CHOICE}.questions": 200.0})
     assert claims_of(few)["loss_decides"][0] is True
+
+
+def test_errors_within_what_questions_leave_open_are_not_close(planted):
+    few = changed(planted, lambda record: {f"{CHOICE}.questions": 400.0})
+    established, because = claims_of(few)["two_steps_are_close"]
+    assert established is None and "the interval includes 0.02; more questions" in because
+
+
+def test_a_scatter_of_cells_that_chi_squared_misses_is_not_established(planted):
+    """By size up and down by turns: less than the test finds, and more than the questions show."""
+    sizes = sorted({run.record.params_matmul for run in planted.runs})
+
+    def bent(record):
+        up = (-1) ** sizes.index(record.params_matmul)
+        accuracy = record.metrics[f"{CHOICE}.accuracy"] + 0.0085 * up
+        return {f"{CHOICE}.accuracy": accuracy, f"{CHOICE}.questions": 4000.0}
+
+    established, because = claims_of(changed(planted, bent))["loss_decides"]
+    assert established is None and "is not excluded" in because
 
 
 def test_a_step_that_other_questions_would_undo_is_not_established(planted):

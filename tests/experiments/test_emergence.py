@@ -64,3 +64,23 @@ def test_answers_that_are_no_product_contradict_the_claim():
     )
     established, because = claims_of(dataclasses.replace(evidence, runs=runs))["product_of_digits"]
     assert established is False and "off" in because
+
+
+def test_a_product_that_half_of_the_runs_follow_is_left_open():
+    """Of planted runs that learn, every second one is off at every third measurement."""
+    evidence = planted_evidence("emergence")
+
+    def change(run, point):
+        exact = point.metrics["answers.val.exact"]
+        is_off = run.spec.seed % 2 and point.step % 60 == 0 and 0.05 < exact < 0.9
+        return {**point.metrics, "answers.val.exact": exact + 0.04 * is_off}
+
+    runs = tuple(
+        dataclasses.replace(
+            run,
+            curve=tuple(dataclasses.replace(p, metrics=change(run, p)) for p in run.curve),
+        )
+        for run in evidence.runs
+    )
+    established, because = claims_of(dataclasses.replace(evidence, runs=runs))["product_of_digits"]
+    assert established is None and "the interval includes no difference" in because
