@@ -319,7 +319,8 @@ class _Curves:
 
     def skews(self, line: Floats) -> Floats:
         """The skew of each budget's curve [s]."""
-        return np.clip(line[3] + line[4] * self.log_flops, -_SKEWEST, _SKEWEST)
+        skews = np.clip(line[3] + line[4] * self.log_flops, -_SKEWEST, _SKEWEST)
+        return np.asarray(skews, dtype=np.float64)
 
     def residuals(self, line: Floats, weights: Floats) -> tuple[Floats, Floats]:
         """Weighted residuals [n] and the lowest losses [s], in nats per token.
