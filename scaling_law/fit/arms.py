@@ -305,7 +305,7 @@ def _why_no_law(fit: ArmFit) -> str:
     if fit.suite is not None:
         return fit.suite.why_no_joint_law
     statuses = dict.fromkeys(status_words(law.status) for law in fit.known.laws.values())
-    return listed(statuses) or "no law of params and tokens can be fitted"
+    return listed(list(statuses)) or "no law of params and tokens can be fitted"
 
 
 def law_rows(fits: Sequence[ArmFit]) -> list[Sequence[str]]:

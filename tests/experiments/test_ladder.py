@@ -16,7 +16,8 @@ from scaling_law.console import Say
 from scaling_law.errors import EXIT_FIT, EXIT_OK, EXIT_USAGE
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
-from scaling_law.experiment.ladder import LEVEL, RUNGS, Exponent, Measured, fall, ladder_findings
+from scaling_law.experiment.ladder import RUNGS, Exponent, Measured, fall, ladder_findings
+from scaling_law.experiment.seeds import LEVEL
 from scaling_law.files.record import write_record
 from scaling_law.fit.approaches.isoflop_joint import BUDGET, PAIR, SIZE, JointLine
 from scaling_law.fit.solver.student import t_reach
@@ -221,9 +222,12 @@ def test_few_budgets_give_one_exponent_together_and_say_so():
     assert "5 together" in str(row[4]) and row[5] != "-"
 
 
-def together(value: float, **without: Mapping[tuple[int, ...], float]) -> Measured:
+Place = Mapping[tuple[int, ...], float]  # an exponent without a group, by the group's place
+
+
+def together(value: float, **without: Place) -> Measured:
     """A rung whose exponent is that of all budgets; what it says without a group, by kind."""
-    still = {(place,): value for place in range(3)}
+    still: Place = {(place,): value for place in range(3)}
     joint = JointLine(
         exponent=value,
         without={kind: without.get(kind, still) for kind in (SIZE, BUDGET, PAIR)},
@@ -244,11 +248,11 @@ def fell(first: Measured, second: Measured) -> tuple[float, float]:
 
 @pytest.mark.parametrize("kind", [SIZE, BUDGET])
 def test_a_group_of_runs_that_two_rungs_share_moves_both(kind):
-    own = {(0,): 0.71, (1,): 0.69, (2,): 0.7}
-    other = {(0,): 0.61, (1,): 0.59, (2,): 0.6}
+    own: Place = {(0,): 0.71, (1,): 0.69, (2,): 0.7}
+    other: Place = {(0,): 0.61, (1,): 0.59, (2,): 0.6}
     first = together(0.7, **{kind: own})
     assert fell(first, together(0.6, **{kind: other})) == pytest.approx((0.1, 0.1))
-    apart = {(3 + place,): at for (place,), at in other.items()}
+    apart: Place = {(3 + place[0],): at for place, at in other.items()}
     low, high = fell(first, together(0.6, **{kind: apart}))
     # six groups: the squares of .01 are summed over four of them
     assert high - low == pytest.approx(2 * t_reach(2, LEVEL) * math.sqrt(5 / 6 * 4e-4))
