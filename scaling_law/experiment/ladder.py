@@ -278,7 +278,7 @@ def _lower(ladder: Ladder, first: str, second: str, words: str = "") -> Decision
     assert lower is not None and lower.interval is not None
     words += f"{above.text}, then {below.text}: lower by {lower.text}"
     low, high = lower.interval
-    need(low > 0 or high < 0, f"{words}, on both sides of 0", "more seeds or budgets")
+    need(low > 0 or high < 0, f"{words}, on both sides of 0", "more sizes, budgets or seeds")
     return low > 0, words
 
 
@@ -300,7 +300,7 @@ def _half_claim(ladder: Ladder, needs: str) -> Claim:
         need(
             not inside or high - low <= 2 * CLOSE,
             f"{last.text} is too wide to be near anything",
-            f"it takes an interval of at most {2 * CLOSE:g}: more seeds or budgets",
+            f"it takes an interval of at most {2 * CLOSE:g}: more sizes, budgets or seeds",
         )
         return inside, last.text
 
