@@ -24,6 +24,7 @@ from scaling_law.forecast.hardware import Hardware
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.run.planning import inputs, say_of_data
 from scaling_law.run.request import Request
+from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.arms import arm_of
 from scaling_law.spec.counts import CONVENTIONS, count_params
 from scaling_law.units import format_count, parse_seconds
@@ -187,7 +188,8 @@ def further_runs(folder: Path, convention: str) -> Further | None:
 
     ``convention`` is how the fit counts parameters. None for a folder without the config and a
     plan that can be read, which further runs need, where its runs differ in more than ``slaw
-    plan`` chooses (axes, a trainer of its user's own), and where the text is too short for the
+    plan`` chooses (axes, a trainer of its user's own), for an architecture that has no rule for
+    further sizes, and where the text is too short for the
     horizons that a design needs.
     """
     if not folder.is_dir():
@@ -199,6 +201,8 @@ def further_runs(folder: Path, convention: str) -> Further | None:
     if any(record.spec.trainer is not None or arm_of(record.spec) for record in records):
         return None
     try:
+        if any(architecture_of(record.spec.model).shape_for is None for record in records):
+            return None
         plan = read_plan(sweep.plan)
     except (ConfigError, PlanError):
         return None  # a fit needs no plan

@@ -150,9 +150,11 @@ def measured(points: FitPoints) -> Measured:
 def fall(ladder: Ladder, first: str, second: str) -> Exponent | None:
     """Return how much lower the exponent of the second rung is; None where one has no interval.
 
-    Budgets together: a jackknife over the trunks of both, each left out of both rungs at once, so
-    that noise of runs that the rungs share does not count twice. Else the two count as independent;
-    for rungs that share runs the interval is then too wide rather than too narrow.
+    Budgets together: the error of ``fit.approaches.isoflop_joint``, each size, budget and pair left
+    out of both rungs at once, so that noise of runs that the rungs share does not count twice. The
+    interval reaches at least to the differences where both take narrower, and wider, weights. Else
+    the two count as independent; for rungs that share runs the interval is then too wide rather
+    than too narrow.
     """
     pair = [ladder[name] for name in (first, second) if name in ladder]
     known = [own.exponent for own in pair if own.exponent is not None]
@@ -161,36 +163,36 @@ def fall(ladder: Ladder, first: str, second: str) -> Exponent | None:
         return None
     (above, above_low, above_high), (below, below_low, below_high) = ends
     value = above - below
-    together = [own.joint.without for own in pair if own.joint is not None]
+    together = [own.joint for own in pair if own.joint is not None]
     if len(together) == 2:
-        half = _half_width(value, above, below, *together)
-        return Exponent(value=value, interval=(value - half, value + half))
+        return Exponent(value=value, interval=_joint_interval(value, above, below, *together))
     low = value - math.hypot(above - above_low, below_high - below)
     high = value + math.hypot(above_high - above, below - below_low)
     return Exponent(value=value, interval=(low, high))
 
 
-def _half_width(
-    value: float,
-    above: float,
-    below: float,
-    above_without: Mapping[str, float],
-    below_without: Mapping[str, float],
-) -> float:
-    """Half the interval of a difference, by a jackknife over the trunks of both sides.
+def _joint_interval(
+    value: float, above: float, below: float, first: JointLine, second: JointLine
+) -> tuple[float, float]:
+    """The interval of a difference of two exponents, each of budgets together.
 
-    A trunk that one side lacks changes the other alone. Degrees of freedom are those of the side
-    with fewer trunks.
+    Sizes and budgets of the two are matched by their place; one that a side lacks changes the other
+    alone. Degrees of freedom are those of
+    the side with fewer.
     """
-    from scaling_law.fit.solver.student import t_reach
+    from scaling_law.fit.approaches.isoflop_joint import BUDGET, SIZE, half_width
 
-    trunks = {**above_without, **below_without}
-    moves = [
-        above_without.get(trunk, above) - below_without.get(trunk, below) - value
-        for trunk in trunks
-    ]
-    error = math.sqrt((len(trunks) - 1) / len(trunks) * sum(move**2 for move in moves))
-    return t_reach(min(len(above_without), len(below_without)) - 1, LEVEL) * error
+    moves = {}
+    for kind, own in first.without.items():
+        other = second.without[kind]
+        moves[kind] = {
+            place: own.get(place, above) - other.get(place, below) for place in {**own, **other}
+        }
+    fewest = min(len(line.without[kind]) for line in (first, second) for kind in (SIZE, BUDGET))
+    half = half_width(moves, LEVEL, fewest)
+    widths = zip(first.by_width, second.by_width, strict=True)
+    reach = [one - two for one, two in widths if one is not None and two is not None]
+    return min(value - half, *reach), max(value + half, *reach)
 
 
 def ladder_findings(
@@ -276,7 +278,7 @@ def _lower(ladder: Ladder, first: str, second: str, words: str = "") -> Decision
     assert lower is not None and lower.interval is not None
     words += f"{above.text}, then {below.text}: lower by {lower.text}"
     low, high = lower.interval
-    need(low > 0 or high < 0, f"{words}, on both sides of 0", "more seeds or budgets")
+    need(low > 0 or high < 0, f"{words}, on both sides of 0", "more sizes, budgets or seeds")
     return low > 0, words
 
 
@@ -298,7 +300,7 @@ def _half_claim(ladder: Ladder, needs: str) -> Claim:
         need(
             not inside or high - low <= 2 * CLOSE,
             f"{last.text} is too wide to be near anything",
-            f"it takes an interval of at most {2 * CLOSE:g}: more seeds or budgets",
+            f"it takes an interval of at most {2 * CLOSE:g}: more sizes, budgets or seeds",
         )
         return inside, last.text
 
@@ -372,11 +374,18 @@ def _budgets_words(own: Measured) -> str:
 
 
 def _notes(ladder: Ladder) -> list[str]:
-    """The budgets without a minimum, by their reason."""
+    """Budgets without a minimum, by their reason, and shapes that are at a bound."""
     notes = []
     for rung in RUNGS:
         own = ladder.get(rung.name)
-        if own is None or own.joint is not None:
+        if own is None:
+            continue
+        if own.joint is not None:
+            if own.joint.skew_at_bound:
+                notes.append(
+                    f"{rung.words}: the skew of the curves is at its bound, so that their shape is"
+                    " not that of the runs: the exponent may be off by more than its interval"
+                )
             continue
         if own.why and not own.cells:
             notes.append(f"{rung.words}: {own.why}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import text_columns
-from scaling_law.errors import ConfigError, FitError, did_you_mean, one_line, reason_lines
+from scaling_law.errors import ConfigError, FitError, did_you_mean, listed, one_line, reason_lines
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, loss_families, loss_unit, only_sweep
@@ -291,9 +291,21 @@ def format_fits(fits: Sequence[ArmFit], notes: Sequence[str] = ()) -> str:
     ]
     not_fitted = reason_lines((fit.arm.name, fit.why_no_fit) for fit in fits if fit.known is None)
     lines += [f"not fitted: {line}" for line in not_fitted]
+    no_law = reason_lines((fit.arm.name, words) for fit in fits if (words := _why_no_law(fit)))
+    lines += [f"no law: {line}" for line in no_law]
     if not losses_compare([fit.arm for fit in fits]):
         lines.append(f"note: {NO_COMMON_LOSS}")
     return "\n".join(lines)
+
+
+def _why_no_law(fit: ArmFit) -> str:
+    """What an arm that was fitted lacks for a law of params and tokens; "" where it has one."""
+    if fit.known is None or fit.known.joint_law is not None:
+        return ""
+    if fit.suite is not None:
+        return fit.suite.why_no_joint_law
+    statuses = dict.fromkeys(status_words(law.status) for law in fit.known.laws.values())
+    return listed(list(statuses)) or "no law of params and tokens can be fitted"
 
 
 def law_rows(fits: Sequence[ArmFit]) -> list[Sequence[str]]:
@@ -310,7 +322,7 @@ def _law_row(arm: ArmRuns, known: KnownLaws, summary: Mapping[str, Any]) -> tupl
     params = best.params if best is not None else {}
     law = known.best_law
     if best is None or not params:
-        law = f"none ({status_words(best.status)})" if best is not None else "none"
+        law = "none"
     wanted = (known.best_law, summary["convention"]["params"])
     splits = (row for row in summary["by_convention"] if (row["law"], row["params"]) == wanted)
     split: dict[str, Any] = next(splits, {})

@@ -18,12 +18,14 @@ from scaling_law.cli.main import main
 from scaling_law.config.load import load_config
 from scaling_law.config.written import config_yaml
 from scaling_law.console import say, show
+from scaling_law.design import session
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import write_record
+from scaling_law.files.record import load_records, write_record
 from scaling_law.plan.make import make_plan
 from scaling_law.report import page
 from scaling_law.report.exports import write_table
+from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params
 from scaling_law.units import format_count
 from tests.fakes import PLANTED, cpu_profile, planted_records
@@ -123,7 +125,8 @@ def test_arms_without_a_law_end_with_4_and_one_reason(tmp_path, capsys):
     table = tmp_path / "t.csv"
     table.write_text("\n".join(rows) + "\n")
     code, out, err = run(capsys, "fit", str(table), "--by", "recipe")
-    assert code == 4 and out.count("none (too few points)") == 3
+    assert code == 4 and out.count("  none  ") == 3
+    assert "no law: recipe=a, recipe=b, recipe=c: " + TOO_FEW in out
     lines = [line for line in err.splitlines() if line.startswith("slaw: ")]
     assert len(lines) == 1 and "slaw: recipe=a, recipe=b, recipe=c: " + TOO_FEW in lines[0]
 
@@ -470,6 +473,23 @@ def test_without_trust_a_sweep_is_pointed_to_further_runs_and_their_cost(capsys,
     sweep.plan.write_text("{")
     code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "0")
     assert code == 0 and "next: slaw extrapolate --flops 1x" in out, "a fit needs no plan"
+
+
+def test_a_fit_points_to_no_plan_that_an_architecture_without_shapes_refuses(
+    capsys, tmp_path, monkeypatch
+):
+    config = load_config("tour", device_kind="cpu")
+    sweep = SweepDir(tmp_path / "tour")
+    for record in planted_records(0.05, config):
+        write_record(sweep.run(record.run_id), record)
+    layout.write_json(sweep.plan, make_plan(config, cpu_profile(), train_tokens=None).to_json())
+    sweep.config.write_text(config_yaml(config))
+    assert "next: slaw plan" in run(capsys, "fit", str(sweep.path), "--resamples", "0")[1]
+    part = architecture_of(load_records(sweep)[0].spec.model)
+    part = dataclasses.replace(part, shape_for=None)
+    monkeypatch.setattr(session, "architecture_of", lambda model: part)
+    code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "0")
+    assert code == 0 and "next: slaw extrapolate --flops 1x" in out and "slaw plan" not in out
 
 
 @pytest.mark.slow

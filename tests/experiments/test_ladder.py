@@ -16,8 +16,10 @@ from scaling_law.console import Say
 from scaling_law.errors import EXIT_FIT, EXIT_OK, EXIT_USAGE
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
-from scaling_law.experiment.ladder import RUNGS, _half_width
+from scaling_law.experiment.ladder import RUNGS, Exponent, Measured, fall, ladder_findings
+from scaling_law.experiment.seeds import LEVEL
 from scaling_law.files.record import write_record
+from scaling_law.fit.approaches.isoflop_joint import BUDGET, PAIR, SIZE, JointLine
 from scaling_law.fit.solver.student import t_reach
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.run import ablate as ablating
@@ -220,12 +222,62 @@ def test_few_budgets_give_one_exponent_together_and_say_so():
     assert "5 together" in str(row[4]) and row[5] != "-"
 
 
-def test_a_trunk_that_two_rungs_share_moves_both():
-    own, other = {"a": 0.71, "b": 0.69, "c": 0.7}, {"a": 0.61, "b": 0.59, "c": 0.6}
-    assert _half_width(0.1, 0.7, 0.6, own, other) == pytest.approx(0)
-    apart = _half_width(0.1, 0.7, 0.6, own, {f"other {name}": at for name, at in other.items()})
-    # six trunks: the squares of .01 are summed over four of them
-    assert apart == pytest.approx(t_reach(2, 0.9) * math.sqrt(5 / 6 * 4e-4))
+Place = Mapping[tuple[int, ...], float]  # an exponent without a group, by the group's place
+
+
+def together(value: float, **without: Place) -> Measured:
+    """A rung whose exponent is that of all budgets; what it says without a group, by kind."""
+    still: Place = {(place,): value for place in range(3)}
+    joint = JointLine(
+        exponent=value,
+        without={kind: without.get(kind, still) for kind in (SIZE, BUDGET, PAIR)},
+        by_width=(value, None),
+    )
+    exponent = Exponent(value=value, interval=(value - 0.1, value + 0.1))
+    return Measured(exponent=exponent, joint=joint)
+
+
+def fell(first: Measured, second: Measured) -> tuple[float, float]:
+    """The interval of the first rung's exponent less the second's."""
+    lower = fall(
+        {"head_counted": first, "warmup_by_size": second}, "head_counted", "warmup_by_size"
+    )
+    assert lower is not None and lower.interval is not None
+    return lower.interval
+
+
+@pytest.mark.parametrize("kind", [SIZE, BUDGET])
+def test_a_group_of_runs_that_two_rungs_share_moves_both(kind):
+    own: Place = {(0,): 0.71, (1,): 0.69, (2,): 0.7}
+    other: Place = {(0,): 0.61, (1,): 0.59, (2,): 0.6}
+    first = together(0.7, **{kind: own})
+    assert fell(first, together(0.6, **{kind: other})) == pytest.approx((0.1, 0.1))
+    apart: Place = {(3 + place[0],): at for place, at in other.items()}
+    low, high = fell(first, together(0.6, **{kind: apart}))
+    # six groups: the squares of .01 are summed over four of them
+    assert high - low == pytest.approx(2 * t_reach(2, LEVEL) * math.sqrt(5 / 6 * 4e-4))
+
+
+def test_a_step_between_rungs_reaches_to_the_steps_at_other_widths():
+    first, second = together(0.7), together(0.6)
+    assert first.joint is not None and second.joint is not None
+    above = dataclasses.replace(first.joint, by_width=(0.73, 0.71))
+    below = dataclasses.replace(second.joint, by_width=(0.61, 0.65))
+    ends = fell(dataclasses.replace(first, joint=above), dataclasses.replace(second, joint=below))
+    assert ends == pytest.approx((0.06, 0.12))
+    below = dataclasses.replace(below, by_width=(None, 0.65))
+    ends = fell(dataclasses.replace(first, joint=above), dataclasses.replace(second, joint=below))
+    assert ends == pytest.approx((0.06, 0.1))
+
+
+def test_a_skew_at_its_bound_is_said():
+    rung = together(0.5)
+    assert rung.joint is not None
+    bound = dataclasses.replace(
+        rung, joint=dataclasses.replace(rung.joint, budgets=(1e15,), skew_at_bound=True)
+    )
+    (note,) = ladder_findings({"tuned_by_size": bound}, needs="rows").notes
+    assert note.startswith("rate and batch by size: the skew of the curves is at its bound")
 
 
 def test_a_recipe_that_was_not_trained_leaves_its_rungs_open():

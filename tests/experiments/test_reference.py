@@ -144,8 +144,9 @@ OPEN = {
     },
     "images": {"convolutions_are_better": None},
     "kaplan_chinchilla": {
+        "counting_lowers": None,
         "decay_lowers": None,
-        "ends_near_half": False,
+        "ladder_falls": None,
         "tuning_lowers": None,
         "warmup_lowers": None,
     },

@@ -219,7 +219,7 @@ def group_cells(points: FitPoints, tolerance_frac: float) -> tuple[list[list[int
     """
     width = math.log((1 + tolerance_frac) / (1 - tolerance_frac)) + 1e-9
     logs = np.log(points.flops)
-    sizes = _size_keys(points.params)
+    sizes = size_keys(points.params)
     left = [int(row) for row in np.argsort(logs, kind="stable")]
     cells: list[list[int]] = []
     while left:
@@ -233,7 +233,8 @@ def group_cells(points: FitPoints, tolerance_frac: float) -> tuple[list[list[int
     return cells, left
 
 
-def _size_keys(params: Floats) -> list[int]:
+def size_keys(params: Floats) -> list[int]:
+    """Return a number for each point that is the same for points of one size."""
     # sizes one ten-thousandth apart are the same: counts differ by rounding between tables
     return [int(key) for key in np.round(np.log(params) * 1e4)]
 
@@ -324,7 +325,7 @@ def prepare(points: FitPoints, rows: list[int], width: float) -> tuple[CellRuns,
     """
     log_flops = float(np.log(points.flops[rows]).mean())
     losses, tokens, notes = _moved(points, rows, log_flops, width)
-    keys = np.array(_size_keys(points.params[rows]))
+    keys = np.array(size_keys(points.params[rows]))
     _, size_of_row, times = np.unique(keys, return_inverse=True, return_counts=True)
     log_params = np.bincount(size_of_row, np.log(points.params[rows])) / times
     log_tokens = np.bincount(size_of_row, tokens) / times
