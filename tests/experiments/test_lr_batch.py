@@ -114,7 +114,7 @@ def noisy(name: str, deviation: float) -> Evidence:
 
 
 def test_what_horizons_lose_is_left_open_within_the_noise_of_seeds():
-    claims = standing("horizon_lr", noisy("horizon_lr", 0.002))
+    claims = standing("horizon_lr", noisy("horizon_lr", 0.006))
     assert claims["best_rate_falls"] is True
     assert claims["sharing_costs"] is None
 
@@ -123,7 +123,7 @@ def test_two_trunks_as_trained_lose_what_the_runs_at_their_rates_do():
     module = parts.module_of("experiment", "horizon_lr")
     evidence = planted_evidence("horizon_lr")
     seen = module.read(evidence)
-    split = seen.splits[0]
+    split = seen.splits[1]
     first, second = split.rates
     assert first > second and {first, second} <= {run.spec.optim.lr for run in evidence.runs}
     for place, (best, lost) in enumerate(zip(seen.constant.cells, split.trained, strict=True)):
