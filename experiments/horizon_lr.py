@@ -309,8 +309,8 @@ def _measures(seen: Seen) -> dict[str, float | None]:
         name = f"split.{split.short}"
         measures[f"{name}.flops"] = split.flops
         measures[f"{name}.lost"] = split.most
-        high = max(_ends(mean)[1] for mean in split.lost)
-        measures[f"{name}.lost.high"] = high if math.isfinite(high) else None
+        highest = max(_ends(mean)[1] for mean in split.lost)
+        measures[f"{name}.lost.high"] = highest if math.isfinite(highest) else None
         measures[f"{name}.trained"] = most(split.trained) if split.trained else None
     for trunk in seen.trunks:
         mean = seen.exponent(trunk.way)

@@ -173,7 +173,7 @@ class Seen:
         says less. There is no interval where some seed left out leaves no such number. ``of`` is
         how many numbers it was picked from.
         """
-        seeds = self.without.keys()
+        seeds = set(self.without)
         for way in ways:
             trunk = self.trunk(way)
             seeds &= trunk.seeds if trunk is not None else set()
