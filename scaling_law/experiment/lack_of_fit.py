@@ -24,9 +24,9 @@ from scaling_law.experiment.power_law import PowerLaw
 from scaling_law.experiment.seeds import (
     ENOUGH,
     LEVEL,
+    block_noise,
     chi_squared_chance,
     pooled_noise,
-    shared_noise,
 )
 
 Place = TypeVar("Place", bound=Hashable)
@@ -132,18 +132,15 @@ def lack_of_fit(gaps: Mapping[Place, Mapping[int, float]], *, free: int) -> Lack
     """Return what distances from a law, by place and seed, say of it, or why they say nothing.
 
     ``free`` is the number of places less that of fitted values. The noise is what is left after
-    what a seed does to all places, where all have the same seeds (``shared_noise``), else that
+    what a seed does to all places, where all have the same seeds (``block_noise``), else that
     within places. It counts as equal at all places, and places as independent.
     """
     groups = {place: by for place, by in gaps.items() if by}
     if free < 1:
         return f"{len(groups)} means leave no degree of freedom"
     is_shared = len({frozenset(by) for by in groups.values()}) == 1
-    noise = (
-        shared_noise(groups.values())
-        if is_shared
-        else pooled_noise([list(by.values()) for by in groups.values()])
-    )
+    arms = [[by[seed] for seed in sorted(by)] for by in groups.values()]
+    noise = block_noise(arms) if is_shared else pooled_noise(arms)
     if not noise.freedom:
         return f"{len(groups)} means are of one seed each"
     if noise.freedom < ENOUGH - 1 and noise.squares < 1e-24:
