@@ -21,12 +21,7 @@ from typing import Any, TypeVar
 from scaling_law.experiment.answer import Decision, need
 from scaling_law.experiment.findings import AGAIN
 from scaling_law.experiment.power_law import PowerLaw
-from scaling_law.experiment.seeds import (
-    ENOUGH,
-    LEVEL,
-    block_noise,
-    pooled_noise,
-)
+from scaling_law.experiment.seeds import ENOUGH, LEVEL, block_noise, pooled_noise
 from scaling_law.fit.solver.incomplete_beta import f_chance
 
 Place = TypeVar("Place", bound=Hashable)
@@ -140,8 +135,8 @@ def lack_of_fit(gaps: Mapping[Place, Mapping[int, float]], *, free: int) -> Lack
     if free < 1:
         return f"{len(groups)} means leave no degree of freedom"
     is_shared = len({frozenset(by) for by in groups.values()}) == 1
-    arms = [[by[seed] for seed in sorted(by)] for by in groups.values()]
-    noise = block_noise(arms) if is_shared else pooled_noise(arms)
+    rows = [[by[seed] for seed in sorted(by)] for by in groups.values()]
+    noise = block_noise(rows) if is_shared else pooled_noise(rows)
     if not noise.freedom:
         return f"{len(groups)} means are of one seed each"
     if noise.freedom < ENOUGH - 1 and noise.squares < 1e-24:
