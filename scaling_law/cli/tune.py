@@ -31,10 +31,10 @@ def _tune(options: argparse.Namespace) -> int:
         engine=options.engine,
     )
     seconds = tune.SECONDS if options.time is None else parse_seconds(options.time)
-    if options.dry_run:
-        tune.dry_run(request, seconds, say)
-        return EXIT_OK
     write = None if options.write is None else Path(options.write)
+    if options.dry_run:
+        tune.dry_run(request, seconds, write, say)
+        return EXIT_OK
     return tune.tune(request, seconds, write, say)
 
 

@@ -21,13 +21,8 @@ from typing import Any, TypeVar
 from scaling_law.experiment.answer import Decision, need
 from scaling_law.experiment.findings import AGAIN
 from scaling_law.experiment.power_law import PowerLaw
-from scaling_law.experiment.seeds import (
-    ENOUGH,
-    LEVEL,
-    block_noise,
-    chi_squared_chance,
-    pooled_noise,
-)
+from scaling_law.experiment.seeds import ENOUGH, LEVEL, block_noise, pooled_noise
+from scaling_law.fit.solver.incomplete_beta import f_chance
 
 Place = TypeVar("Place", bound=Hashable)
 _NOTHING = 1e-9  # error, as a share of the misfit, below which noise explains nothing of it
@@ -58,7 +53,8 @@ class Lack:
         """How likely seeds alone lead as far from the law (F test); None without any noise."""
         if self._is_noiseless or not self.squares:
             return None
-        return chi_squared_chance(self.squares / self.error**2, self.free, self.noise_free)
+        ratio = self.squares / self.free / self.error**2
+        return f_chance(ratio, self.free, self.noise_free)
 
     @cached_property
     def interval(self) -> tuple[float, float]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scaling_law.experiment.seeds import LEVEL, chi_squared_chance
+from scaling_law.experiment.seeds import LEVEL
+from scaling_law.fit.solver.incomplete_beta import f_chance
 
 _WIDEST = 1e6  # factor of the ratio within which its ends are looked for
 
@@ -49,7 +50,7 @@ def misfit_of(squares: float, *, free: int, error: float, noise_free: int) -> Mi
         low, high = ratio / _WIDEST, ratio * _WIDEST
         for _ in range(80):
             middle = math.sqrt(low * high)
-            less = chi_squared_chance(free * ratio / middle, free, noise_free) < chance
+            less = f_chance(ratio / middle, free, noise_free) < chance
             low, high = (middle, high) if less else (low, middle)
         return math.sqrt(high)
 

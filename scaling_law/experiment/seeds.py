@@ -222,17 +222,13 @@ def jackknifed(value: float, without: Sequence[float], *, of: int = 1) -> Mean:
     return Mean(value=value, interval=(value - reach, value + reach), seeds=count)
 
 
-def chi_squared_chance(value: float, free: int, noise_free: int | None = None) -> float:
+def chi_squared_chance(value: float, free: int) -> float:
     """Return the probability of a larger chi-squared with ``free`` degrees of freedom.
 
-    ``noise_free`` are the degrees of freedom of the noise that ``value`` is in units of, None where
-    the noise is exact. Cube roots count as normal (Wilson and Hilferty 1931, Paulson 1942).
+    Cube roots count as normal (Wilson and Hilferty 1931).
     """
     spread = 2 / (9 * free)
-    of_noise = 2 / (9 * noise_free) if noise_free else 0.0
-    root = (value / free) ** (1 / 3)
-    width = math.sqrt(spread + of_noise * root**2)
-    return NormalDist().cdf((1 - spread - (1 - of_noise) * root) / width)
+    return NormalDist().cdf((1 - spread - (value / free) ** (1 / 3)) / math.sqrt(spread))
 
 
 def best_on_others(choices: Sequence[Mapping[int, float]]) -> dict[int, float]:

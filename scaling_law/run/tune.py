@@ -108,8 +108,10 @@ def _batches(size: _Size) -> list[int]:
     return sorted({max(1, round(factor * seqs)) * n_ctx for factor in _BATCHES})
 
 
-def dry_run(request: Request, seconds: float, say: Say) -> None:
-    """Print what the first stage would train."""
+def dry_run(request: Request, seconds: float, write: Path | None, say: Say) -> None:
+    """Print what the first stage would train. Refuses what ``tune`` refuses before training."""
+    if write is not None:
+        _check_place(write)
     config, plan = plan_only(tuned_request(request, seconds, say), say)
     show(dry_run_text(config, plan))
     show(

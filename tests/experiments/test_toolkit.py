@@ -6,6 +6,7 @@ import dataclasses
 from statistics import fmean
 
 import pytest
+from scipy.stats import chi2
 
 from scaling_law.experiment.answer import answer, beside, claim, need
 from scaling_law.experiment.evidence import Run
@@ -23,6 +24,7 @@ from scaling_law.experiment.seeds import (
     Time,
     beyond_error,
     block_noise,
+    chi_squared_chance,
     first_time,
     jackknifed,
     mean_over,
@@ -179,6 +181,12 @@ def test_the_noise_of_blocks_leaves_out_what_arms_and_seeds_share():
     apart = pooled_noise([[b - a for a, b in zip(*pair, strict=True)]])
     assert block_noise(pair).error(3, 3) == pytest.approx(apart.error(3))
     assert block_noise(pair[:1]).freedom == 0 and block_noise([[1.0], [2.0]]).freedom == 0
+
+
+@pytest.mark.parametrize("free", [1, 3, 34])
+@pytest.mark.parametrize("share", [0.001, 0.05, 0.5])
+def test_the_chance_of_a_chi_squared_is_near_scipys(free, share):
+    assert chi_squared_chance(chi2.isf(share, free), free) == pytest.approx(share, abs=0.01)
 
 
 def test_a_jackknife_of_means_is_students_interval():

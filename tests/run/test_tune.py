@@ -239,12 +239,16 @@ def test_a_rule_of_several_weight_decays_takes_the_configs(here, capsys):
         ("rule.txt", "a rule is a file of Python"),
         ("nowhere/rule.py", "there is no folder nowhere"),
         ("own.py", "it exists and is no rule of slaw tune"),
+        ("folder.py", "Is a directory"),
     ],
 )
 def test_a_place_for_the_rule_is_checked_before_training(here, capsys, name, message):
     (here / "own.py").write_text("print('mine')\n")
-    assert main(["tune", "mine.yaml", "--write", name, "--device", "cpu"]) == EXIT_USAGE
-    assert message in capsys.readouterr().err
+    (here / "folder.py").mkdir()
+    for dry in ([], ["--dry-run"]):
+        command = ["tune", "mine.yaml", "--write", name, "--device", "cpu", *dry]
+        assert main(command) == EXIT_USAGE
+        assert message in capsys.readouterr().err
     assert not (here / "results").exists()
 
 
