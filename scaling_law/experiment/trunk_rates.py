@@ -6,9 +6,10 @@
 
 Every way of training has its own shared rate: the geometric mean of its horizons' best ones, or the
 fairest, at which the horizon that loses most loses least. What a horizon loses is counted from its
-loss at its own best constant rate, as if it had a trunk of its own, on the same seeds. The horizons
+loss at its own best constant rate, as if it had a trunk of its own, on the same seeds. A unit of
+seed noise is the spread of one run's loss from seed to seed (``Tuning.run_noise``). The horizons
 of a trunk share its noise, so that they are no independent points: intervals leave out one seed
-after another (jackknife), with the choice of the shared rate made again.
+after another (jackknife), with the unit and the choice of the shared rate made again.
 """
 
 from __future__ import annotations
@@ -159,10 +160,10 @@ class Seen:
         """The trunk whose rate goes this way."""
         return next((trunk for trunk in self.trunks if trunk.way == way), None)
 
-    @property
+    @cached_property
     def noise(self) -> float:
-        """The spread of a loss from seed to seed, as a share of it."""
-        return self.tuning.noise.deviation
+        """A unit: the spread of one run's loss from seed to seed, as a share of it."""
+        return self.tuning.run_noise.deviation
 
     def over_seeds(
         self, read: Callable[[Seen], float | None], *ways: Way, of: int = 1
@@ -209,7 +210,7 @@ class Seen:
 
             def read(seen: Seen, place: int = place) -> float | None:
                 shares = seen.shares_lost(way, fair=fair)
-                return shares[place] / self.noise if place < len(shares) else None
+                return shares[place] / seen.noise if place < len(shares) else None
 
             mean = self.over_seeds(read, CONSTANT, way)
             assert mean is not None, "the trunk has this horizon"
@@ -257,7 +258,7 @@ class Seen:
 
             def read(seen: Seen, place: int = place) -> float | None:
                 found = shares(seen)
-                return found[place] / self.noise if found else None
+                return found[place] / seen.noise if found else None
 
             mean = self.over_seeds(read, CONSTANT)
             assert mean is not None, "all seeds together give one"

@@ -114,7 +114,7 @@ def noisy(name: str, deviation: float) -> Evidence:
 
 
 def test_what_horizons_lose_is_left_open_within_the_noise_of_seeds():
-    claims = standing("horizon_lr", noisy("horizon_lr", 0.006))
+    claims = standing("horizon_lr", noisy("horizon_lr", 0.002))
     assert claims["best_rate_falls"] is True
     assert claims["sharing_costs"] is None
 
@@ -148,15 +148,19 @@ def test_one_seed_gives_horizons_no_interval_and_decides_nothing():
 def test_the_power_of_tokens_is_as_uncertain_as_single_seeds_are_apart():
     """Horizons of a trunk share its noise: they lie on a law whatever the seed."""
 
-    def tilted(run: Run) -> Run:
+    curvature = parts.module_of("experiment", "horizon_lr")._CURVATURE
+
+    def tilted(run: Run) -> Run | None:
         loss = run.record.val_loss_nats
+        if run.spec.seed > 2:
+            return None
         if loss is None:
             return run
         # each seed has a best rate of its own: a factor of tokens^(0.05 (seed - 1))
         shift = 0.05 * (run.spec.seed - 1) * math.log(run.spec.tokens / 2**18)
         away = math.log(run.spec.optim.lr / 0.016)
         record = dataclasses.replace(
-            run.record, val_loss_nats=loss * math.exp(-2 * 0.03 * away * shift)
+            run.record, val_loss_nats=loss * math.exp(-2 * curvature * away * shift)
         )
         return dataclasses.replace(run, record=record)
 
