@@ -24,7 +24,7 @@ from statistics import fmean
 from typing import Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis
 from scaling_law.experiment.findings import (
@@ -39,14 +39,17 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.experiment.more_runs import rates_command
-from scaling_law.experiment.seeds import Mean, beyond_error, mean_over, with_ends
-from scaling_law.experiment.tuning import Optimum, trials_of, tuned
+from scaling_law.experiment.seeds import Mean, mean_over, with_ends
+from scaling_law.experiment.speedup import NO_FIT
+from scaling_law.experiment.standard_error import StandardError, mean_at_best
+from scaling_law.experiment.tuning import Optimum, Tuning, trials_of, tuned
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_count
 
 OPTIMIZER = "growing_batch"
 SHOWN = 0.1  # share of the steps from which on curves are drawn
+EXACT = 1e-12  # width of an interval, as a share of the value, that rounding alone gives
 EQUAL = 0.02  # share by which the updates of ramp and fixed batch may differ
 
 
@@ -81,12 +84,14 @@ class Arm:
     """The runs of one batch or ramp.
 
     ``runs`` are those at the rate of lowest loss, by seed;
-    ``best`` is its best learning rate.
+    ``best`` is its best learning rate;
+    ``fit`` is the error of its losses that all seeds share, in nats: that of the best rate's fit.
     """
 
     batch: Batch
     runs: Mapping[int, Run]
     best: Optimum
+    fit: StandardError
 
     @property
     def spec(self) -> RunSpec:
@@ -198,6 +203,11 @@ def _at_best(runs: Sequence[Run], batch: Batch, best: Optimum) -> dict[int, Run]
     return dict(sorted(own.items()))
 
 
+def _fit_of(tuning: Tuning, best: Optimum) -> StandardError:
+    """The error of a best rate's fit in nats; 0 for losses at a rate that was run."""
+    return tuning.fit_error(best).times(best.loss) if best.lr and best.loss else NO_FIT
+
+
 def arms_of(evidence: Evidence) -> Arms:
     """Return the arms of the sweep: the ramp, its ends, and the fixed batch of as many updates."""
     several = [run for run in evidence.runs if batch_of(run.spec) is not None]
@@ -207,7 +217,10 @@ def arms_of(evidence: Evidence) -> Arms:
     )
     # of several sizes or horizons, the last one
     optima = {batches[best.cell.recipe]: best for best in tuning.optima if best.lowest}
-    arms = [Arm(batch, _at_best(several, batch, best), best) for batch, best in optima.items()]
+    arms = [
+        Arm(batch, _at_best(several, batch, best), best, _fit_of(tuning, best))
+        for batch, best in optima.items()
+    ]
     fixed = {arm.batch.first: arm for arm in arms if arm.batch.is_fixed}
     ramp = next(
         (arm for arm in sorted(arms, key=lambda a: a.batch) if not arm.batch.is_fixed), None
@@ -226,25 +239,35 @@ def gains(better: Arm, worse: Arm) -> list[float]:
     return [worse.losses[seed] - better.losses[seed] for seed in both]
 
 
-def log_multipliers(arms: Arms) -> list[float]:
-    """By the late slope of the fixed batch's curves, the log of the ramp's worth in tokens by seed.
+def mean_gain(better: Arm, worse: Arm) -> Mean | None:
+    """By how much the first one's loss is lower, with the errors of both fits."""
+    return mean_at_best(gains(better, worse), (better.fit, worse.fit))
 
-    Empty where an arm or the slope is missing.
+
+def log_multiplier(arms: Arms) -> Mean | None:
+    """By the late slope of the fixed batch's curves, the log of the ramp's worth in tokens.
+
+    None where an arm or the slope is missing.
     """
     if arms.ramp is None or arms.middle is None or arms.middle.tokens_per_loss is None:
-        return []
+        return None
     slope = arms.middle.tokens_per_loss
-    return [gain * slope for gain in gains(arms.ramp, arms.middle)]
+    fits = [arm.fit.times(slope) for arm in (arms.ramp, arms.middle)]
+    return mean_at_best([gain * slope for gain in gains(arms.ramp, arms.middle)], fits)
 
 
 def saved_by(arms: Arms) -> Mean | None:
     """The share of tokens that the ramp saves."""
-    return mean_over([1 - math.exp(-log) for log in log_multipliers(arms)])
+    log = log_multiplier(arms)
+    if log is None:
+        return None
+    value, *ends = (1 - math.exp(-one) for one in (log.value, *(log.interval or ())))
+    return Mean(value=value, interval=(ends[0], ends[1]) if ends else None, seeds=log.seeds)
 
 
 def multiplier_of(arms: Arms) -> Multiplier | None:
     """The compute multiplier of the ramp over the fixed batch."""
-    logs = mean_over(log_multipliers(arms))
+    logs = log_multiplier(arms)
     if logs is None:
         return None
     assert arms.ramp is not None and arms.middle is not None, "both have losses"
@@ -318,11 +341,21 @@ def _need_arms(arms: Arms, *names: str) -> list[Arm]:
     return needed
 
 
-def _decided(better: Arm, worse: Arm) -> Decision:
-    """Whether one arm's loss is the lower one, seed by seed, with the figures."""
-    each = gains(better, worse)
-    need(len(each) > 1, f"{len(each)} seeds have both", AGAIN)
-    return decided(each, "by", show=_paired)
+def _decided(mean: Mean | None, words: str = "by") -> Decision:
+    """Whether a mean, with the errors of fits, lies above 0, with the figures."""
+    need(mean is not None and mean.interval is not None, "fewer than two seeds have both", AGAIN)
+    assert mean is not None and mean.interval is not None
+    low, high = mean.interval
+    said = f"{words} {_paired(mean)}"
+    need(high - low > EXACT * abs(mean.value), f"{said}: which says nothing of its error", AGAIN)
+    need(low > 0 or high < 0, f"{said}: the interval includes no difference", "more seeds")
+    return low > 0, said
+
+
+def _large_loses(small: Arm, large: Arm) -> bool:
+    """Whether the large batch is shown to end above the small one."""
+    mean = mean_gain(small, large)
+    return mean is not None and mean.interval is not None and mean.interval[0] > 0
 
 
 def _need_tuned(arms: Arms, ramp: Arm, middle: Arm, saved: Mean | None) -> None:
@@ -330,7 +363,7 @@ def _need_tuned(arms: Arms, ramp: Arm, middle: Arm, saved: Mean | None) -> None:
     rates = "; ".join(
         f"{arm.words}: {', '.join(f'{rate:g}' for rate in arm.best.rates)}" for arm in arms.untuned
     )
-    mean = mean_over(gains(ramp, middle))
+    mean = mean_gain(ramp, middle)
     measured = "" if mean is None else f"; as run, the ramp gains {_paired(mean)}"
     if saved is not None:
         measured += f", {_worth(saved)}"
@@ -365,12 +398,12 @@ def _ramp_beats(arms: Arms, saved: Mean | None) -> Claim:
             "a double_after or a fixed batch with which they are equal",
         )
         need(
-            bool(beyond_error(gains(small, large))),
+            _large_loses(small, large),
             "the large batch loses nothing against the small one at equal tokens",
             "a larger `last`, beyond the critical batch (slaw run critical_batch)",
         )
         _need_tuned(arms, ramp, middle, saved)
-        return _decided(ramp, middle)
+        return _decided(mean_gain(ramp, middle))
 
     return claim(
         "ramp_beats_fixed",
@@ -382,7 +415,7 @@ def _ramp_beats(arms: Arms, saved: Mean | None) -> Claim:
 def _batch_matters(arms: Arms) -> Claim:
     def decide() -> Decision:
         small, large = _need_arms(arms, "small", "large")
-        return _decided(small, large)
+        return _decided(mean_gain(small, large))
 
     return claim(
         "small_beats_large",
@@ -401,7 +434,7 @@ def _ramp_keeps_up(arms: Arms) -> Claim:
             [arm.losses[seed] - small.losses[seed] for seed in seeds] for arm in (ramp, large)
         )
         need(
-            bool(beyond_error(whole)),
+            _large_loses(small, large),
             "the large batch loses nothing against the small one",
             "a larger `last`",
         )
@@ -411,7 +444,8 @@ def _ramp_keeps_up(arms: Arms) -> Claim:
             f" batch {fmean(whole):.3f} with {large.updates / small.updates:.0%}"
         )
         less = [0.5 * b - a for a, b in zip(lost, whole, strict=True)]
-        return decided(less, f"{words}: less than half by", show=_paired)
+        fits = (ramp.fit, small.fit.times(0.5), large.fit.times(0.5))
+        return _decided(mean_at_best(less, fits), f"{words}: less than half by")
 
     return claim(
         "ramp_keeps_up",
@@ -451,7 +485,7 @@ def _gains(arms: Arms) -> dict[str, Mean | None]:
         "gain.small_over_large": (arms.small, arms.large),
     }
     return {
-        name: mean_over(gains(better, worse)) if better and worse else None
+        name: mean_gain(better, worse) if better and worse else None
         for name, (better, worse) in pairs.items()
     }
 
@@ -476,7 +510,7 @@ def _gain_table(arms: Arms, saved: Mean | None) -> Table | None:
 
 def _measures(arms: Arms, saved: Mean | None) -> dict[str, float | None]:
     measures: dict[str, float | None] = {}
-    worth = mean_over(log_multipliers(arms))
+    worth = log_multiplier(arms)
     means = {"multiplier.ramp": worth and worth.factor, "tokens_saved_frac": saved}
     for name, mean in {**means, **_gains(arms)}.items():
         measures |= with_ends(name, mean)

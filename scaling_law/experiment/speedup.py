@@ -25,8 +25,8 @@ from statistics import fmean
 from typing import Literal, TypeAlias
 
 from scaling_law.experiment.findings import Multiplier
-from scaling_law.experiment.seeds import LEVEL, beyond_error, pooled_noise
-from scaling_law.experiment.standard_error import StandardError, summed
+from scaling_law.experiment.seeds import LEVEL, beyond_error
+from scaling_law.experiment.standard_error import StandardError, of_seeds, summed
 from scaling_law.experiment.tuning import Tuning
 from scaling_law.experiment.warmups import Warmup, unlike
 from scaling_law.units import format_count
@@ -176,7 +176,7 @@ def read_speedup(
     ]
     known = tuple(bound for bound in bounds if bound is not None)
     logs = [
-        (params, fmean(by_seed.values()), summed([_of_seeds(by_seed), fit]))
+        (params, fmean(by_seed.values()), summed([of_seeds([*by_seed.values()]), fit]))
         for params, (by_seed, fit) in good.items()
     ]
     at = []
@@ -202,12 +202,6 @@ def read_speedup(
         errors={params: error for params, _, error in logs},
         bounds=known,
     )
-
-
-def _of_seeds(logs: Mapping[int, float]) -> StandardError:
-    """The standard error of the mean over seeds."""
-    noise = pooled_noise([list(logs.values())])
-    return StandardError(noise.error(len(logs)), noise.freedom)
 
 
 def _bound(
