@@ -52,11 +52,12 @@ def extrapolate(
 
     One variable alone is completed compute-optimally; a target loss is reached as cheaply as
     possible. ``seed_noise_log`` is the standard deviation of log loss between seeds (worlds have
-    their own), ``trust_flops_factor`` is how far beyond the largest FLOPs held-out runs support
-    the law, ``missed`` the verdict of held-out runs that say not to extrapolate it at all: of a
-    target beyond the data only the range may then be quoted. ``tokens_unique`` are the different tokens at hand, beyond which tokens are repeats
-    (``forecast.repeats``, under any law of params and tokens). Raises ``ConfigError`` for a target
-    that the law cannot read, ``FitError`` where it gives no answer.
+    their own), ``trust_flops_factor`` is how far beyond the largest FLOPs held-out runs support the
+    law, ``missed`` the verdict of held-out runs that say not to extrapolate it at all: of a target
+    beyond the data only the range may then be quoted. ``tokens_unique`` are the different tokens at
+    hand, beyond which tokens are repeats (``forecast.repeats``, under any law of params and
+    tokens). Raises ``ConfigError`` for a target that the law cannot read, ``FitError`` where it
+    gives no answer.
     """
     given = target.given
     if not fit.usable:

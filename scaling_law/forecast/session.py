@@ -61,7 +61,7 @@ class ForecastAnswer:
 
     @property
     def text(self) -> str:
-        """For a terminal: the law and its results, then the answer; a refusal comes before both."""
+        """For a terminal: the law and its results, then the answer; a refusal stands first."""
         prediction = self.prediction
         refused = bool(prediction.refused) and prediction.level is not None
         lines = decision_lines(self.decision, refused=refused)
