@@ -23,7 +23,7 @@ from scaling_law.spec.values import (
     MAX_TABLE,
     ByKey,
     Described,
-    EmptyList,
+    EmptyListError,
     Number,
     NumberOr,
     Switch,
@@ -319,7 +319,7 @@ class SweepFile:
 
     def __post_init__(self) -> None:
         if not self.grid:
-            raise EmptyList("grid")
+            raise EmptyListError("grid")
 
     def spike_spec(self) -> SpikeSpec | None:
         """What a run records of ``spikes``."""

@@ -211,7 +211,7 @@ class NumberOr(Number):
         return f"{super().forms()}, or {', '.join(self.words)}"
 
 
-class EmptyList(ValueError):
+class EmptyListError(ValueError):
     """The list at ``key`` of a section has no value; the error belongs where the key is written."""
 
     def __init__(self, key: str) -> None:

@@ -77,9 +77,9 @@ def test_a_lead_counts_beyond_its_interval_and_not_beyond_one_standard_error(pla
     claims = claims_of(planted)
     established, because = claims["two_steps_beat_compute"]
     assert established is True
-    lead, low, high = re.search(
-        r", ([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+) by", because
-    ).groups()
+    found = re.search(r", ([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+) by", because)
+    assert found is not None
+    lead, low, high = found.groups()
     assert 0 < float(low) < float(lead) <= float(high)
     # of fewer questions the lead is more than one standard error still, and no longer certain
     noise = float(lead) / 1.3
