@@ -120,6 +120,7 @@ OPEN = {
         "scores_degrade": None,
         "two_steps_are_close": None,
         "two_steps_beat_compute": None,
+        "two_steps_beat_error_law": None,
         "two_steps_beat_params_tokens": None,
     },
     "downstream_addition": dict.fromkeys(
