@@ -119,11 +119,11 @@ def is_determined(low: float, high: float) -> bool:
 
 
 def count_range(low: float, high: float, unit: str = "") -> str:
-    """``1.2M to 3.4M tokens``; ``any`` for no upper bound; ``tokens not determined``."""
+    """``1.2M to 3.4M tokens``; ``1.2M or more tokens``; ``tokens not determined``."""
     if not is_determined(low, high):
         return f"{unit} {NOT_DETERMINED}".lstrip()
-    top = "any" if high == math.inf else rounded_count(high, 2)
-    return f"{rounded_count(low, 2)} to {top} {unit}".rstrip()
+    top = "or more" if high == math.inf else f"to {rounded_count(high, 2)}"
+    return f"{rounded_count(low, 2)} {top} {unit}".rstrip()
 
 
 def weight_words(share: float) -> str:

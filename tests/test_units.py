@@ -111,7 +111,7 @@ def test_a_noun_is_singular_for_one():
         (2e3, 1.9e9, "2K to 1.9B tokens"),
         (340e3, 1.3e54, "tokens not determined"),
         (0.0, 5e9, "0 to 5B tokens"),
-        (1e9, math.inf, "1B to any tokens"),
+        (1e9, math.inf, "1B or more tokens"),
     ],
 )
 def test_a_range_of_more_than_six_orders_of_magnitude_is_not_determined(low, high, said):

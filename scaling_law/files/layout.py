@@ -484,8 +484,11 @@ def write_json(path: Path, value: Any, guard: Callable[[], None] = anybody) -> N
     atomic_write(path, json.dumps(value, indent=1, allow_nan=False) + "\n", guard)
 
 
-def read_json(path: Path) -> Any:
-    """The JSON in ``path``. Raises ``ConfigError`` with the file's name if it is not JSON."""
+def read_json(path: Path, remedy: str = "") -> Any:
+    """The JSON in ``path``.
+
+    Raises ``ConfigError`` with the file's name if it is not JSON, and then with the ``remedy``.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe may never end
             raise ConfigError(f"{path}: not a file; expected JSON")
@@ -493,7 +496,8 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as problem:
-        raise ConfigError(f"{path}: not readable as JSON ({json_problem(problem)})") from None
+        todo = f"; {remedy}" if remedy and not isinstance(problem, OSError) else ""
+        raise ConfigError(f"{path}: not readable as JSON ({json_problem(problem)}){todo}") from None
 
 
 def is_table(path: Path) -> bool:

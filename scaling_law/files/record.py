@@ -233,7 +233,7 @@ def read_record(path: Path) -> RunRecord:
 
     Raises ``ConfigError`` with the file and what is wrong with it: damaged, or another run's.
     """
-    data = layout.read_json(path)
+    data = layout.read_json(path, "delete it to retrain")
     try:
         record = record_from_json(data)
     except NewerVersion as problem:

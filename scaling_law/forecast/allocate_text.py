@@ -14,6 +14,7 @@ from scaling_law.fit.points.stated import params_words
 from scaling_law.fit.prediction_text import loss_unit, loss_words, own_loss_lines, warning_lines
 from scaling_law.fit.result import finite_json
 from scaling_law.forecast.allocate import AllocationAnswer
+from scaling_law.forecast.extrapolate import TOO_FAR
 from scaling_law.forecast.hardware import energy_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT
 from scaling_law.forecast.target import Target
@@ -434,7 +435,10 @@ def _smaller_lines(answer: AllocationAnswer) -> list[str]:
     if answer.only_ranges:
         return ["smaller models of the same loss: no figures so far beyond the data"]
     head = ("size", "params", "tokens", "a param", "training FLOPs")
-    rows = [head, *(_smaller_row(row) for row in answer.smaller)]
+    most = math.inf
+    if answer.prediction.level is not None:
+        most = TOO_FAR * answer.source.fit.data_range.get("tokens", (0.0, math.inf))[1]
+    rows = [head, *(_smaller_row(row, most) for row in answer.smaller)]
     loss = loss_words(answer.prediction)[0].removeprefix("about ")
     formula = ", by the formula" if answer.prediction.refused else ""
     return [
@@ -444,12 +448,15 @@ def _smaller_lines(answer: AllocationAnswer) -> list[str]:
     ]
 
 
-def _smaller_row(row: Mapping[str, float | None]) -> tuple[str, ...]:
+def _smaller_row(row: Mapping[str, float | None], most: float) -> tuple[str, ...]:
+    """A row of the table; the law does not carry figures of more than ``most`` tokens."""
     share, params, ratio = row["shrink"], row["params"], row["compute_ratio"]
     assert share is not None and params is not None
     size = "1" if share == 1 else f"1/{1 / share:g}"
     if ratio is None or row["tokens"] is None or row["tokens_per_param"] is None:
         return (size, format_count(params), "-", "-", "no number of tokens reaches it")
+    if row["tokens"] > most:
+        return (size, format_count(params), "-", "-", "no figures so far beyond the data")
     more = f"{100 * (ratio - 1):+.{0 if ratio > 1.1 else 1}f}%" if share != 1 else "the fewest"
     return (
         size,

@@ -62,17 +62,11 @@ def isoflop_cells(fitted: Fitted) -> Figure | None:
             Line2D([], [], color=colour, marker=marker, markerfacecolor=fill, label=label,
                    linestyle="-" if cell.usable else "")
         )  # fmt: skip
-    entries.append(
-        Line2D(
-            [],
-            [],
-            color=RED,
-            marker="*",
-            markersize=11,
-            linestyle="",
-            label="minimum: the best size",
+    if used:
+        label = "minimum: the best size"
+        entries.append(
+            Line2D([], [], color=RED, marker="*", markersize=11, linestyle="", label=label)
         )
-    )
     _frame_cells(axes, fitted, cells)
     style.legend_below(figure, entries, 2, title="budget (FLOPs)")
     return figure

@@ -188,14 +188,14 @@ MORE = ("extrapolate", "--params", "1e9", "--results", "sweep")
 # fmt: off
 _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     # record.json
-    ("record-empty", FIT, _record_is(""), "record.json: not readable as JSON (Expecting value: line 1 column 1 (char 0))"),
-    ("record-cut", FIT, lambda f: _write(_first(f).record, _first(f).record.read_bytes()[:100]), "record.json: not readable as JSON (Unterminated string starting at: line 5 column 3 (char 96))"),
-    ("record-binary", FIT, _record_is(b"\x80\x04\xff"), "record.json: not readable as JSON ('utf-8' codec can't decode byte 0x80 in position 0: invalid start byte)"),
+    ("record-empty", FIT, _record_is(""), "record.json: not readable as JSON (Expecting value: line 1 column 1 (char 0)); delete it to retrain"),
+    ("record-cut", FIT, lambda f: _write(_first(f).record, _first(f).record.read_bytes()[:100]), "record.json: not readable as JSON (Unterminated string starting at: line 5 column 3 (char 96)); delete it to retrain"),
+    ("record-binary", FIT, _record_is(b"\x80\x04\xff"), "record.json: not readable as JSON ('utf-8' codec can't decode byte 0x80 in position 0: invalid start byte); delete it to retrain"),
     ("record-a-list", FIT, _record_is("[]"), "record.json: not a run record (found [], expected keys and values); delete it to retrain"),
     ("record-a-number", FIT, _record_is("3"), "record.json: not a run record (found 3, expected keys and values); delete it to retrain"),
     ("record-null", FIT, _record_is("null"), "record.json: not a run record (found None, expected keys and values); delete it to retrain"),
-    ("record-deep", FIT, _record_is("[" * 100_000), "record.json: not readable as JSON (nested too deep)"),
-    ("record-digits", FIT, _record_is("9" * 100_000), "record.json: not readable as JSON (a number of too many digits)"),
+    ("record-deep", FIT, _record_is("[" * 100_000), "record.json: not readable as JSON (nested too deep); delete it to retrain"),
+    ("record-digits", FIT, _record_is("9" * 100_000), "record.json: not readable as JSON (a number of too many digits); delete it to retrain"),
     ("record-foreign", FIT, _record_is('{"loss": 3}'), "record.json: not a run record (schema_version None, expected 1 to 2); delete it to retrain"),
     ("record-version", FIT, _record(schema_version=99), "record.json: schema_version 99: a run record made by a later slaw (this one reads up to 2); upgrade slaw to read it"),
     ("record-no-version", FIT, _record(schema_version=...), "record.json: not a run record (schema_version None, expected 1 to 2); delete it to retrain"),
@@ -229,9 +229,9 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("record-a-folder", FIT, _record_folder, "record.json: not a file; expected JSON"),
     ("record-a-pipe", FIT, _pipe_for_records, "record.json: not a file; expected JSON"),
     ("no-records", FIT, _no_records, "sweep: no finished run yet; `slaw status` says how far it is"),
-    ("validate-record-cut", ("validate", "sweep"), _record_is('{"run_id'), "record.json: not readable as JSON (Unterminated string starting at: line 1 column 2 (char 1))"),
-    ("report-record-cut", ("report", "sweep"), _record_is('{"run_id'), "record.json: not readable as JSON (Unterminated string starting at: line 1 column 2 (char 1))"),
-    ("more-record-cut", MORE, _record_is('{"run_id'), "record.json: not readable as JSON (Unterminated string starting at: line 1 column 2 (char 1))"),
+    ("validate-record-cut", ("validate", "sweep"), _record_is('{"run_id'), "record.json: not readable as JSON (Unterminated string starting at: line 1 column 2 (char 1)); delete it to retrain"),
+    ("report-record-cut", ("report", "sweep"), _record_is('{"run_id'), "record.json: not readable as JSON (Unterminated string starting at: line 1 column 2 (char 1)); delete it to retrain"),
+    ("more-record-cut", MORE, _record_is('{"run_id'), "record.json: not readable as JSON (Unterminated string starting at: line 1 column 2 (char 1)); delete it to retrain"),
     # curve.jsonl
     ("curve-cut-amid", ("report", "sweep"), lambda f: _write(_first(f).curve, '{"step": 1\n{}\n{}\n'), "curve.jsonl:1: not a curve point (Expecting ',' delimiter: line 1 column 11 (char 10))"),
     ("curve-of-text", ("report", "sweep"), lambda f: _write(_first(f).curve, '{"step": "a", "tokens": "b", "train_loss_nats": 1, "val_loss_nats": "x", "lr": 1, "grad_norm": 1, "seconds": 1}\n' * 2), "curve.jsonl:1: not a curve point (step is 'a', expected a whole number)"),
@@ -254,7 +254,7 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("plan-trunk-goes-up", ("status", "sweep"), _planned(lambda p: p["runs"][1]["spec"]["branch"].update(trunk_id="../../x")), "sweep/plan.json: not a plan (run id '../../x', expected letters, digits, . _ and -); delete it to plan the sweep again"),
     ("plan-in-a-report", ("report", "sweep"), _file("plan.json", '{"schema_version": 1}'), "sweep/plan.json: not a plan (KeyError('runs')); delete it to plan the sweep again"),
     ("plan-a-folder", ("status", "sweep"), lambda f: (f / "sweep" / "plan.json").mkdir(), "sweep/plan.json: not a file; expected JSON"),
-    ("status-record-cut", ("status", "sweep"), _both(_planned(), _record_is("{")), "record.json: not readable as JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
+    ("status-record-cut", ("status", "sweep"), _both(_planned(), _record_is("{")), "record.json: not readable as JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)); delete it to retrain"),
     # fits/fit.json
     ("saved-cut", MORE, _file("fits/fit.json", "{"), "sweep/fits/fit.json: not readable as JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
     ("saved-a-list", MORE, _file("fits/fit.json", "[]"), "sweep/fits/fit.json: damaged (found [], expected keys and values); run `slaw fit` again"),

@@ -240,6 +240,16 @@ def test_smaller_models_of_the_same_loss_are_computed():
     assert ask("kaplan2020", flops=1e21).smaller == ()
 
 
+def test_a_smaller_model_far_beyond_the_fitted_tokens_has_no_figures(fitted):
+    most = fitted.fit.data_range["tokens"][1]
+    made = allocate(fitted, flops(10 * fitted.fit.data_range["flops"][1]))
+    small = {"shrink": 0.25, "params": 1e5, "flops": 6e5 * most, "compute_ratio": 9.0}
+    for times, said in ((900.0, "+800%"), (1100.0, "no figures so far beyond the data")):
+        row = {**small, "tokens": times * most, "tokens_per_param": times * most / 1e5}
+        text = allocate_text.format_allocation(dataclasses.replace(made, smaller=(row,)))
+        assert next(x for x in text.splitlines() if x.startswith("  1/4")).endswith(said)
+
+
 def test_intervals_cover_the_planted_answer(fitted):
     made = allocate(fitted, flops(1e15))
     assert made.params_interval and made.tokens_interval

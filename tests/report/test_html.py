@@ -283,6 +283,18 @@ def test_a_minimum_below_0_in_a_saved_fit_is_drawn_as_refused(evidence):
     assert figure.axes[0].get_title().startswith(f"{sum(before) - 1} of {len(before)} ")
     labels = [entry.get_text() for entry in figure.legends[0].get_texts()]
     assert sum("refused, curve's minimum not above 0" in label for label in labels) == 1
+    assert "minimum: the best size" in labels
+
+
+def test_without_a_minimum_the_legend_explains_no_star(evidence):
+    fitted = copy.deepcopy(evidence.fitted)
+    assert fitted
+    for saved in fitted.summary["isoflop"]["cells"]:
+        saved["loss_min_nats"] = -0.08
+    figure = isoflop_cells(fitted)
+    assert figure is not None and figure.axes[0].get_title().startswith("0 of ")
+    labels = [entry.get_text() for entry in figure.legends[0].get_texts()]
+    assert "minimum: the best size" not in labels
 
 
 @pytest.mark.slow
