@@ -92,8 +92,8 @@ class Seen:
 
     @property
     def noise(self) -> float:
-        """The spread of a loss from seed to seed, as a share of it."""
-        return self.tuning.noise.deviation
+        """The spread of one run's loss from seed to seed, as a share of it."""
+        return self.tuning.run_noise.deviation
 
     @property
     def no_law(self) -> tuple[str, str] | None:

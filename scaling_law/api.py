@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.errors import ConfigError
+from scaling_law.fit.checks.validate import warning_off
 from scaling_law.fit.points.column_units import parse_units
 from scaling_law.fit.points.dataset import from_points
 from scaling_law.fit.points.table import points_from_columns, read_table
@@ -70,6 +71,7 @@ class Laws:
             level=level or self.suite.settings.level,
             seed_noise_log=self.suite.validation.seed_noise_log,
             trust_flops_factor=self.suite.validation.trust_flops_factor,
+            missed=warning_off(self.suite.validation.verdict),
         )
 
     def optimal(self, *, flops: float, law: str | None = None) -> Prediction:

@@ -14,6 +14,7 @@ from scaling_law.cli.options import Commands, add_fit_options, given, picture
 from scaling_law.console import say, show
 from scaling_law.errors import EXIT_OK, ConfigError, FitError, reason_lines
 from scaling_law.files.layout import RESULTS
+from scaling_law.units import format_count, format_seconds
 
 if TYPE_CHECKING:
     from scaling_law.fit.approaches.compare import Approach
@@ -94,7 +95,7 @@ def _fit_one(options: argparse.Namespace) -> int:
     trust = suite.validation.trust_flops_factor
     best = suite.joint_law
     can_forecast = best is not None and best.usable
-    more = [] if trust or not can_forecast else _more_runs(options)
+    more = [] if trust or not can_forecast else _more_runs(options, suite)
     show("\n".join(_next_lines(options, more, can_forecast=can_forecast, trust=trust)))
     _refuse_no_law(suite, approaches)
     return EXIT_OK
@@ -113,24 +114,33 @@ def _refuse_no_law(suite: FitSuite, approaches: Sequence[Approach] | None) -> No
         raise FitError(suite.why_no_joint_law)
 
 
-def _more_runs(options: argparse.Namespace) -> list[str]:
+def _more_runs(options: argparse.Namespace, suite: FitSuite) -> list[str]:
     """The command that chooses further runs of a sweep's folder, what for, and their cost.
 
     Empty for a table or a choice of runs, and for a sweep that no further runs can be chosen for.
     """
     from scaling_law.design.session import further_runs
+    from scaling_law.fit.session import laws_of
 
     if len(options.sources) != 1 or options.metric or options.out or typed_table_options(options):
         return []
-    further = further_runs(Path(options.sources[0]), options.convention)
+    further = further_runs(Path(options.sources[0]), laws_of(suite), options.convention)
     if further is None:
         return []
     words = ["--target", further.target, "--time", further.time]
-    return [
+    lines = [
         f"slaw plan {shlex.join([options.sources[0], *words])}",
         f"  chooses the runs that forecast {further.times} times the largest size best, for"
         f" {further.time} of training, about what these runs took",
     ]
+    if (own := further.own_run) is not None:
+        price = (
+            f"  a run of that size itself, on {format_count(own.tokens)} tokens, takes about"
+            f" {format_seconds(own.seconds)} at their pace"
+        )
+        cheaper = ", which is less: add the size to the grid and train it instead"
+        lines.append(price + (cheaper if further.own_is_cheaper else ""))
+    return lines
 
 
 def _next_lines(

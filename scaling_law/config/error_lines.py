@@ -16,7 +16,7 @@ from scaling_law.config.schema import SweepFile
 from scaling_law.config.slots import PART_SECTIONS, SLOTS
 from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument
 from scaling_law.errors import described, did_you_mean, listed, nearest
-from scaling_law.spec.values import Either, optional
+from scaling_law.spec.values import Either, EmptyListError, optional
 
 Known = Mapping[str, tuple[Any, ...]]
 """The exports of the files of a config's parts, by kind."""
@@ -32,6 +32,8 @@ def error_line(document: YamlDocument, error: Mapping[str, Any], known: Known) -
     """Return the error as one line, and the line number that it sorts by."""
     location: Path_ = error["loc"]
     path = tuple(part for part in location if not _is_member(part))
+    if isinstance(empty := error.get("ctx", {}).get("error"), EmptyListError):
+        path = (*path, empty.key)
     if error["type"] == "missing":
         place = document.mark(path[:-1]).place
         mark = Mark(place, strict_yaml.dotted(path))

@@ -12,7 +12,7 @@ from scaling_law.errors import did_you_mean, quoted
 from scaling_law.parts import Reference
 from scaling_law.spec.architectures import Architecture
 from scaling_law.spec.counts import CONVENTIONS
-from scaling_law.spec.values import MAX_PARAMS, Described, Either, Number, Text
+from scaling_law.spec.values import MAX_PARAMS, Described, Either, EmptyListError, Number, Text
 from scaling_law.units import parse_count
 
 
@@ -202,6 +202,7 @@ class GridEntry:
             named = " and ".join(given) or "none"
             raise ValueError(f"expected exactly one of {', '.join(HORIZONS)}; found {named}")
         if not getattr(self, given[0]):
-            raise ValueError(f"{given[0]} is empty")
-        if not self.sizes or not self.seeds:
-            raise ValueError("sizes or seeds is empty")
+            raise EmptyListError(given[0])
+        for name in ("sizes", "seeds"):
+            if not getattr(self, name):
+                raise EmptyListError(name)

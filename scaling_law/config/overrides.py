@@ -78,7 +78,7 @@ def apply_overrides(document: YamlDocument, overrides: Sequence[str]) -> None:
             keys = axes.keys_of(key)
             if len(keys) > strict_yaml.MAX_DEPTH:
                 raise ConfigError(f"nested more than {strict_yaml.MAX_DEPTH} deep")
-            document.set(keys, strict_yaml.read_value(value), SET)
+            document.set(keys, strict_yaml.read_value(value, key), SET)
         except ConfigError as problem:
             shown = text if len(text) <= 60 else f"{text[:57]}..."
             problems.extend(f"--set {shown}: {line}" for line in problem.lines)

@@ -19,7 +19,16 @@ from scaling_law.spec.architectures import Architecture
 from scaling_law.spec.parallel import MOST_DEVICES, STAGES, Parallel
 from scaling_law.spec.run import EvalSpec, SpikeSpec
 from scaling_law.spec.trainer import METRICS, TrainerSpec
-from scaling_law.spec.values import MAX_TABLE, ByKey, Described, Number, NumberOr, Switch, Text
+from scaling_law.spec.values import (
+    MAX_TABLE,
+    ByKey,
+    Described,
+    EmptyListError,
+    Number,
+    NumberOr,
+    Switch,
+    Text,
+)
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -310,7 +319,7 @@ class SweepFile:
 
     def __post_init__(self) -> None:
         if not self.grid:
-            raise ValueError("grid is empty")
+            raise EmptyListError("grid")
 
     def spike_spec(self) -> SpikeSpec | None:
         """What a run records of ``spikes``."""

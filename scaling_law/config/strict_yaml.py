@@ -158,9 +158,12 @@ def read_file(path: Path, name: str) -> YamlDocument:
     return read_document(text, name)
 
 
-def read_value(text: str) -> Any:
-    """One value as YAML, for ``--set key=value``. Raises ``ConfigError``."""
-    return read_document(text, "").data
+def read_value(text: str, key: str = "") -> Any:
+    """One value as YAML, for ``--set key=value``. Raises ``ConfigError``.
+
+    ``key`` is where the value goes: mistakes inside the value name it with their place.
+    """
+    return _Builder("", key).build(text).data
 
 
 def scalar(text: str) -> Any:
@@ -192,8 +195,8 @@ def is_text(value: str) -> bool:
 
 
 class _Builder:
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, key: str = "") -> None:
+        self.name, self.key = name, key
         self.problems: list[str] = []
         self.marks: dict[Path_, Mark] = {}
 
@@ -270,7 +273,8 @@ class _Builder:
                 raise ConfigError(*self.problems)
             if key in mapping:
                 first = self.marks[(*path, key)].place.rpartition(":")[2]
-                self._problem(line, (*path, key), f"written twice (first on line {first})")
+                which = f" (first on line {first})" if self.name else ""  # a value is one line
+                self._problem(line, (*path, key), f"written twice{which}")
             else:
                 self.marks[(*path, key)] = Mark(self._at(line), dotted((*path, key)))
             mapping[key] = self._node(next(events), events, (*path, key))
@@ -285,5 +289,8 @@ class _Builder:
         return items
 
     def _problem(self, line: int, path: Path_, what: str) -> None:
-        where = f"{dotted(path)}: " if path else ""
-        self.problems.append(f"{self._at(line)}: {where}{what}")
+        if self.key and path:
+            place = dotted((self.key, *path))
+        else:
+            place = f"{self._at(line)}: {dotted(path)}" if path else self._at(line)
+        self.problems.append(f"{place}: {what}")

@@ -18,9 +18,11 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import NATS, RunRecord, load_records, only_sweep
 from scaling_law.fit.points.dataset import gather_fit_data
 from scaling_law.fit.points.table_settings import TableSettings
-from scaling_law.fit.session import known_laws
+from scaling_law.fit.session import KnownLaws, known_laws
 from scaling_law.forecast.budget import Budget
+from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.hardware import Hardware
+from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.run.planning import inputs, say_of_data
 from scaling_law.run.request import Request
@@ -176,21 +178,37 @@ class Further:
     ``times``: the target over the largest size, as a multiple.
     ``target``: parameters, counted as the fit's.
     ``time``: budget, about what the finished runs took.
+    ``own_run``: the run of the target itself; None where the laws give it no tokens.
+    ``own_is_cheaper``: whether that takes less than the budget.
     """
 
     times: int
     target: str
     time: str
+    own_run: OwnRun | None
+    own_is_cheaper: bool
 
 
-def further_runs(folder: Path, convention: str) -> Further | None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnRun:
+    """The run of a target's size itself.
+
+    ``tokens``: those that the laws find compute-optimal for it.
+    ``seconds``: about what it takes, at the pace of the largest size's longest run.
+    """
+
+    tokens: float
+    seconds: float
+
+
+def further_runs(folder: Path, known: KnownLaws, convention: str) -> Further | None:
     """A goal that a sweep's next runs can meet: a size a little beyond its largest.
 
-    ``convention`` is how the fit counts parameters. None for a folder without the config and a
-    plan that can be read, which further runs need, where its runs differ in more than ``slaw
-    plan`` chooses (axes, a trainer of its user's own), for an architecture that has no rule for
-    further sizes, and where the text is too short for the
-    horizons that a design needs.
+    ``known`` are the fitted laws, ``convention`` is how they count parameters. None for a folder
+    without the config and a plan that can be read, which further runs need, where its runs differ
+    in more than ``slaw plan`` chooses (axes, a trainer of its user's own), for an architecture that
+    has no rule for further sizes, and where the text is too short for the horizons that a design
+    needs.
     """
     if not folder.is_dir():
         return None
@@ -210,11 +228,40 @@ def further_runs(folder: Path, convention: str) -> Further | None:
         return None
     points = gather_fit_data([sweep.path], convention=convention).points
     spent = sum(record.seconds for record in records) / plan.slots
+    target = _FURTHER * points.data_range["params"][1]
+    own = _own_run(target, known, records, convention)
     return Further(
         times=_FURTHER,
-        target=format_count(_FURTHER * points.data_range["params"][1]),
+        target=format_count(target),
         time=_whole_units(spent),
+        own_run=own,
+        own_is_cheaper=own is not None and own.seconds < spent,
     )
+
+
+def _own_run(
+    params: float, known: KnownLaws, records: Sequence[RunRecord], convention: str
+) -> OwnRun | None:
+    """The run of ``params``: its time grows with params times tokens from that of a finished run.
+
+    That is the longest of the largest size, as if it had trained alone: a busy machine slowed it as
+    it slowed the others.
+    """
+    best = known.joint_law
+    sizes = {r.run_id: count_params(r.spec.model).by(convention) for r in records}
+    timed = [r for r in records if r.seconds > 0 and r.flops_spent > 0 and r.tokens]
+    if best is None or not timed:
+        return None
+    try:
+        tokens = extrapolate(best, Target(params=params), **known.beside).tokens
+    except FitError:
+        return None  # the laws have no split
+    if tokens is None:
+        return None
+    run = max(timed, key=lambda record: (sizes[record.run_id], record.tokens))
+    alone = run.seconds * run.flops_exact / run.flops_spent
+    more = params * tokens / (sizes[run.run_id] * run.tokens)
+    return OwnRun(tokens=tokens, seconds=alone * more)
 
 
 def _enough_text(sweep: SweepDir, plan: Plan, records: Sequence[RunRecord]) -> bool:

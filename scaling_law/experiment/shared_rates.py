@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scaling_law.experiment.tuning import Optimum, Trunk
@@ -40,3 +40,24 @@ def shared_rates(optima: Iterable[Optimum]) -> list[Shared]:
         lr = math.sqrt(rates[0] * rates[-1])
         shared.append(Shared(cells, lr, tuple(best.excess(lr) for best in cells)))
     return shared
+
+
+def fairest_rate(cells: Sequence[Optimum]) -> float:
+    """Return the rate at which the horizon that loses most, as a share of its loss, loses least.
+
+    Every horizon needs a best rate. What it loses rises on both sides of that, so that the most of
+    all falls and then rises between the lowest and the highest of these rates.
+    """
+    rates = [best.lr for best in cells if best.lr is not None]
+    low, high = math.log(min(rates)), math.log(max(rates))
+
+    def most(log_rate: float) -> float:
+        return max(best.excess(math.exp(log_rate)) for best in cells)
+
+    while high - low > 1e-9:
+        left, right = low + (high - low) / 3, high - (high - low) / 3
+        if most(left) <= most(right):
+            high = right
+        else:
+            low = left
+    return math.exp((low + high) / 2)

@@ -209,6 +209,18 @@ class Optimum:
         return {rate: fmean(ended[rate].values()) for rate in sorted(ended)}
 
     @property
+    def run_noise(self) -> SeedNoise:
+        """The spread of one run's log loss from seed to seed, at the rate nearest to the best.
+
+        ``levels`` are means over rates, whose spread shrinks with the number of rates. Needs a
+        minimum.
+        """
+        assert self.lr is not None, "asked only of a cell with a minimum"
+        best, losses = self.lr, _losses(self.trials)
+        nearest = min(losses, key=lambda rate: abs(math.log(rate / best)))
+        return pooled_noise([[math.log(loss) for loss in losses[nearest].values()]])
+
+    @property
     def diverged(self) -> tuple[float, ...]:
         """The learning rates at which a seed diverged, rising."""
         return tuple(sorted({trial.lr for trial in self.trials if trial.loss is None}))
@@ -284,6 +296,19 @@ class Tuning:
         )
 
     @property
+    def run_noise(self) -> SeedNoise:
+        """The spread of one run's log loss from seed to seed: what a unit of seed noise is.
+
+        It is that of the longest horizons of all trunks at the rates nearest to their best, with
+        ``STATED`` where the runs measure it less surely.
+        """
+        longest = {best.cell.trunk: best for best in self.optima if best.lr is not None}
+        noise = pooled_noise(())
+        for best in longest.values():
+            noise += best.run_noise
+        return noise if noise.freedom >= STATED.freedom else noise + STATED
+
+    @property
     def open_text(self) -> str:
         """How many cells have no bounded best rate, with the first one's reason; "" for none."""
         unbounded = [best for best in self.optima if best.why]
@@ -357,7 +382,7 @@ def tuned(trials: Iterable[Trial], alike: Callable[[Cell], tuple[str, str]] = of
         scatter_by_size={
             key: scatter for key, scatter in scatters.items() if scatter.freedom >= LEAST_FREEDOM
         },
-        noise=_pooled(repeats, STATED) if repeats.freedom < STATED.freedom else repeats,
+        noise=repeats + STATED if repeats.freedom < STATED.freedom else repeats,
         repeats=repeats.freedom,
     )
     known = tuning.scatter_by_size
@@ -366,10 +391,6 @@ def tuned(trials: Iterable[Trial], alike: Callable[[Cell], tuple[str, str]] = of
         for cell, (best, _) in read.items()
     )
     return dataclasses.replace(tuning, optima=optima)
-
-
-def _pooled(one: SeedNoise, other: SeedNoise) -> SeedNoise:
-    return SeedNoise(squares=one.squares + other.squares, freedom=one.freedom + other.freedom)
 
 
 def _read(cell: Cell, trials: Sequence[Trial]) -> tuple[Optimum, Points | None]:

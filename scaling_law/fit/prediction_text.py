@@ -137,16 +137,17 @@ def warning_lines(warnings: tuple[str, ...] | list[str]) -> list[str]:
 
 
 def three_lines(prediction: Prediction) -> str:
-    """A prediction as Python prints it: the loss, the target and law, and what to doubt."""
-    doubt = prediction.refused or "; ".join(prediction.warnings[:1])
-    if prediction.beyond_data and not prediction.refused:
-        doubt = distance_text(prediction)
+    """A prediction as Python prints it: the loss, the target and law, and what to doubt.
+
+    Where no figure may be quoted, why is the first of the three.
+    """
     left = len(prediction.warnings)
     more = f" ({count_of(left, 'warning')} in .warnings)" if left else ""
-    return "\n".join(
-        (
-            loss_text(prediction),
-            f"at {target_text(prediction)}, by {law_words(prediction)} ({prediction.source})",
-            (doubt or "within the data, without warnings") + more,
-        )
-    )
+    loss = loss_text(prediction)
+    where = f"at {target_text(prediction)}, by {law_words(prediction)} ({prediction.source})"
+    if prediction.refused:
+        return "\n".join((prediction.refused + more, loss, where))
+    doubt = "; ".join(prediction.warnings[:1])
+    if prediction.beyond_data:
+        doubt = distance_text(prediction)
+    return "\n".join((loss, where, (doubt or "within the data, without warnings") + more))

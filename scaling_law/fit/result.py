@@ -216,7 +216,8 @@ class Prediction:
     ``flops_interval``: the compute that reaches a target loss, inf where it may never be
         reached.
     ``warnings``: what a reader should know.
-    ``refused``: why only the range, and no figure, may be quoted; empty where a figure may.
+    ``refused``: why only the range, and no figure, may be quoted: the target is too far beyond the
+        data, or held-out runs speak against extrapolating the law; empty where a figure may.
     """
 
     law: str

@@ -14,7 +14,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import find_sweeps, load_records, only_sweep
 from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.checks.select_law import best_law, score_laws
-from scaling_law.fit.checks.validate import Validation, validate
+from scaling_law.fit.checks.validate import Validation, validate, warning_off
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.dataset import gather_fit_data, refuse_table_settings, source_key
 from scaling_law.fit.points.points import FitPoints
@@ -147,6 +147,7 @@ class KnownLaws:
     ``seed_noise_log``: standard deviation of log loss between seeds; None: not measured.
     ``trust_flops_factor``: how many times beyond the largest FLOPs held-out runs support that law;
         None: not at all.
+    ``missed``: the verdict on that law where its held-out runs say not to extrapolate; else empty.
     ``unread``: laws of users' own files that were fitted too -> why they are not in ``laws``.
     """
 
@@ -155,6 +156,7 @@ class KnownLaws:
     seed_noise_log: float | None
     trust_flops_factor: float | None
     worlds: Worlds | None = None
+    missed: str = ""
     unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -174,6 +176,7 @@ class KnownLaws:
         return {
             "seed_noise_log": self.seed_noise_log,
             "trust_flops_factor": self.trust_flops_factor,
+            "missed": self.missed,
         }
 
 
@@ -185,6 +188,7 @@ def laws_of(suite: FitSuite) -> KnownLaws:
         best_law=suite.best_law,
         seed_noise_log=suite.validation.seed_noise_log,
         trust_flops_factor=suite.validation.trust_flops_factor,
+        missed=warning_off(suite.validation.verdict),
     )
 
 
@@ -254,12 +258,19 @@ def _read_laws(path: Path, content: Any) -> KnownLaws:
             best_law=content["best_law"],
             seed_noise_log=content["seed_noise_log"],
             trust_flops_factor=content["trust_flops_factor"],
+            missed=_missed(content),
         )
     except (NewerVersion, ConfigError) as problem:
         raise ConfigError(f"{path}: {problem}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         why = problem if isinstance(problem, ValueError) else repr(problem)
         raise ConfigError(f"{path}: damaged ({why}); run `slaw fit` again") from None
+
+
+def _missed(content: Mapping[str, Any]) -> str:
+    """The verdict in ``fit.json`` that says not to extrapolate; empty where it says otherwise."""
+    check = content.get("summary", {}).get("validation", {})
+    return warning_off(check.get("verdict", ""))
 
 
 def _worlds(content: Mapping[str, Any], laws: Mapping[str, FitResult]) -> Worlds | None:

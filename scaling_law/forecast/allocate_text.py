@@ -177,21 +177,23 @@ def comparison_json(answers: Sequence[AllocationAnswer], refused: Sequence[str])
 
 
 def format_allocation(answer: AllocationAnswer) -> str:
-    """One law's answer for a terminal: what to train, its cost, and smaller models."""
+    """One law's answer for a terminal: what to train, its cost, and smaller models.
+
+    Where no figure may be quoted, why comes first.
+    """
     params, tokens, ratio, flops = answer_words(answer)
     a_param = "tokens a param not determined" if ratio == NOT_DETERMINED else f"{ratio} a param"
     size = f"{params} params on {tokens} tokens ({a_param})"
     if params == tokens == NOT_DETERMINED:
         size = f"params and tokens {NOT_DETERMINED}"
+    origin, refused = answer.source.origin, answer.prediction.refused
+    best = f"{_KINDS[answer.choice.kind]}: {size}, {flops} FLOPs"
     lines = [
-        answer.source.origin,
-        f"{_KINDS[answer.choice.kind]}: {size}, {flops} FLOPs",
+        *((refused, best, origin) if refused else (origin, best)),
         _loss_line(answer),
         *own_loss_lines(answer.prediction),
         *_interval_lines(answer),
     ]
-    if answer.prediction.refused:
-        lines.append(answer.prediction.refused)
     lines += ["", *_limit_lines(answer), *_setup_lines(answer), *_cost_lines(answer)]
     lines += [*_smaller_lines(answer), "", _convention_line(answer)]
     if answer.source.fit.n_points == 0:

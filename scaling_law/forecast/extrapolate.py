@@ -29,6 +29,9 @@ from scaling_law.units import format_count, rounded_count
 FAR, TOO_FAR = 10.0, 1000.0
 # Where the data fill less than this share of the params, the forecast says so.
 _FILLED = 0.99
+# A target within this factor of the largest run is at that run, as figures are rounded.
+_SAME = 1.001
+_NO_RANGE = "no interval is known: the formula's value, not a forecast"
 
 Variables = dict[str, float]
 """Params, tokens and flops at one point, by name; a law of one variable may leave others out."""
@@ -43,15 +46,18 @@ def extrapolate(
     level: float = 0.9,
     seed_noise_log: float | None = None,
     trust_flops_factor: float | None = None,
+    missed: str = "",
 ) -> Prediction:
     """Forecast at ``target``: over ``worlds``, or without them under the law ``fit`` alone.
 
     One variable alone is completed compute-optimally; a target loss is reached as cheaply as
     possible. ``seed_noise_log`` is the standard deviation of log loss between seeds (worlds have
-    their own), ``trust_flops_factor`` is how far beyond the largest FLOPs held-out runs support
-    the law. ``tokens_unique`` are the different tokens at hand, beyond which tokens are repeats
-    (``forecast.repeats``, under any law of params and tokens). Raises ``ConfigError`` for a target
-    that the law cannot read, ``FitError`` where it gives no answer.
+    their own), ``trust_flops_factor`` is how far beyond the largest FLOPs held-out runs support the
+    law, ``missed`` the verdict of held-out runs that say not to extrapolate it at all: of a target
+    beyond the data only the range may then be quoted. ``tokens_unique`` are the different tokens at
+    hand, beyond which tokens are repeats (``forecast.repeats``, under any law of params and
+    tokens). Raises ``ConfigError`` for a target that the law cannot read, ``FitError`` where it
+    gives no answer.
     """
     given = target.given
     if not fit.usable:
@@ -69,7 +75,7 @@ def extrapolate(
     interval = outlook.interval(valued, level)
     shown = _counted(fit, at)
     beyond = _beyond(fit, shown)
-    limits = _limits(fit, beyond, trust_flops_factor)
+    limits = _limits(fit, beyond, trust_flops_factor, missed)
     doubts = [outlook.trouble, *reach, *interval.doubts, *limits, *repeated]
     if _farthest(beyond)[1] > FAR:
         doubts += outlook.floor_doubts(at)
@@ -94,7 +100,7 @@ def extrapolate(
         interval_parts=interval.parts,
         source=fit.source,
         warnings=tuple(_warnings(fit, shown, doubts)),
-        refused=_refusal(fit, beyond),
+        refused=_refusal(fit, beyond, missed),
     )
 
 
@@ -186,7 +192,7 @@ def _valued(
 
 
 def _limits(
-    fit: FitResult, beyond: Mapping[str, float], trust_flops_factor: float | None
+    fit: FitResult, beyond: Mapping[str, float], trust_flops_factor: float | None, missed: str
 ) -> list[str]:
     """What the fit itself says about how far it, or a law of one variable, may be used."""
     limits = []
@@ -196,7 +202,7 @@ def _limits(
             f"beyond the {trust_flops_factor:g}x the largest FLOPs to which held-out runs support"
             f" the law ({rounded_count(ratio, 2)} times)"
         )
-    elif fit.n_points and trust_flops_factor is None and ratio > 1:
+    elif fit.n_points and trust_flops_factor is None and ratio > 1 and not missed:
         limits.append("no held-out runs support the law beyond its own runs (slaw validate)")
     names = fit.law.variables
     if fit.n_points and names in (("params",), ("tokens",)):
@@ -373,18 +379,23 @@ def _distance_warnings(fit: FitResult, at: Variables, beyond: Mapping[str, float
     return warnings
 
 
-def _refusal(fit: FitResult, beyond: Mapping[str, float]) -> str:
+def _refusal(fit: FitResult, beyond: Mapping[str, float], missed: str) -> str:
     name, ratio = _farthest(beyond)
-    if ratio <= TOO_FAR:
+    too_far = _too_far(fit, name, ratio) if ratio > TOO_FAR else ""
+    if too_far and not fit.samples:
+        return too_far
+    missed = missed if ratio > _SAME else ""
+    what = "; ".join(why for why in (missed, too_far) if why)
+    if not what:
         return ""
+    return f"{what}: {'quote the range, never its middle' if fit.samples else _NO_RANGE}"
+
+
+def _too_far(fit: FitResult, name: str, ratio: float) -> str:
+    """Why a target ``ratio`` times beyond the largest run in ``name`` has no figure."""
     largest = f"largest run {format_count(fit.data_range[name][1], 2)} {name}"
     what = "a sweep this small" if fit.n_points else "the published data"
+    orders = f"{math.log10(ratio):.1f} orders of magnitude"
     if not fit.samples:
-        return (
-            f"{math.log10(ratio):.1f} orders of magnitude beyond {what} ({largest}), and no"
-            " interval is known: the formula's value, not a forecast"
-        )
-    return (
-        f"{what} ({largest}) does not support a figure {math.log10(ratio):.1f} orders of magnitude"
-        " beyond it: quote the range, never its middle"
-    )
+        return f"{orders} beyond {what} ({largest}), and {_NO_RANGE}"
+    return f"{what} ({largest}) does not support a figure {orders} beyond it"

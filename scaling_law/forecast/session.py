@@ -61,11 +61,11 @@ class ForecastAnswer:
 
     @property
     def text(self) -> str:
-        """For a terminal; the first line names the law and its results."""
+        """For a terminal: the law and its results, then the answer; a refusal stands first."""
         prediction = self.prediction
         refused = bool(prediction.refused) and prediction.level is not None
         lines = decision_lines(self.decision, refused=refused)
-        return f"{self.origin}\n{format_prediction(prediction, self.fit, self.rows, lines)}"
+        return format_prediction(prediction, self.fit, self.rows, lines, origin=self.origin)
 
     def to_json(self) -> dict[str, Any]:
         """One strict JSON document."""

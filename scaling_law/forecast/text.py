@@ -47,11 +47,16 @@ def format_prediction(
     fit: FitResult,
     rows: Sequence[dict[str, Any]],
     decision: Sequence[str] = (),
+    *,
+    origin: str = "",
 ) -> str:
-    """The forecast for a terminal, the answer first."""
-    lines = [f"{loss_text(prediction)} at {target_text(prediction)}"]
-    if prediction.refused:
-        lines.append(prediction.refused)
+    """The forecast for a terminal, the answer first; ``origin`` says what it rests on.
+
+    Where no figure may be quoted the answer is why, and the range comes after it.
+    """
+    loss = f"{loss_text(prediction)} at {target_text(prediction)}"
+    first = [prediction.refused, loss, origin] if prediction.refused else [origin, loss]
+    lines = [line for line in first if line]
     if prediction.beyond_data:
         lines.append(distance_text(prediction))
     lines += ["", *_optimum_lines(prediction), *decision]

@@ -15,6 +15,7 @@ from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
 from scaling_law.run.sweep_state.text import (
     arms_text,
     count_text,
+    counted_text,
     device_text,
     end_text,
     left_text,
@@ -32,9 +33,10 @@ from scaling_law.run.sweep_state.text import (
 from scaling_law.units import weight_words
 
 MOST_ROWS, MOST_CURVES, MOST_METRICS = 300, 400, 6
+_RATE = "tokens/s"
 # "" is the unit of the losses.
 HEADINGS = (
-    "run", "state", "", "step", "LR phase", "tokens/s", "time left", "note",
+    "run", "state", "", "step", "LR phase", _RATE, "time left", "note",
 )  # fmt: skip
 _LOSS = 3  # the metrics come behind the loss
 # The states in the order in which the table lists them.
@@ -124,7 +126,8 @@ def _descending(time: str) -> str:
 
 def head(snapshot: Snapshot, metrics: Sequence[str]) -> list[str]:
     """The headings of the table: the metrics come behind the loss."""
-    names = [name or loss_unit_text(snapshot) for name in HEADINGS]
+    named = {"": loss_unit_text(snapshot), _RATE: f"{counted_text(snapshot.runs)}/s"}
+    names = [named.get(name, name) for name in HEADINGS]
     return [*names[:_LOSS], *map(snapshot.metric_label, metrics), *names[_LOSS:]]
 
 

@@ -18,6 +18,7 @@ from scaling_law.run.sweep_state.snapshot import ENDED, RunState, Snapshot
 from scaling_law.run.sweep_state.text import (
     arms_text,
     count_text,
+    counted_text,
     device_text,
     end_text,
     left_text,
@@ -164,7 +165,8 @@ def _running(runs: Sequence[RunState], curve: Curve, size: Size) -> Table:
         left = name in ("curve", "phase")
         # a number is never cut, a label may be
         least = max(len(row[name]) for row in cells_of) if name in _NUMBERS else None
-        table.add_column(name, justify="left" if left else "right", no_wrap=True, min_width=least)
+        head = counted_text(runs) if name == "tokens" else name
+        table.add_column(head, justify="left" if left else "right", no_wrap=True, min_width=least)
     for run, cells in zip(runs, cells_of, strict=True):
         table.add_row(Text(run.label), *(Text(cells[name]) for name in shown))
     return table

@@ -64,12 +64,12 @@ def answer(evidence: LawEvidence) -> Section:
         _shape_card(fitted, evidence.target_params),
         _trust_card(fitted),
     ]
-    body = f'<div class="cards">{"".join(cards)}</div>\n'
+    refused = "" if fitted.forecast is None else fitted.forecast.prediction.refused
+    body = note(sentence(refused)) if refused else ""
+    body += f'<div class="cards">{"".join(cards)}</div>\n'
     if fitted.forecast is None:
         return Section(anchor="answer", heading="The answer", body=body)
     prediction = fitted.forecast.prediction
-    if prediction.refused:
-        body += note(sentence(prediction.refused))
     body += "<h3>Why the interval is this wide</h3>\n"
     whys = [law_words(prediction)] if prediction.over_laws else []
     whys += [cause_words(prediction)] if prediction.variance_shares else []

@@ -157,3 +157,8 @@ class OtherModel(SpecPart):
 
 
 Model: TypeAlias = ModelSpec | OtherModel
+
+
+def counted_as(model: Model) -> str:
+    """What a run's tokens are: ``examples`` where inputs are numbers, one place each."""
+    return "examples" if isinstance(model, OtherModel) and model.features else "tokens"

@@ -211,6 +211,14 @@ class NumberOr(Number):
         return f"{super().forms()}, or {', '.join(self.words)}"
 
 
+class EmptyListError(ValueError):
+    """The list at ``key`` of a section has no value; the error belongs where the key is written."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__("the list is empty; expected at least one value")
+
+
 def kind_of(value: Any) -> str | None:
     """Return the member of an ``Either`` that a value picks; error paths leave it out."""
     kinds: dict[type, str] = {dict: "<mapping>", list: "<list>", str: "<text>"}

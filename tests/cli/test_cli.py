@@ -27,7 +27,7 @@ from scaling_law.report import page
 from scaling_law.report.exports import write_table
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params
-from scaling_law.units import format_count
+from scaling_law.units import format_count, format_seconds
 from tests.fakes import PLANTED, cpu_profile, planted_records
 from tests.monitor.half_way import half_way
 
@@ -462,6 +462,26 @@ def test_without_trust_a_sweep_is_pointed_to_further_runs_and_their_cost(capsys,
     assert code == 0 and "slaw extrapolate" not in out
     assert f"next: slaw plan {sweep.path} --target 524K --time {minutes}m\n" in out
     assert f"4 times the largest size best, for {minutes}m of training" in out
+    # the price of the target itself stands beside that of the runs which forecast it
+    _, said, _ = run(
+        capsys, "extrapolate", "--params", "524K", "--results", str(sweep.path), "--json"
+    )
+    tokens = json.loads(said)["tokens"]
+    records = load_records(sweep)
+    longest = max(records, key=lambda r: (count_params(r.spec.model).matmul, r.tokens))
+    size = count_params(longest.spec.model).matmul
+    seconds = 15 * longest.flops_exact / longest.flops_spent * 4 * tokens / longest.tokens
+    own = f"a run of that size itself, on {format_count(tokens)} tokens, takes about"
+    assert f"{own} {format_seconds(seconds)} at their pace" in out and size > 1e5
+    assert ("at their pace, which is less: add the size" in out) == (seconds < 16 * 15 / plan.slots)
+    for record in records:
+        small = count_params(record.spec.model).matmul < size
+        slowed = dataclasses.replace(record, seconds=1500.0 if small else 0.01)
+        write_record(sweep.run(record.run_id), slowed)
+    assert (
+        "at their pace, which is less: add the size to the grid"
+        in run(capsys, "fit", str(sweep.path), "--resamples", "0")[1]
+    )
     counted = ("--convention", "total", "--resamples", "0")
     total = format_count(4 * max(count_params(run.spec.model).total for run in plan.runs))
     assert f"--target {total} --time" in run(capsys, "fit", str(sweep.path), *counted)[1]

@@ -7,26 +7,15 @@ from collections.abc import Callable
 
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.spec.model import ModelSpec
+from tests.experiments.changed import changed, diverged, with_loss
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "ablations"
 
 
-def changed(change: Callable[[Run], Run | None]) -> Evidence:
-    evidence = planted_evidence(NAME)
-    runs = (change(run) for run in evidence.runs)
-    return dataclasses.replace(evidence, runs=tuple(run for run in runs if run is not None))
-
-
 def claims_of(evidence: Evidence) -> dict[str, tuple[bool | None, str]]:
     findings = experiment_of(NAME).analyse(evidence)
     return {claim.name: (claim.established, claim.because) for claim in findings.claims}
-
-
-def with_loss(run: Run, loss: float | None) -> Run:
-    status = "diverged" if loss is None else run.record.status
-    record = dataclasses.replace(run.record, status=status, val_loss_nats=loss)
-    return dataclasses.replace(run, record=record)
 
 
 def is_post_norm(run: Run) -> bool:
@@ -42,16 +31,15 @@ def is_base(run: Run) -> bool:
 
 
 def test_nothing_is_claimed_where_every_run_diverged():
-    claims = claims_of(changed(lambda run: with_loss(run, None)))
+    claims = claims_of(changed(NAME, diverged))
     assert {established for established, _ in claims.values()} == {None}
 
 
 def test_an_arm_above_the_bases_shortest_horizon_has_less_than_some_multiplier():
     def worse(run: Run) -> Run:
-        loss = run.record.val_loss_nats
-        return with_loss(run, 2 * loss) if is_post_norm(run) and loss is not None else run
+        return with_loss(run, lambda loss: 2 * loss) if is_post_norm(run) else run
 
-    evidence = changed(worse)
+    evidence = changed(NAME, worse)
     claims = claims_of(evidence)
     established, because = claims["post_norm_costs"]
     assert established is True and because.startswith("less than 0.50 at")
@@ -72,13 +60,13 @@ def test_an_arm_that_is_known_to_have_less_than_two_may_save_compute():
         return min(loss for loss in losses if loss is not None)
 
     def noisy(run: Run) -> Run:
-        loss, seed = run.record.val_loss_nats, run.spec.seed
-        if not is_post_norm(run) or loss is None:
+        seed = run.spec.seed
+        if not is_post_norm(run):
             return run
-        as_base = loss * lowest(is_base, seed) / lowest(is_post_norm, seed)
-        return with_loss(run, as_base * (1 + (0.09, 0.02, 0.03)[seed]))
+        as_base = lowest(is_base, seed) / lowest(is_post_norm, seed)
+        return with_loss(run, lambda loss: loss * as_base * (1 + (0.09, 0.02, 0.03)[seed]))
 
-    claims = claims_of(changed(noisy))
+    claims = claims_of(changed(NAME, noisy))
     established, because = claims["post_norm_costs"]
     assert established is None
     assert because.startswith("less than 2.00 at") and ", perhaps above 1" in because
@@ -92,7 +80,7 @@ def test_an_arm_whose_warm_up_is_not_the_bases_has_no_multiplier_and_says_why():
         spec = dataclasses.replace(run.spec, schedule=schedule)
         return dataclasses.replace(run, record=dataclasses.replace(run.record, spec=spec))
 
-    claims = claims_of(changed(with_longer_warmup))
+    claims = claims_of(changed(NAME, with_longer_warmup))
     established, because = claims["post_norm_costs"]
     assert established is None and claims["all_compared"][0] is False
     assert "has 30 of 192 steps, that of the reference 19 of 192 steps" in because
@@ -101,7 +89,7 @@ def test_an_arm_whose_warm_up_is_not_the_bases_has_no_multiplier_and_says_why():
 
 
 def test_an_arm_that_was_not_trained_is_named():
-    claims = claims_of(changed(lambda run: None if is_post_norm(run) else run))
+    claims = claims_of(changed(NAME, lambda run: None if is_post_norm(run) else run))
     established, because = claims["post_norm_costs"]
     assert established is None and "norms after sums" in because
 

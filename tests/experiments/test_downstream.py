@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
+import re
+from statistics import fmean
 
 import pytest
 
@@ -68,6 +71,38 @@ def test_few_questions_cannot_tell_two_ways_apart(planted):
     few = changed(planted, lambda record: {f"{CHOICE}.questions": 40.0})
     established, because = claims_of(few)["two_steps_beat_compute"]
     assert established is None and "another set of questions" in because
+
+
+def test_a_lead_counts_beyond_its_interval_and_not_beyond_one_standard_error(planted):
+    claims = claims_of(planted)
+    established, because = claims["two_steps_beat_compute"]
+    assert established is True
+    found = re.search(r", ([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+) by", because)
+    assert found is not None
+    lead, low, high = found.groups()
+    assert 0 < float(low) < float(lead) <= float(high)
+    # of fewer questions the lead is more than one standard error still, and no longer certain
+    noise = float(lead) / 1.3
+    questions = 0.25 / noise**2
+    few = changed(planted, lambda record: {f"{CHOICE}.questions": questions})
+    established, because = claims_of(few)["two_steps_beat_compute"]
+    assert established is None and "the interval includes 0" in because
+
+
+def test_the_interval_of_a_lead_holds_where_questions_shift_all_accuracies(planted):
+    """Accuracies shifted at random, and the predictions as they are: as often as the level says."""
+    ones = [one for run in planted.ended if (one := downstream.seen(run))]
+    held = downstream.split(ones, "coupled")
+    ours, theirs = held.errors("two_steps"), held.errors("compute")
+    true = fmean(map(abs, theirs)) - fmean(map(abs, ours))
+    draws, inside = random.Random(0), 0
+    for _ in range(400):
+        shift = draws.gauss(0, held.held[0].noise)
+        low, high = downstream._lead_interval(
+            held, [error + shift for error in ours], [error + shift for error in theirs]
+        )
+        inside += low <= true <= high
+    assert inside >= 0.9 * 400
 
 
 def test_one_size_or_horizon_is_too_few(planted):

@@ -6,7 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,6 @@ import pytest
 from scaling_law.cli.main import main
 from scaling_law.console import Say
 from scaling_law.errors import EXIT_FIT, EXIT_OK, EXIT_USAGE
-from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Findings
 from scaling_law.experiment.ladder import RUNGS, Exponent, Measured, fall, ladder_findings
 from scaling_law.experiment.seeds import LEVEL
@@ -27,7 +26,8 @@ from scaling_law.run.pinned import keep_plan
 from scaling_law.run.planning import planned
 from scaling_law.run.request import Request, config_and_profile, sweep_of
 from scaling_law.run.runner import SweepOutcome
-from tests.experiments.test_contract import experiment_of, planted_evidence
+from tests.experiments.changed import diverged, findings_with
+from tests.experiments.test_contract import experiment_of
 from tests.fakes import cpu_profile, planted_runs, record_of
 
 NAME = "kaplan_chinchilla"
@@ -183,39 +183,27 @@ def test_options_of_the_other_kind_are_refused(capsys, words, message):
     assert message in capsys.readouterr().err
 
 
-def changed(change: Callable[[Run], Run | None]) -> Findings:
-    evidence: Evidence = planted_evidence(NAME)
-    runs = (change(run) for run in evidence.runs)
-    left = tuple(run for run in runs if run is not None)
-    return experiment_of(NAME).analyse(dataclasses.replace(evidence, runs=left))
-
-
 def because(findings: Findings, name: str) -> str:
     (claim,) = (claim for claim in findings.claims if claim.name == name)
     assert claim.established is None
     return claim.because
 
 
-def diverged(run: Run) -> Run:
-    record = dataclasses.replace(run.record, status="diverged", val_loss_nats=None)
-    return dataclasses.replace(run, record=record)
-
-
 def test_nothing_is_claimed_where_every_run_diverged():
-    findings = changed(diverged)
+    findings = findings_with(NAME, diverged)
     assert all(claim.established is None for claim in findings.claims)
     assert any("without a loss left out" in note for note in findings.notes)
 
 
 def test_minima_at_the_edge_of_the_sizes_give_no_exponent():
-    findings = changed(lambda run: run if run.record.params_matmul > 7e4 else None)
+    findings = findings_with(NAME, lambda run: run if run.record.params_matmul > 7e4 else None)
     why = because(findings, "ends_near_half")
     assert "have a minimum inside their sizes, at least 3 needed" in why
     assert any(": no minimum at " in note for note in findings.notes)
 
 
 def test_few_budgets_give_one_exponent_together_and_say_so():
-    findings = changed(lambda run: run)
+    findings = findings_with(NAME, lambda run: run)
     assert findings.measures["together.tuned_by_size"] == 5
     (table,) = findings.tables
     row = next(row for row in table.rows if row[0] == "rate and batch by size")
@@ -281,13 +269,17 @@ def test_a_skew_at_its_bound_is_said():
 
 
 def test_a_recipe_that_was_not_trained_leaves_its_rungs_open():
-    findings = changed(lambda run: None if run.spec.schedule.shape == "constant" else run)
+    findings = findings_with(
+        NAME, lambda run: None if run.spec.schedule.shape == "constant" else run
+    )
     assert "no runs of the rung head not counted" in because(findings, "counting_lowers")
     assert findings.measures["exponent.tuned_by_size"] is not None
 
 
 def test_rates_that_are_best_at_an_edge_are_not_called_tuned():
-    findings = changed(lambda run: run if run.spec.optim.overrides.lr_mult != 0.5 else None)
+    findings = findings_with(
+        NAME, lambda run: run if run.spec.optim.overrides.lr_mult != 0.5 else None
+    )
     why = because(findings, "tuned_inside")
     assert "26 of 26 sizes and horizons are best at the lowest multiple" in why
     assert "it takes further optim.lr_mult" in why

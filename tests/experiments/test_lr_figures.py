@@ -1,4 +1,4 @@
-"""What sharing a learning rate costs, and the figures of the best ones, on planted cells."""
+"""The figures of the best learning rates, on planted cells."""
 
 from __future__ import annotations
 
@@ -7,29 +7,9 @@ import dataclasses
 import pytest
 
 from scaling_law.experiment.lr_figures import law_figure, loss_figure
-from scaling_law.experiment.shared_rates import shared_rates
-from scaling_law.experiment.tuning import Optimum, Trial
-from tests.experiments.test_lr_law import law_of, optima, optimum
-
-
-def curved(tokens: int, lr: float | None) -> Optimum:
-    """A cell whose log loss rises by 0.03 times the square of the log rate."""
-    best = optimum(8, tokens, 32, lr or 1.0)
-    return dataclasses.replace(best, lr=lr, curvature=0.03)
-
-
-def test_horizons_share_the_middle_of_the_extreme_rates():
-    (shared,) = shared_rates([curved(4000, 0.01), curved(1000, 0.04), curved(2000, 0.02)])
-    assert [best.cell.tokens for best in shared.cells] == [1000, 2000, 4000]
-    assert shared.lr == pytest.approx(0.02)
-    away = 0.03 * 0.6931**2  # each end is a factor of 2 from it
-    assert shared.excesses == pytest.approx((away, 0, away), rel=0.02, abs=1e-9)
-
-
-def test_a_trunk_of_one_horizon_or_with_an_open_one_shares_nothing():
-    assert shared_rates([curved(1000, 0.04)]) == []
-    assert shared_rates([curved(1000, 0.04), curved(2000, 0.02), curved(4000, None)]) == []
-    assert shared_rates([]) == []
+from scaling_law.experiment.tuning import Trial
+from tests.experiments.test_lr_law import law_of, optima
+from tests.experiments.test_shared_rates import curved
 
 
 def test_cells_on_the_law_lie_on_its_line():

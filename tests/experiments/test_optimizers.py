@@ -12,20 +12,10 @@ import pytest
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Claim, Multiplier
 from scaling_law.experiment.speedup import Speedup
+from tests.experiments.changed import changed, diverged, standing_of
 from tests.experiments.test_contract import experiment_of, planted_evidence
 
 NAME = "optimizers"
-
-
-def changed(change: Callable[[Run], Run | None]) -> Evidence:
-    evidence = planted_evidence(NAME)
-    runs = (change(run) for run in evidence.runs)
-    return dataclasses.replace(evidence, runs=tuple(run for run in runs if run is not None))
-
-
-def standing(evidence: Evidence) -> dict[str, bool | None]:
-    findings = experiment_of(NAME).analyse(evidence)
-    return {claim.name: claim.established for claim in findings.claims}
 
 
 def multiplier(value: float, interval: tuple[float, float]) -> Multiplier:
@@ -38,20 +28,15 @@ def is_of(run: Run, optimizer: str) -> bool:
     return run.spec.optim.component.name == optimizer
 
 
-def diverged(run: Run) -> Run:
-    record = dataclasses.replace(run.record, status="diverged", val_loss_nats=None)
-    return dataclasses.replace(run, record=record)
-
-
 def test_nothing_is_claimed_where_every_run_diverged():
-    evidence = changed(diverged)
-    assert set(standing(evidence).values()) == {None}
+    evidence = changed(NAME, diverged)
+    assert set(standing_of(NAME, evidence).values()) == {None}
     assert experiment_of(NAME).analyse(evidence).verdict.startswith("Not established")
 
 
 def test_an_optimizer_that_diverged_is_named_and_the_others_are_judged():
-    evidence = changed(lambda run: diverged(run) if is_of(run, "sgd") else run)
-    claims = standing(evidence)
+    evidence = changed(NAME, lambda run: diverged(run) if is_of(run, "sgd") else run)
+    claims = standing_of(NAME, evidence)
     assert claims["beats_adamw"] is True and claims["sgd_is_slower"] is None
     assert claims["all_compared"] is False
     notes = experiment_of(NAME).analyse(evidence).notes
@@ -59,12 +44,12 @@ def test_an_optimizer_that_diverged_is_named_and_the_others_are_judged():
 
 
 def test_one_seed_is_not_enough():
-    claims = standing(changed(lambda run: run if run.spec.seed == 0 else None))
+    claims = standing_of(NAME, changed(NAME, lambda run: run if run.spec.seed == 0 else None))
     assert claims["beats_adamw"] is None and claims["untuned_baseline_misleads"] is None
 
 
 def test_without_adamw_there_is_no_multiplier():
-    claims = standing(changed(lambda run: None if is_of(run, "adamw") else run))
+    claims = standing_of(NAME, changed(NAME, lambda run: None if is_of(run, "adamw") else run))
     assert claims["beats_adamw"] is None and claims["untuned_baseline_misleads"] is None
 
 
@@ -87,7 +72,7 @@ def test_an_optimizer_like_adamw_is_called_neither_better_nor_worse():
         record = dataclasses.replace(run.record, val_loss_nats=value)
         return dataclasses.replace(run, record=record)
 
-    assert standing(changed(like_adamw))["beats_adamw"] is None
+    assert standing_of(NAME, changed(NAME, like_adamw))["beats_adamw"] is None
 
 
 def with_losses(loss_of: Callable[[Run, float], float]) -> Evidence:
@@ -99,7 +84,7 @@ def with_losses(loss_of: Callable[[Run, float], float]) -> Evidence:
         value = loss_of(run, run.record.val_loss_nats)
         return dataclasses.replace(run, record=dataclasses.replace(run.record, val_loss_nats=value))
 
-    return changed(change)
+    return changed(NAME, change)
 
 
 def noisy(run: Run, optimizer: str, deviation: float) -> float:
@@ -132,17 +117,17 @@ def test_the_fall_with_size_is_asked_of_optimizers_named_beforehand_not_of_the_b
     claim = falls_of(planted_evidence(NAME))
     assert claim.established is True and "(Muon) falls" in claim.says
     # the planted Muon under the name of an optimizer that Wen does not speak of
-    bare = falls_of(changed(renamed("muon", "lion")))
+    bare = falls_of(changed(NAME, renamed("muon", "lion")))
     assert bare.established is None and "neither Muon nor SOAP" in bare.because
     # SGD's multiplier does not go with size
-    both = falls_of(changed(renamed("sgd", "soap")))
+    both = falls_of(changed(NAME, renamed("sgd", "soap")))
     assert both.established is None and "(Muon and SOAP) falls" in both.says
     assert "Muon: as N^-0.10" in both.because and "SOAP: as N^" in both.because
 
 
 def test_a_matrix_optimizer_without_a_trend_leaves_the_fall_open():
     few = planted_evidence(NAME).runs[0].spec.model
-    evidence = changed(renamed("sgd", "soap"))
+    evidence = changed(NAME, renamed("sgd", "soap"))
     runs = [run for run in evidence.runs if not is_of(run, "soap") or run.spec.model == few]
     claim = falls_of(dataclasses.replace(evidence, runs=tuple(runs)))
     assert claim.established is None and "SOAP has 1 size" in claim.because
@@ -152,14 +137,15 @@ def test_noise_on_both_sides_of_1_does_not_contradict_that_sgd_is_slower():
     evidence = with_losses(
         lambda run, loss: loss * (0.97 if is_of(run, "sgd") else 1) * noisy(run, "sgd", 0.055)
     )
-    assert standing(evidence)["sgd_is_slower"] is None
+    assert standing_of(NAME, evidence)["sgd_is_slower"] is None
 
 
 def test_an_edge_asks_for_further_rates():
     evidence = changed(
+        NAME,
         lambda run: (
             run if is_of(run, "adamw") or (run.spec.optim.overrides.lr_mult or 1) <= 8 else None
-        )
+        ),
     )
     propose = experiment_of(NAME).propose
     assert propose is not None
@@ -179,7 +165,7 @@ def test_a_size_whose_untuned_baseline_has_no_multiplier_is_named():
         loss = 3 * (run.record.val_loss_nats or 0)
         return dataclasses.replace(run, record=dataclasses.replace(run.record, val_loss_nats=loss))
 
-    findings = experiment_of(NAME).analyse(changed(change))
+    findings = experiment_of(NAME).analyse(changed(NAME, change))
     claim = {one.name: one for one in findings.claims}["untuned_baseline_misleads"]
     assert claim.established is True and "at every size that has one" in claim.says
     assert "none at 3.52K parameters: below 0.25" in claim.because

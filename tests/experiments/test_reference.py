@@ -120,6 +120,7 @@ OPEN = {
         "scores_degrade": None,
         "two_steps_are_close": None,
         "two_steps_beat_compute": None,
+        "two_steps_beat_error_law": None,
         "two_steps_beat_params_tokens": None,
     },
     "downstream_addition": dict.fromkeys(
@@ -137,11 +138,7 @@ OPEN = {
     "grokking": {"inverse_decay": False},
     "grokking_progress": {"frequencies_first": False, "norm_falls": False},
     "grokking_transformer": {"faster_with_rate": None, "inverse_decay": None},
-    "horizon_lr": {
-        "falling_trunk_serves_all": None,
-        "sharing_costs": None,
-        "two_trunks_serve_all": None,
-    },
+    "horizon_lr": {"falling_trunk_serves_all": False, "one_trunk_serves_all": None},
     "images": {"convolutions_are_better": None},
     "kaplan_chinchilla": {
         "counting_lowers": None,
@@ -159,7 +156,7 @@ OPEN = {
     },
     "lr_batch": {
         "all_bounded": None,
-        "one_rate_serves_all_horizons": False,
+        "one_rate_serves_all_horizons": None,
         "predicts_held_out": None,
         "rule_is_good": False,
     },

@@ -4,40 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import pytest
 
-from scaling_law.experiment.evidence import Evidence, Run
-from tests.experiments.test_contract import experiment_of, planted_evidence
+from scaling_law.experiment.evidence import Run
+from tests.experiments.changed import changed, diverged, standing_of, with_loss
+from tests.experiments.test_contract import experiment_of
 
 NAME = "schedules"
 
 
-def changed(change: Callable[[Run], Run | None]) -> Evidence:
-    evidence = planted_evidence(NAME)
-    runs = (change(run) for run in evidence.runs)
-    return dataclasses.replace(evidence, runs=tuple(run for run in runs if run is not None))
-
-
-def standing(evidence: Evidence) -> dict[str, bool | None]:
-    findings = experiment_of(NAME).analyse(evidence)
-    return {claim.name: claim.established for claim in findings.claims}
-
-
-def with_loss(run: Run, loss: float | None) -> Run:
-    status = "diverged" if loss is None else run.record.status
-    record = dataclasses.replace(run.record, status=status, val_loss_nats=loss)
-    return dataclasses.replace(run, record=record)
-
-
 def test_nothing_is_claimed_where_every_run_diverged():
-    evidence = changed(lambda run: with_loss(run, None))
-    assert set(standing(evidence).values()) == {None}
+    evidence = changed(NAME, diverged)
+    assert set(standing_of(NAME, evidence).values()) == {None}
 
 
 def test_a_schedule_that_was_not_trained_is_named():
-    evidence = changed(lambda run: None if run.spec.schedule.shape == "cosine_cut" else run)
+    evidence = changed(NAME, lambda run: None if run.spec.schedule.shape == "cosine_cut" else run)
     findings = experiment_of(NAME).analyse(evidence)
     claims = {claim.name: claim for claim in findings.claims}
     assert claims["cut_cosine_misleads"].established is None
@@ -46,12 +29,14 @@ def test_a_schedule_that_was_not_trained_is_named():
 
 
 def test_without_the_cosine_nothing_stands_over_it():
-    claims = standing(changed(lambda run: None if run.spec.schedule.shape == "cosine" else run))
+    claims = standing_of(
+        NAME, changed(NAME, lambda run: None if run.spec.schedule.shape == "cosine" else run)
+    )
     assert claims["decay_helps"] is None and claims["linear_beats_cosine"] is None
 
 
 def test_one_seed_says_nothing_of_a_difference():
-    claims = standing(changed(lambda run: run if run.spec.seed == 0 else None))
+    claims = standing_of(NAME, changed(NAME, lambda run: run if run.spec.seed == 0 else None))
     assert claims["decay_helps"] is None and claims["one_minus_sqrt_beats_linear"] is None
 
 
@@ -59,11 +44,10 @@ def test_the_opposite_of_the_usual_advice_is_contradicted():
     """A constant rate that ends 10% lower."""
 
     def lower(run: Run) -> Run:
-        assert run.record.val_loss_nats is not None
         constant = run.spec.schedule.shape == "constant"
-        return with_loss(run, 0.9 * run.record.val_loss_nats) if constant else run
+        return with_loss(run, lambda loss: 0.9 * loss) if constant else run
 
-    assert standing(changed(lower))["decay_helps"] is False
+    assert standing_of(NAME, changed(NAME, lower))["decay_helps"] is False
 
 
 def test_a_schedule_with_another_warm_up_than_the_cosine_is_not_compared_with_it():
@@ -74,24 +58,23 @@ def test_a_schedule_with_another_warm_up_than_the_cosine_is_not_compared_with_it
         spec = dataclasses.replace(run.spec, schedule=schedule)
         return dataclasses.replace(run, record=dataclasses.replace(run.record, spec=spec))
 
-    evidence = changed(longer)
-    assert standing(evidence)["linear_beats_cosine"] is None
+    evidence = changed(NAME, longer)
+    assert standing_of(NAME, evidence)["linear_beats_cosine"] is None
     findings = experiment_of(NAME).analyse(evidence)
     because = {claim.name: claim.because for claim in findings.claims}["linear_beats_cosine"]
     assert "its warm-up has" in because and "optim.warmup_tokens" in because
-    assert standing(evidence)["decay_helps"] is True
+    assert standing_of(NAME, evidence)["decay_helps"] is True
 
 
 def test_a_schedule_whose_seeds_scatter_is_open_and_the_others_stay_decided():
     """A constant rate 4% higher, by 24% from seed to seed: the noise of the others is their own."""
 
     def scattered(run: Run) -> Run:
-        assert run.record.val_loss_nats is not None
         if run.spec.schedule.shape != "constant":
             return run
-        return with_loss(run, run.record.val_loss_nats * (1 + 0.12 * (-1) ** run.spec.seed))
+        return with_loss(run, lambda loss: loss * (1 + 0.12 * (-1) ** run.spec.seed))
 
-    claims = standing(changed(scattered))
+    claims = standing_of(NAME, changed(NAME, scattered))
     assert claims["decay_helps"] is None
     assert claims["linear_beats_cosine"] is True and claims["cut_cosine_misleads"] is True
 
@@ -102,11 +85,10 @@ def test_a_seed_that_does_the_same_at_both_sizes_counts_once():
     def two_seeds(run: Run) -> Run | None:
         if run.spec.seed > 1:
             return None
-        assert run.record.val_loss_nats is not None
         away = 0.02 * run.spec.seed if run.spec.schedule.shape == "linear" else 0.0
-        return with_loss(run, run.record.val_loss_nats * (1 - away))
+        return with_loss(run, lambda loss: loss * (1 - away))
 
-    findings = experiment_of(NAME).analyse(changed(two_seeds))
+    findings = experiment_of(NAME).analyse(changed(NAME, two_seeds))
     low, high = (findings.measures[f"over_cosine.linear.{end}"] for end in ("low", "high"))
     assert low is not None and high is not None
     # 6.31 is Student's t of 90% with one degree of freedom; seeds differ by 2% of loss

@@ -16,14 +16,16 @@ from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.approaches.compare import compare
+from scaling_law.fit.checks.validate import validate
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.session import fit_sources, known_laws, stored_or_fitted
+from scaling_law.fit.session import fit_sources, known_laws, laws_of, stored_or_fitted
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
 from scaling_law.fit.summary import format_brief, format_suite
 from scaling_law.fit.surface import exponent_is_fixed
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.target import Target
 from tests.fakes import PLANTED, planted_records
+from tests.fit.test_validate import changed, grid
 
 QUICK = FitSettings(resamples=200, level=0.98)
 
@@ -212,6 +214,18 @@ def test_a_saved_fit_has_the_worlds_that_it_was_made_with(suite, tmp_path):
     checksum.write(path, content)
     with pytest.raises(ConfigError, match=r"damaged \(weight: .*run `slaw fit` again"):
         known_laws(tmp_path)
+
+
+def test_forecasts_of_a_fit_keep_the_verdict_that_says_not_to_extrapolate(suite, tmp_path):
+    assert laws_of(suite).missed == ""
+    # the largest sizes stop improving
+    bent = validate(changed(grid(), dict.fromkeys(range(16, 24), 1.08)))
+    bad = dataclasses.replace(suite, validation=bent)
+    save_suite(bad, tmp_path)
+    for known in (laws_of(bad), known_laws(tmp_path)):
+        assert known.missed == bent.verdict and "do not extrapolate" in known.missed
+        made = extrapolate(known.laws["chinchilla"], Target(params=1e6), **known.beside)
+        assert made.beyond_data["flops"] > 1 and made.refused.startswith(bent.verdict)
 
 
 def test_a_fit_of_an_earlier_slaw_forecasts_with_its_best_law_and_says_so(suite, tmp_path):

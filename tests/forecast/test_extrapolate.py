@@ -262,13 +262,34 @@ def test_the_distance_is_stated_and_a_figure_too_far_away_is_refused(fit):
     assert "the middle of the best splits" in format_prediction(split, fit, comparison(split))
     assert "a sweep this small" in far.refused and "orders of magnitude" in far.refused
     text = format_prediction(far, fit, comparison(far))
-    answer = text.splitlines()[0]
+    refused, answer = text.splitlines()[:2]
+    assert refused == far.refused and refused.endswith("quote the range, never its middle")
     assert f"{far.loss_nats:.2f}" not in text and f"{far.loss_nats:.3f}" not in text
     assert answer.startswith("loss somewhere in ") and "90% interval" in answer
     low, high = (float(x) for x in answer.split(" in ")[1].split(" nats")[0].split(" to "))
     assert low <= ends(far)[0] < ends(far)[1] <= high
     shown = format_prediction(near, fit, comparison(near)).splitlines()[0]
     assert f"{near.loss_nats:.4f}" not in shown and f"{near.loss_nats:.2f}" in shown
+
+
+def test_where_held_out_runs_speak_against_it_the_verdict_leads_and_only_the_range_is_quoted(fit):
+    verdict = "held-out largest size (3 runs) predicted within 9%: missed by too much; do not"
+    verdict += " extrapolate"
+    near = extrapolate(fit, Target(params=1e6, tokens=1e8), missed=verdict)
+    assert 1 < near.beyond_data["flops"] < 1000
+    assert near.refused == f"{verdict}: quote the range, never its middle"
+    assert "loss_nats" in near.figures_refused
+    assert not any("no held-out runs support" in words for words in near.warnings)
+    text = format_prediction(near, fit, comparison(near), origin="law chinchilla fitted to a test")
+    assert text.splitlines()[0] == near.refused
+    assert text.splitlines()[1].startswith("loss somewhere in ")
+    assert text.splitlines()[2] == "law chinchilla fitted to a test"
+    assert f"{near.loss_nats:.2f}" not in text
+    assert str(near).startswith(verdict)
+    far = extrapolate(fit, Target(params=175e9), missed=verdict)
+    assert far.refused.startswith(f"{verdict}; a sweep this small")
+    within = extrapolate(fit, Target(flops=fit.data_range["flops"][1]), missed=verdict)
+    assert within.refused == "", "the largest run's compute is no extrapolation"
 
 
 def test_the_comparison_lists_kaplan_and_chinchilla_beside_ours(fit):

@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -200,6 +201,17 @@ def ended(command: Command, code: int = 0, seconds: float = 600) -> str:
     command.process.wait(seconds)
     assert command.process.returncode == code, command.said()
     return command.said()
+
+
+def survive_a_killed_worker(world: World) -> None:
+    """Kill the worker of a running run: its run is tried once more, and goes on from its state."""
+    process = world.run("killed", step=1.0)
+    run_dir = world.running("killed")
+    began = time.monotonic()
+    os.kill(worker_of(run_dir), signal.SIGKILL)
+    world.go("killed")
+    resumed(run_dir, began)
+    assert "its worker died; trying once more" in ended(process)
 
 
 def worker_of(run_dir: RunDir) -> int:

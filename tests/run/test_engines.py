@@ -37,25 +37,12 @@ from scaling_law.run.runner import Runner
 from scaling_law.run.session import run_sweep
 from scaling_law.spec.to_json import to_json
 from tests.fakes import config_of, cpu_profile
-from tests.faults.world import CONFIG, Sweep, begin_sweep, write_text
+from tests.faults.world import CONFIG, Sweep
 from tests.run.fake_ray import install as install_ray
 from tests.run.fake_slurm import FakeSlurm, install
 
 INLINE = str(Path(__file__).resolve().parents[1] / "inline_engine.py")
 PACKAGED = parts.names("engine")
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLAW_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield write_text(tmp_path_factory.mktemp("text"))
-
-
-@pytest.fixture
-def sweep(text, tmp_path):
-    """A planned sweep of a trunk and two branches."""
-    return begin_sweep(tmp_path / "sweep", text)
 
 
 def trunk_of(sweep: Sweep, **changes) -> tuple[PlannedRun, RunDir]:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 
+from scaling_law.config.load import load_config
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.monitor import page_data
+from scaling_law.plan.make import make_plan
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.progress import NEWS_SECONDS, SweepProgress, describe_end
-from scaling_law.run.sweep_state.reader import SweepReader
-from scaling_law.run.sweep_state.text import left_text, news_line
+from scaling_law.run.sweep_state.reader import SweepReader, sweep_status
+from scaling_law.run.sweep_state.text import (
+    format_status,
+    left_text,
+    news_line,
+    rate_text,
+    throughput_text,
+)
 from scaling_law.run.sweep_state.warnings import log_warnings, not_measured
-from tests.fakes import record_of, tiny_spec
-from tests.monitor.half_way import DONE, at_work, half_way, trunk_after
+from tests.fakes import cpu_profile, record_of, tiny_spec
+from tests.monitor.half_way import DONE, at_work, half_way, start_on, trunk_after
 
 
 class Clock:
@@ -79,6 +90,31 @@ def test_a_runs_bar_shows_its_newest_loss(tmp_path, capsys, monkeypatch):
     progress.close()
     err = capsys.readouterr().err
     assert "| loss 5.0000, " in err and "tok/s" in err
+
+
+def test_speeds_name_what_the_runs_count(tmp_path, capsys, monkeypatch):
+    for name, value in (("TERM", "xterm"), ("LINES", "24"), ("COLUMNS", "110")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    config = load_config("kernel_limit", device_kind="cpu")
+    plan = make_plan(config, cpu_profile(), train_tokens=None)
+    sweep = SweepDir(tmp_path / "sweep")
+    layout.write_json(sweep.plan, plan.to_json())
+    run = plan.runs[0]
+    start_on(sweep, run, 0.5)
+    progress = SweepProgress({run.run_id: 1.0}, set(), 1)
+    progress.started(run.spec, sweep.run(run.run_id))
+    progress.refresh()
+    progress.close()
+    err = capsys.readouterr().err
+    assert "50K examples/s" in err and "0/1 runs, 50K examples/s" in err and "tok/s" not in err
+    assert " examples/s" in describe_end(record_of(run.spec))
+    with at_work(sweep):
+        snapshot = Dashboard(sweep).snapshot()
+        assert "50K examples/s" in format_status(sweep_status(sweep))
+    assert snapshot is not None and throughput_text(snapshot) == "50K examples/s"
+    assert "examples/s" in page_data.head(snapshot, ())
+    assert rate_text(5e4, ["tokens", "examples"]) == "50K tok/s"
 
 
 def test_the_line_shows_progress_running_runs_and_losses(tmp_path):

@@ -15,6 +15,7 @@ from tests.run.cluster_world import (
     check,
     ended,
     resumed,
+    survive_a_killed_worker,
     until,
     was_resumed,
     worker_of,
@@ -58,13 +59,7 @@ def test_two_sweeps_at_once_one_in_a_hostile_folder(world, expected):
 
 
 def test_a_killed_worker_is_handed_out_again(world, ray, expected):
-    process = world.run("killed", step=1.0)
-    run_dir = world.running("killed")
-    began = time.monotonic()
-    os.kill(worker_of(run_dir), signal.SIGKILL)
-    world.go("killed")
-    resumed(run_dir, began)
-    assert "its worker died; trying once more" in ended(process)
+    survive_a_killed_worker(world)
     check_all(world, "killed", expected)
 
 

@@ -36,21 +36,8 @@ from scaling_law.run.sweep_state.text import format_status
 from scaling_law.spec.parallel import Parallel
 from scaling_law.spec.to_json import to_json
 from tests.fakes import cpu_profile, tiny_model
-from tests.faults.world import begin_sweep, write_text
+from tests.faults.world import begin_sweep
 from tests.run.fake_ray.ray import exceptions
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLAW_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield write_text(tmp_path_factory.mktemp("text"))
-
-
-@pytest.fixture
-def sweep(text, tmp_path):
-    """A planned sweep of a trunk and two branches."""
-    return begin_sweep(tmp_path / "sweep", text)
 
 
 def node_of(name: str, **has) -> dict[str, Any]:

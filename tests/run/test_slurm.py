@@ -25,8 +25,8 @@ from tests.run.cluster_world import (
     check,
     ended,
     resumed,
+    survive_a_killed_worker,
     until,
-    worker_of,
     world_in,
 )
 from tests.run.slurm_cluster import cluster, why_not
@@ -101,13 +101,7 @@ def test_two_sweeps_at_once_one_in_a_hostile_folder(world, expected):
 
 
 def test_a_killed_worker_is_submitted_again(world, expected):
-    process = world.run("killed", step=1.0)
-    run_dir = world.running("killed")
-    began = time.monotonic()
-    os.kill(worker_of(run_dir), signal.SIGKILL)
-    world.go("killed")
-    resumed(run_dir, began)
-    assert "its worker died; trying once more" in ended(process)
+    survive_a_killed_worker(world)
     check_all(world, "killed", expected)
 
 

@@ -35,23 +35,10 @@ from scaling_law.run.sweep_state.text import format_status
 from scaling_law.spec.parallel import Parallel
 from scaling_law.spec.to_json import to_json
 from tests.fakes import ONE_SIZE, config_of, cpu_profile, tiny_model
-from tests.faults.world import begin_sweep, results, write_text
+from tests.faults.world import begin_sweep, results
 from tests.run.fake_slurm import FakeSlurm, install
 
 FAST = Settings(concurrent=2, poll=0.1)
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLAW_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield write_text(tmp_path_factory.mktemp("text"))
-
-
-@pytest.fixture
-def sweep(text, tmp_path):
-    """A planned sweep of a trunk and two branches."""
-    return begin_sweep(tmp_path / "sweep", text)
 
 
 @pytest.fixture

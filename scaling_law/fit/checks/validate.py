@@ -30,6 +30,8 @@ from scaling_law.units import count_of
 
 # A rollout that extrapolates less than this in FLOPs tests next to nothing.
 LEAST_FACTOR = 1.2
+# How the verdict ends on a law that misses even the nearest held-out runs.
+_DO_NOT = "missed by too much; do not extrapolate"
 # A factor in exact FLOPs differs from the same factor in 6ND, 2 or 16 say, by less than this share.
 _SAME_FACTOR = 0.005
 
@@ -152,6 +154,11 @@ def validate(
     )
 
 
+def warning_off(verdict: str) -> str:
+    """The verdict where it says not to extrapolate; empty for any other."""
+    return verdict if verdict.endswith(_DO_NOT) else ""
+
+
 def _order_notes(rises: Sequence[Rise], pairs: int, noise: float | None) -> list[str]:
     notes = [f"loss rose in {len(rises)} of {pairs} comparisons"] if rises else []
     if noise is None and rises:
@@ -189,7 +196,7 @@ def _verdict(rollouts: list[HeldOut], reasons: dict[str, str]) -> tuple[str, flo
     passing = _passing(rollouts)
     if not passing:
         missed = scored[0]
-        return f"held-out {_what(missed)}: missed by too much; do not extrapolate", None
+        return f"held-out {_what(missed)}: {_DO_NOT}", None
     telling = [r for r in passing if _tells(r)]
     if not telling:
         return (

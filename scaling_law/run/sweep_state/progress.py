@@ -15,8 +15,10 @@ from scaling_law.errors import one_line, visible
 from scaling_law.files import checksum
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import RunRecord, short_unit
+from scaling_law.run.sweep_state.text import rate_text
+from scaling_law.spec.model import counted_as
 from scaling_law.spec.run import RunSpec
-from scaling_law.units import count_of, format_bytes, format_count, format_seconds
+from scaling_law.units import count_of, format_bytes, format_seconds
 
 NEWS_SECONDS = 60.0
 
@@ -55,7 +57,7 @@ def describe_end(record: RunRecord) -> str:
         loss += ", not annealed"
     if skipped := record.metrics.get("batches_skipped"):
         loss += f", {skipped:.0f} batches skipped"
-    speed = f"{format_count(record.tokens_per_second)} tok/s"
+    speed = rate_text(record.tokens_per_second, [counted_as(spec.model)])
     # a command of the user's own does not say how much memory it took
     memory = record.peak_memory_bytes and f", peak {format_bytes(record.peak_memory_bytes)}"
     line = f"{spec.label}: {loss}, {format_seconds(record.seconds)}, {speed}{memory or ''}"
@@ -84,6 +86,7 @@ class SweepProgress:
         self._flops = flops
         self._done = set(done)
         self._running: dict[str, tuple[RunSpec, RunDir]] = {}
+        self._counted: set[str] = set()  # what the runs count that were started
         self._news, self._seconds_left, self._loss, self._clock = news, seconds_left, loss, clock
         self._last_line = clock()
         self._bars: list[Any] = []
@@ -102,6 +105,7 @@ class SweepProgress:
     def started(self, spec: RunSpec, run_dir: RunDir) -> None:
         """Note that a run was handed to a worker."""
         self._running[spec.run_id] = (spec, run_dir)
+        self._counted.add(counted_as(spec.model))
         if console.is_verbose():
             self.say(f"{spec.label}: started, {run_dir.path}")
 
@@ -146,12 +150,12 @@ class SweepProgress:
             now += self._flops[run_id] * share
             rate_sum += rate
             if (bar := next(bars, None)) is not None:
-                label, loss = self._running[run_id][0].label, self._loss(run_id)
-                text = f"{format_count(rate)} tok/s"
-                self._draw(bar, share, label, f"loss {loss}, {text}" if loss else text)
+                spec, loss = self._running[run_id][0], self._loss(run_id)
+                text = rate_text(rate, [counted_as(spec.model)])
+                self._draw(bar, share, spec.label, f"loss {loss}, {text}" if loss else text)
         for bar in self._bars[1 + len(self._running) :]:
             self._draw(bar, 0.0, "idle", "")
-        text = f"{len(self._done)}/{len(self._flops)} runs, {format_count(rate_sum)} tok/s"
+        text = f"{len(self._done)}/{len(self._flops)} runs, {rate_text(rate_sum, self._counted)}"
         self._draw(self._bars[0], now / max(total, 1.0), "sweep", text + self._left_text())
 
     def _print_news(self) -> None:

@@ -35,6 +35,7 @@ from scaling_law.run.sweep_state.snapshot import ENDED, STATES, ArmState, RunSta
 from scaling_law.run.sweep_state.warnings import RunWarning, log_warnings, newest, not_measured
 from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import params_if_known
+from scaling_law.spec.model import counted_as
 from scaling_law.spec.run import RunSpec, stage_of
 from scaling_law.spec.schedule import lr_phase
 
@@ -426,6 +427,7 @@ def _constant(spec: RunSpec, params_matmul: int, run_dir: RunDir, *, staged: boo
         "start_step": spec.start_step,
         "total_steps": spec.total_steps,
         "batch_tokens": spec.batch_tokens,
+        "counted": counted_as(spec.model),
         "annealed": spec.schedule.end == "annealed",
         "stage": stage_of(spec) if staged else None,
         "arm": one_line(arm_name(arm)),

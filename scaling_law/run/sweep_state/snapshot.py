@@ -52,6 +52,7 @@ class RunState:
     predicted_loss_nats: float | None = None  # final loss per token, of a run stopped early
     last_val_loss_nats: float | None = None  # newest of the curve, while it runs
     last_train_loss_nats: float | None = None  # newest of the curve, while it runs
+    counted: str = "tokens"  # what its tokens are: tokens, or examples where inputs are numbers
     tokens_per_second: float | None = None  # while it runs
     seconds_left: float | None = None  # by its own speed, while it runs
     # what was measured beside the loss, by the names of ``RunRecord.metrics``: at the end, or the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from scaling_law.files.layer_metrics import measure_units, summaries
@@ -149,11 +149,25 @@ def stage_text(snapshot: Snapshot) -> str:
     return "" if snapshot.stage is None else f"stage {snapshot.stage}"
 
 
+def rate_text(per_second: float, counted: Iterable[str]) -> str:
+    """A rate with its unit, ``50K tok/s`` or ``2K examples/s``.
+
+    ``counted`` are what the runs count (``RunState.counted``); runs of both count tokens.
+    """
+    unit = "examples" if set(counted) == {"examples"} else "tok"
+    return f"{format_count(per_second)} {unit}/s"
+
+
+def counted_text(runs: Iterable[RunState]) -> str:
+    """What the runs' tokens are, as a column's head: ``tokens``, or ``examples``."""
+    return "examples" if {run.counted for run in runs} == {"examples"} else "tokens"
+
+
 def throughput_text(snapshot: Snapshot) -> str:
     """Tokens per second of the whole sweep: ``50K tokens/s``; "" if unknown."""
     if not snapshot.tokens_per_second:
         return ""
-    return f"{format_count(snapshot.tokens_per_second)} tokens/s"
+    return f"{format_count(snapshot.tokens_per_second)} {counted_text(snapshot.runs)}/s"
 
 
 def step_text(run: RunState) -> str:
@@ -239,7 +253,8 @@ def format_status(status: dict[str, Any]) -> str:
         for name, words in summaries(run["metrics"] or {}).items():
             line += f"  {name} {words}"
         if run["tokens_per_second"] is not None:
-            line += f"  {run['lr_phase']}  {format_count(run['tokens_per_second'])} tok/s"
+            speed = rate_text(run["tokens_per_second"], [run["counted"]])
+            line += f"  {run['lr_phase']}  {speed}"
         if run["queued"]:
             line += f"  {run['queued']}"
         said = run["error"] or run["note"]

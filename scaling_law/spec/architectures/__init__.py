@@ -67,7 +67,25 @@ def other_model(template: Template, shape: Any) -> OtherModel:
     )
 
 
-def nearest_shape(
+def by_one_number(
+    make: Callable[[int], Any], word: str
+) -> Callable[[float, str, Template, float | None], Any]:
+    """Return the ``shape_for`` of an architecture whose parameters grow with one number.
+
+    ``make`` turns that number into a shape; ``word`` names it in messages. What is returned gives
+    the shape nearest to a parameter count, and raises ``ValueError`` for an aspect ratio, and where
+    no shape has the parameters within 25%.
+    """
+
+    def shape_for(
+        params: float, convention: str, template: Template, aspect_ratio: float | None
+    ) -> Any:
+        return _nearest(params, convention, template, aspect_ratio, make, word)
+
+    return shape_for
+
+
+def _nearest(
     params: float,
     convention: str,
     template: Template,
@@ -75,11 +93,6 @@ def nearest_shape(
     make: Callable[[int], Any],
     word: str,
 ) -> Any:
-    """Return the shape nearest to ``params``, of sizes given by one number, with which they grow.
-
-    ``make`` turns that number into a shape; ``word`` names it in messages. Raises ``ValueError``
-    for an aspect ratio, and where no shape has the parameters within 25%.
-    """
     if aspect_ratio is not None:
         name = template.architecture.name
         raise ValueError(f"aspect_ratio: the architecture {name} has no aspect ratio")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from scaling_law.spec.architectures import Architecture, Template, counted, nearest_shape
+from scaling_law.spec.architectures import Architecture, by_one_number, counted
 from scaling_law.spec.counts import ParamCounts
 from scaling_law.spec.model import OtherModel
 from scaling_law.spec.values import MAX_TABLE, Number, Text
@@ -72,18 +72,6 @@ def size_name(model: OtherModel) -> str:
     return f"dense{model.values_as(Shape).width}-{counted(model)}"
 
 
-def shape_for(
-    params: float, convention: str, template: Template, aspect_ratio: float | None
-) -> Shape:
-    """The width whose parameters are nearest. Raises ``ValueError`` as ``nearest_shape``."""
-
-    def make(width: int) -> Shape:
-        return Shape(width=width)
-
-    nearest: Shape = nearest_shape(params, convention, template, aspect_ratio, make, "width")
-    return nearest
-
-
 ARCHITECTURE = Architecture(
     shape=Shape,
     settings=Settings,
@@ -95,7 +83,7 @@ ARCHITECTURE = Architecture(
     activation_bytes=activation_bytes,
     width=lambda model: model.dimensions["width"],
     size_name=size_name,
-    shape_for=shape_for,
+    shape_for=by_one_number(lambda width: Shape(width=width), "width"),
     inside=("units",),
     notes=(
         "params: non-emb = total: matrices and biases; matmul: the matrices",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from scaling_law.spec.architectures import Architecture, Template, counted, nearest_shape
+from scaling_law.spec.architectures import Architecture, by_one_number, counted
 from scaling_law.spec.counts import ParamCounts, count_params
 from scaling_law.spec.model import OtherModel
 from scaling_law.spec.values import MAX_WIDTH, Number
@@ -80,21 +80,6 @@ def size_name(model: OtherModel) -> str:
     return f"lstm{shape.n_layer}x{shape.d_model}-{counted(model)}"
 
 
-def shape_for(
-    params: float, convention: str, template: Template, aspect_ratio: float | None
-) -> Shape:
-    """The width of one layer whose parameters are nearest.
-
-    Raises ``ValueError`` as ``nearest_shape``.
-    """
-
-    def make(width: int) -> Shape:
-        return Shape(d_model=width)
-
-    nearest: Shape = nearest_shape(params, convention, template, aspect_ratio, make, "width")
-    return nearest
-
-
 ARCHITECTURE = Architecture(
     shape=Shape,
     count_params=counts,
@@ -102,7 +87,7 @@ ARCHITECTURE = Architecture(
     activation_bytes=activation_bytes,
     width=lambda model: model.dimensions["d_model"],
     size_name=size_name,
-    shape_for=shape_for,
+    shape_for=by_one_number(lambda width: Shape(d_model=width), "width"),
     cache_numbers=cache_numbers,
     attentions=("causal",),
     dispatch_frac=0.2,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from scaling_law.spec.architectures import Architecture, Template, counted, nearest_shape
+from scaling_law.spec.architectures import Architecture, by_one_number, counted
 from scaling_law.spec.counts import ParamCounts
 from scaling_law.spec.model import OtherModel
 from scaling_law.spec.values import Number, Text
@@ -87,19 +87,6 @@ def size_name(model: OtherModel) -> str:
     return f"rf{model.values_as(Shape).features}-{counted(model)}"
 
 
-def shape_for(
-    params: float, convention: str, template: Template, aspect_ratio: float | None
-) -> Shape:
-    """The features whose parameters are nearest. Raises ``ValueError`` as ``nearest_shape``."""
-
-    def make(features: int) -> Shape:
-        return Shape(features=features)
-
-    word = "number of features"
-    nearest: Shape = nearest_shape(params, convention, template, aspect_ratio, make, word)
-    return nearest
-
-
 ARCHITECTURE = Architecture(
     shape=Shape,
     settings=Settings,
@@ -109,7 +96,7 @@ ARCHITECTURE = Architecture(
     flops_per_token=flops_per_token,
     activation_bytes=activation_bytes,
     size_name=size_name,
-    shape_for=shape_for,
+    shape_for=by_one_number(lambda features: Shape(features=features), "number of features"),
     solves="squared_error",
     solve_flops=solve_flops,
     notes=(
