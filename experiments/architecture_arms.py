@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from scaling_law.experiment import Experiment, Outcome, Planted
-from scaling_law.experiment.answer import Decision, answer, beside, claim, decided, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, nats, need
 from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.figures import figure
 from scaling_law.experiment.findings import (
@@ -40,7 +40,8 @@ from scaling_law.experiment.multiplier import (
     rates_note,
     uncompared_note,
 )
-from scaling_law.experiment.seeds import by_chance, mean_over
+from scaling_law.experiment.seeds import by_chance
+from scaling_law.experiment.standard_error import mean_at_best
 from scaling_law.spec.architectures.gpt import gpt_of
 from scaling_law.spec.architectures.moe import Settings as Mixture
 from scaling_law.spec.counts import count_params, flops_per_token
@@ -157,9 +158,13 @@ def _second_expert(arms: Sequence[Versus]) -> Claim:
         seeds = sorted(one.keys() & two.keys())
         need(len(seeds) > 1, "top-1 and top-2 have no two seeds in common", AGAIN)
         need_fair([(by_active[1].arm, by_active[2].arm)])
-        return decided(
-            [one[seed] - two[seed] for seed in seeds], "top-1's loss is above top-2's by"
-        )
+        fits = [own.arm.horizons[own.tokens].fit_nats for own in (by_active[1], by_active[2])]
+        mean = mean_at_best([one[seed] - two[seed] for seed in seeds], fits)
+        assert mean is not None and mean.interval is not None, "there are two seeds"
+        low, high = mean.interval
+        words = f"top-1's loss is above top-2's by {nats(mean)}"
+        need(low > 0 or high < 0, f"{words}: the interval includes no difference", "more seeds")
+        return low > 0, words
 
     return claim(
         "second_expert_lowers_loss",
@@ -221,7 +226,7 @@ def _arm_table(arms: Sequence[Versus]) -> Table | None:
     for one in arms:
         counts = count_params(one.arm.model)
         cost = flops_per_token(one.arm.model) / flops_per_token(one.base.model)
-        mean = mean_over(list(one.differences.values()))
+        mean = one.difference
         rows.append(
             (
                 one.arm.kind,
@@ -239,7 +244,8 @@ def _arm_table(arms: Sequence[Versus]) -> Table | None:
         f" loss {base.loss_text(tokens)}) at {format_count(tokens)} tokens: active parameters (in"
         " matrices), all parameters, FLOPs of a token over the Transformer's, best learning rate"
         f" (90% interval; the Transformer's is {base.rate_text(tokens)}), loss there minus the"
-        " Transformer's in nats per token (same seeds), compute multiplier",
+        " Transformer's in nats per token (same seeds; intervals count the fits of both rates),"
+        " compute multiplier",
         head=("arm", "active", "total", "FLOPs", "best rate", "loss difference", "multiplier"),
         rows=tuple(rows),
         text_columns=3,

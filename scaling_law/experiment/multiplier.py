@@ -23,6 +23,7 @@ from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.findings import Multiplier
 from scaling_law.experiment.more_runs import rates_command
 from scaling_law.experiment.seeds import LEVEL, Mean, SeedNoise, block_noise, pooled_noise
+from scaling_law.experiment.standard_error import StandardError, mean_at_best
 from scaling_law.experiment.tuning import Optimum, trials_of, tuned
 from scaling_law.experiment.warmups import REMEDY, unlike
 from scaling_law.spec.counts import count_params, flops_per_token
@@ -40,14 +41,19 @@ class Horizon:
     ``best`` is the best learning rate;
     ``logs`` are the log losses there by seed; at the rate of lowest loss that was tried, where no
     minimum lies between the rates;
-    ``error`` is the standard error that all seeds share, by the fit of the best rate;
+    ``fit`` is the error of the log losses that all seeds share, by the fit of the best rate;
     ``metrics`` are the records' further figures by seed, at the rate of lowest loss that was tried.
     """
 
     best: Optimum
     logs: Mapping[int, float]
-    error: float
+    fit: StandardError
     metrics: Mapping[int, Mapping[str, float]]
+
+    @property
+    def fit_nats(self) -> StandardError:
+        """That error of the losses, in nats per token."""
+        return self.fit.times(math.exp(fmean(self.logs.values())))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,7 @@ def arms_of(evidence: Evidence, kind_of: Callable[[Model], str]) -> list[Arm]:
         models.setdefault(best.cell.model, {})[best.cell.tokens] = Horizon(
             best=best,
             logs=logs if best.lr is None else best.levels,
-            error=0.0 if best.lr is None else tuning.fit_error(best).value,
+            fit=StandardError(0.0, 0) if best.lr is None else tuning.fit_error(best),
             metrics={seed: run.record.metrics for seed, run in at_lowest.items()},
         )
     arms = [
@@ -161,6 +167,12 @@ class Versus:
     def unfair(self) -> str:
         """Why the comparison is not one of the architectures alone, "" where it is."""
         return self.arm.untuned or self.base.untuned or warmups_differ(self.arm, self.base)
+
+    @property
+    def difference(self) -> Mean | None:
+        """The mean of ``differences``, by the noise of seeds and the fits of both best rates."""
+        fits = (one.horizons[self.tokens].fit_nats for one in (self.arm, self.base))
+        return mean_at_best(list(self.differences.values()), fits)
 
     @property
     def log(self) -> float:
@@ -231,7 +243,9 @@ def _versus(arm: Arm, base: Arm) -> list[Versus]:
             return []
         noise, error = _noise((base, arm), horizon, seeds), math.inf
         if noise.freedom:
-            of_gap = math.hypot(noise.error(len(seeds), len(seeds)), ours.error, theirs.error)
+            of_gap = math.hypot(
+                noise.error(len(seeds), len(seeds)), ours.fit.value, theirs.fit.value
+            )
             of_fall = pooled_noise([falls]).error(len(seeds)) / apart
             error = math.hypot(of_gap / steep, gap * of_fall / steep**2)
         if max(abs(gap) / steep, error if noise.freedom else 0.0) > WIDEST:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scaling_law.experiment.standard_error import StandardError, summed
+from scaling_law.experiment.seeds import mean_over
+from scaling_law.experiment.standard_error import StandardError, mean_at_best, summed
 from scaling_law.fit.solver.student import t_reach
 
 
@@ -40,3 +41,14 @@ def test_intervals_of_a_sum_of_unlike_noises_hold_as_often_as_they_say(deviation
         error = summed(StandardError(float(own), seeds - 1) for own in errors)
         held += abs(values.mean(axis=1).sum()) <= error.reach(0.9)
     assert 0.87 <= held / count <= 0.93
+
+
+def test_what_all_seeds_share_widens_the_interval_of_their_mean():
+    values = [1.0, 1.2, 1.1]
+    alone, wide = (mean_at_best(values, fits) for fits in ((), (StandardError(0.5, 40),)))
+    assert alone == mean_over(values)
+    assert wide is not None and wide.interval is not None and wide.value == pytest.approx(1.1)
+    # the error of seeds is 0.058 with 2 degrees of freedom: that of the fit decides
+    assert wide.interval[1] - wide.value == pytest.approx(1.68 * 0.503, rel=0.01)
+    one = mean_at_best([1.0], [StandardError(0.5, 40)])
+    assert one is not None and one.interval is None and mean_at_best([], []) is None
