@@ -66,8 +66,10 @@ def test_extrapolate_uses_the_saved_fit_and_names_it(sweep, capsys):
     words = ("extrapolate", "--params", "175e9", "--results", str(sweep.path))
     code, out, _ = run(capsys, *words)
     assert code == 0
-    first = out.splitlines()[0]
-    assert "laws by their weights (chinchilla " in first and f"fitted to {sweep.path}" in first
+    verdict, loss, origin = out.splitlines()[:3]
+    assert verdict.endswith("quote the range, never its middle")
+    assert loss.startswith("loss somewhere in ")
+    assert "laws by their weights (chinchilla " in origin and f"fitted to {sweep.path}" in origin
     assert "orders of magnitude" in out
     code, out, _ = run(capsys, *words, "--json")
     document = json.loads(out)
