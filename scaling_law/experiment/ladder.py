@@ -312,6 +312,9 @@ def _words(ladder: Ladder, claims: Sequence[Claim]) -> str:
     known = [(rung, own) for rung, own in pairs if own is not None]
     listed = ", ".join(f"{rung.words} {own.text}" for rung, own in known)
     words = f"Size grows as compute to the power a: {listed}."
+    lower = fall(ladder, known[0][0].name, known[-1][0].name) if len(known) > 1 else None
+    if lower is not None:
+        words += f" From the first to the last it is lower by {lower.text}."
     by_standing: dict[str, list[str]] = {}
     for one in claims:
         if one.name in _CORRECTIONS:
@@ -330,9 +333,12 @@ def _measures(ladder: Ladder) -> dict[str, float | None]:
         measures[f"exponent.{rung.name}.low"], measures[f"exponent.{rung.name}.high"] = low, high
         measures[f"cells.{rung.name}"] = len(own.usable) if own else None
         measures[f"together.{rung.name}"] = len(own.joint.budgets) if own and own.joint else None
-    for name, first, second, _ in _STEPS:
+    falls = {name.partition("_")[0]: (first, second) for name, first, second, _ in _STEPS}
+    for name, (first, second) in {**falls, "whole": (KAPLAN, TUNED)}.items():
         lower = fall(ladder, first, second)
-        measures[f"fall.{name.partition('_')[0]}"] = lower.value if lower else None
+        low, high = (lower.interval if lower else None) or (None, None)
+        measures[f"fall.{name}"] = lower.value if lower else None
+        measures[f"fall.{name}.low"], measures[f"fall.{name}.high"] = low, high
     return measures
 
 

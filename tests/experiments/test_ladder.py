@@ -71,10 +71,11 @@ def exponents(document: Mapping[str, float | None]) -> dict[str, float]:
     ("head", "names"),
     [
         ("config", CONFIGS),
-        ("rung", {rung: rung for rung in PLANTED}),
-        (
+        pytest.param("rung", {rung: rung for rung in PLANTED}, marks=pytest.mark.slow),
+        pytest.param(
             "hparams,warmup,decay,count",
             {rung: ",".join(name.split("/")[1:5]) for rung, name in CONFIGS.items()},
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -85,6 +86,7 @@ def test_a_table_gives_the_planted_exponents(tmp_path, capsys, head, names):
     assert exponents(document["measures"]) == pytest.approx(PLANTED, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_rungs_that_a_table_lacks_are_named(tmp_path, capsys):
     some = {rung: CONFIGS[rung] for rung in ("head_counted", "warmup_by_size")}
     path = table(tmp_path / "t.csv", {**some, "tuned_by_size": "rw/tuned/long/kaplan/kaplan/train"})
@@ -154,6 +156,7 @@ def test_a_table_without_a_usable_rung_is_refused_once(tmp_path, capsys, words, 
     assert len(said) == len(set(said)) == (len(PLANTED) if cell else 1)
 
 
+@pytest.mark.slow
 def test_rows_that_count_as_independent_are_noted_once(tmp_path, capsys):
     path = table(tmp_path / "t.csv", {rung: rung for rung in PLANTED}, "rung")
     assert main(["ablate", "--table", str(path)]) == EXIT_OK
@@ -205,6 +208,12 @@ def test_minima_at_the_edge_of_the_sizes_give_no_exponent():
 def test_few_budgets_give_one_exponent_together_and_say_so():
     findings = findings_with(NAME, lambda run: run)
     assert findings.measures["together.tuned_by_size"] == 5
+    measures = findings.measures
+    first, last = (measures[f"exponent.{rung.name}"] for rung in (RUNGS[0], RUNGS[-1]))
+    whole, low = measures["fall.whole"], measures["fall.whole.low"]
+    assert first is not None and last is not None and whole is not None and low is not None
+    assert whole == pytest.approx(first - last) and 0 < low < whole
+    assert f"it is lower by {whole:.3f} ({low:.3f} to " in findings.verdict
     (table,) = findings.tables
     row = next(row for row in table.rows if row[0] == "rate and batch by size")
     assert "5 together" in str(row[4]) and row[5] != "-"
@@ -281,7 +290,7 @@ def test_rates_that_are_best_at_an_edge_are_not_called_tuned():
         NAME, lambda run: run if run.spec.optim.overrides.lr_mult != 0.5 else None
     )
     why = because(findings, "tuned_inside")
-    assert "26 of 26 sizes and horizons are best at the lowest multiple" in why
+    assert "29 of 29 sizes and horizons are best at the lowest multiple" in why
     assert "it takes further optim.lr_mult" in why
 
 
@@ -303,7 +312,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(here, capsys):
 def test_without_a_name_it_says_what_there_is_and_trains_nothing(here, capsys):
     assert main(["ablate"]) == EXIT_USAGE
     (said,) = capsys.readouterr().err.splitlines()
-    assert f"{NAME} (344 runs, about " in said
+    assert f"{NAME} (360 runs, about " in said
     assert "--table FILE, which trains nothing" in said
     assert not (here / "results").exists()
 

@@ -143,7 +143,7 @@ OPEN = {
     "kaplan_chinchilla": {
         "counting_lowers": None,
         "decay_lowers": None,
-        "ladder_falls": None,
+        "ends_near_half": False,
         "tuning_lowers": None,
         "warmup_lowers": None,
     },

@@ -128,6 +128,7 @@ def test_the_interval_holds_what_moves_a_size_at_every_seed():
     assert half(moved(points, by_size[place])) > 3 * half(points)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_what_bends_the_line_of_optima():
     points = planted(0.4, 0.4, noise=0.0005, seeds=2)
     log = np.log(points.flops / MIDDLE)
