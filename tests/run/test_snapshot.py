@@ -116,9 +116,9 @@ def test_a_reader_sees_changes_and_reads_each_record_once(halved, monkeypatch):
     read: list[str] = []
     real = layout.read_json
 
-    def noting(path):
+    def noting(path, remedy=""):
         read.append(path.name)
-        return real(path)
+        return real(path, remedy)
 
     monkeypatch.setattr(layout, "read_json", noting)
     assert watch.read().runs == before.runs
@@ -136,10 +136,10 @@ def test_a_record_removed_while_it_is_read_does_not_count_as_damaged(halved, mon
     first = plan.runs[0].run_id
     real = layout.read_json
 
-    def vanishing(path):
+    def vanishing(path, remedy=""):
         if path == sweep.run(first).record:
             path.unlink()
-        return real(path)
+        return real(path, remedy)
 
     monkeypatch.setattr(layout, "read_json", vanishing)
     assert states(SweepReader(sweep).read(strict=True))[first] == "waiting"
