@@ -500,7 +500,7 @@ def _measures(seen: Seen) -> dict[str, float | None]:
     main = _ready(seen)
     for share, name in ((NEAR, "near"), (FEW, "few")):
         own = None if main is None else basin(main.aspects, share)
-        measures |= with_ends(f"basin.{name}", own and own.factor)
+        measures |= with_ends(f"basin.{name}", own.factor if own else None)
         if share == NEAR:
             measures["best_aspect"] = own.bests[0] if own else None
     for name, shapes in (("head", main.heads), ("mlp", main.ratios)) if main else ():
