@@ -24,7 +24,7 @@ from statistics import fmean
 from typing import Any
 
 from scaling_law.experiment import Experiment, Outcome, Planted, planted_point
-from scaling_law.experiment.answer import Decision, answer, beside, claim, need
+from scaling_law.experiment.answer import Decision, answer, beside, claim, decided_by, need
 from scaling_law.experiment.evidence import Evidence, Run
 from scaling_law.experiment.figures import figure, log_axis
 from scaling_law.experiment.findings import (
@@ -49,7 +49,6 @@ from scaling_law.units import format_count
 
 OPTIMIZER = "growing_batch"
 SHOWN = 0.1  # share of the steps from which on curves are drawn
-EXACT = 1e-12  # width of an interval, as a share of the value, that rounding alone gives
 EQUAL = 0.02  # share by which the updates of ramp and fixed batch may differ
 
 
@@ -343,13 +342,7 @@ def _need_arms(arms: Arms, *names: str) -> list[Arm]:
 
 def _decided(mean: Mean | None, words: str = "by") -> Decision:
     """Whether a mean, with the errors of fits, lies above 0, with the figures."""
-    need(mean is not None and mean.interval is not None, "fewer than two seeds have both", AGAIN)
-    assert mean is not None and mean.interval is not None
-    low, high = mean.interval
-    said = f"{words} {_paired(mean)}"
-    need(high - low > EXACT * abs(mean.value), f"{said}: which says nothing of its error", AGAIN)
-    need(low > 0 or high < 0, f"{said}: the interval includes no difference", "more seeds")
-    return low > 0, said
+    return decided_by(mean, words, show=_paired)
 
 
 def _large_loses(small: Arm, large: Arm) -> bool:

@@ -37,8 +37,9 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.seeds import LEVEL, by_chance, mean_over
+from scaling_law.experiment.seeds import by_chance
 from scaling_law.experiment.speedup import Levels, Speedup, read_speedup, tuned_levels
+from scaling_law.experiment.standard_error import StandardError, mean_at_best
 from scaling_law.experiment.tuning import Tuning, trials_of, tuned
 from scaling_law.experiment.tuning_stages import Settings, next_stage
 from scaling_law.experiment.warmups import REMEDY, unlike
@@ -113,9 +114,7 @@ class Seen:
         """How much higher ``name`` ends than ``other``; None without two seeds of both."""
         differences = _differences(self.levels, name, other)
         errors = {
-            (params, tokens): math.hypot(
-                *(self.levels[one][params][tokens].error.value for one in (name, other))
-            )
+            (params, tokens): [self.levels[one][params][tokens].error for one in (name, other)]
             for params, tokens in differences
         }
         every = _mean_gap(differences.values(), errors.values())
@@ -147,22 +146,17 @@ class Seen:
 
 
 def _mean_gap(
-    differences: Iterable[Mapping[int, float]], errors: Iterable[float]
+    differences: Iterable[Mapping[int, float]], errors: Iterable[Iterable[StandardError]]
 ) -> tuple[float, tuple[float, float]] | None:
     """The mean difference over places and seeds, and its interval; None without two seeds.
 
-    ``differences`` are by seed at each place, ``errors`` what the fits of the best rates add there.
+    ``differences`` are by seed at each place, ``errors`` those of the fits of the best rates there.
     """
-    from scaling_law.fit.solver.student import normal_reach  # loads numpy
-
-    rows, fits = list(differences), list(errors)
+    rows = list(differences)
     seeds = sorted(set.intersection(*map(set, rows))) if rows else []
-    mean = mean_over([fmean(row[seed] for row in rows) for seed in seeds])
-    if mean is None or mean.interval is None:
-        return None
-    fit = normal_reach(LEVEL) * math.hypot(*fits) / len(fits)
-    reach = math.hypot(mean.interval[1] - mean.value, fit)
-    return mean.value, (mean.value - reach, mean.value + reach)
+    fits = [fit.times(1 / len(rows)) for place in errors for fit in place]
+    mean = mean_at_best([fmean(row[seed] for row in rows) for seed in seeds], fits)
+    return None if mean is None or mean.interval is None else (mean.value, mean.interval)
 
 
 def _differences(

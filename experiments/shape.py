@@ -4,7 +4,8 @@
     slaw report results/shape     # the basin of aspect ratios, L(N) by what is counted; two figures
 
 Models of one size have equal non-embedding parameters (within 1%) and equal steps; each is at its
-own best learning rate, for a rate that they share favours some of them. Exact FLOPs differ a
+own best learning rate, for a rate that they share favours some of them. Intervals count the fits of
+these rates, whose errors all seeds share, beside the noise of seeds. Exact FLOPs differ a
 little: a deeper model spends more on attention, a wider one on the head. The aspect ratio is width
 over layers, the MLP ratio the MLP's hidden width over the model's.
 """
@@ -14,8 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeAlias
 
 from scaling_law.experiment import Experiment, Outcome, Planted
 from scaling_law.experiment.answer import (
@@ -24,10 +26,18 @@ from scaling_law.experiment.answer import (
     answer,
     beside,
     claim,
-    decided,
+    decided_by,
     need,
 )
-from scaling_law.experiment.basin import Line, above_best, basin_of, common_seeds, spread_of
+from scaling_law.experiment.basin import (
+    Basin,
+    Fits,
+    Line,
+    above_best,
+    basin_of,
+    common_seeds,
+    spread_of,
+)
 from scaling_law.experiment.counted import COUNTED, Trend, trend_of
 from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.figures import figure, log_axis, mean_series
@@ -39,9 +49,11 @@ from scaling_law.experiment.findings import (
     Findings,
     Panel,
     Published,
+    Series,
     Table,
 )
-from scaling_law.experiment.seeds import mean_over, mean_text
+from scaling_law.experiment.seeds import Mean, with_ends
+from scaling_law.experiment.standard_error import StandardError, mean_at_best, shifted
 from scaling_law.experiment.tuning import Optimum, Tuning, trials_of, tuned
 from scaling_law.experiment.tuning_stages import Settings, next_stage
 from scaling_law.spec.counts import count_params
@@ -52,6 +64,7 @@ from scaling_law.units import format_count
 SAME = 0.05  # largest difference of log parameters between two models of one size
 NEAR, FEW = 0.01, 0.03  # shares of loss above the best
 WIDE = 40.0  # the factor of aspect ratio over which Kaplan's losses differ by less than ``FEW``
+BARE, WHOLE = "non_embedding", "total"  # what is counted, without and with embeddings
 USUAL_RATIO, USUAL_HEAD = 4.0, 16  # of the shapes that are compared by aspect ratio
 
 
@@ -59,11 +72,13 @@ USUAL_RATIO, USUAL_HEAD = 4.0, 16  # of the shapes that are compared by aspect r
 class Shape:
     """A model with its best learning rate.
 
-    ``best`` is the tuned cell; ``model`` is its GPT.
+    ``best`` is the tuned cell; ``model`` is its GPT;
+    ``fit`` is the error of its log losses that all seeds share: that of the best rate's fit.
     """
 
     best: Optimum
     model: ModelSpec
+    fit: StandardError
 
     @property
     def params(self) -> int:
@@ -87,12 +102,40 @@ class Shape:
         return round(abs(math.log(self.ratio / USUAL_RATIO)), 2), abs(math.log(head))
 
 
-def line_of(shapes: Sequence[Shape], quantity: Callable[[Shape], float]) -> Line:
-    """The losses by a quantity, rising; of several shapes with one value the most usual."""
+Shapes: TypeAlias = Mapping[float, Shape]  # by a quantity, rising
+
+
+def shapes_by(shapes: Sequence[Shape], quantity: Callable[[Shape], float]) -> Shapes:
+    """The shapes by a quantity, rising; of several with one value the most usual."""
     chosen: dict[float, Shape] = {}
     for shape in sorted(shapes, key=lambda one: one.unusual, reverse=True):
         chosen[round(quantity(shape), 3)] = shape
-    return {x: chosen[x].best.levels for x in sorted(chosen)}
+    return {x: chosen[x] for x in sorted(chosen)}
+
+
+def line_of(shapes: Shapes) -> Line:
+    """Their losses."""
+    return {x: shape.best.levels for x, shape in shapes.items()}
+
+
+def fits_of(shapes: Shapes) -> Fits:
+    """The errors of the fits of their best rates."""
+    return {x: shape.fit for x, shape in shapes.items()}
+
+
+def basin(shapes: Shapes, share: float) -> Basin | None:
+    """The basin of the shapes, with the fits of their best rates."""
+    return basin_of(line_of(shapes), share, fits_of(shapes))
+
+
+def spread(shapes: Shapes) -> Mean | None:
+    """The share by which the worst of the shapes is above the best."""
+    return spread_of(line_of(shapes), fits_of(shapes))
+
+
+def over_best(shapes: Shapes, x: float) -> Mean | None:
+    """The share by which one of the shapes is above the best."""
+    return above_best(line_of(shapes), x, fits_of(shapes))
 
 
 @dataclass(frozen=True)
@@ -113,27 +156,30 @@ class Size:
         return {shape.model.n_layer: shape for shape in ordered}
 
     @property
-    def aspects(self) -> Line:
-        """The losses by aspect ratio."""
-        return line_of(tuple(self.by_depth.values()), lambda shape: shape.aspect)
+    def aspects(self) -> Shapes:
+        """The shapes by aspect ratio."""
+        return shapes_by(tuple(self.by_depth.values()), lambda shape: shape.aspect)
 
     @property
-    def heads(self) -> Line:
-        """The losses by head size, of the width, depth and MLP with most of them."""
-        return line_of(self._most(lambda one: (one.n_layer, one.d_model, one.d_ff)),
-                       lambda shape: shape.model.head_size)  # fmt: skip
+    def heads(self) -> Shapes:
+        """The shapes by head size, of the width, depth and MLP with most of them."""
+        most = self._most(lambda one: (one.n_layer, one.d_model, one.d_ff))
+        return shapes_by(most, lambda shape: shape.model.head_size)
 
     @property
-    def ratios(self) -> Line:
-        """The losses by MLP ratio, of the depth with most of them."""
+    def ratios(self) -> Shapes:
+        """The shapes by MLP ratio, of the depth with most of them."""
         most = self._most(lambda one: one.n_layer)
-        return line_of(most, lambda shape: shape.ratio)
+        return shapes_by(most, lambda shape: shape.ratio)
 
     def _most(self, kind: Callable[[ModelSpec], Any]) -> list[Shape]:
         groups: dict[Any, list[Shape]] = {}
         for shape in self.shapes:
             groups.setdefault(kind(shape.model), []).append(shape)
         return max(groups.values(), key=len)
+
+
+Trends: TypeAlias = Mapping[str, Trend]  # by what is counted
 
 
 @dataclass(frozen=True)
@@ -159,12 +205,35 @@ class Seen:
         depths = set.intersection(*(set(size.by_depth) for size in self.sizes))
         return [size.by_depth[depth] for size in self.sizes for depth in sorted(depths)]
 
-    @property
-    def trends(self) -> dict[str, Trend]:
+    @cached_property
+    def trends(self) -> Trends:
         """The trend of the crossed shapes under each convention that gives one."""
-        points = [(one.model, one.best.levels) for one in self.crossed]
+        return self._trends_at([one.best.levels for one in self.crossed])
+
+    @cached_property
+    def shifted_trends(self) -> list[tuple[Trends, Trends, StandardError]]:
+        """The trends with one shape an error of its fit higher, and lower, and that error."""
+        logs = {place: one.best.levels for place, one in enumerate(self.crossed)}
+        fits = {place: one.fit for place, one in enumerate(self.crossed)}
+        return [
+            (self._trends_at(list(up.values())), self._trends_at(list(down.values())), fit)
+            for up, down, fit in shifted(logs, fits)
+        ]
+
+    def _trends_at(self, levels: Sequence[Mapping[int, float]]) -> Trends:
+        points = [(one.model, own) for one, own in zip(self.crossed, levels, strict=True)]
         trends = {name: trend_of(points, name) for name in COUNTED}
         return {name: trend for name, trend in trends.items() if trend is not None}
+
+    def over_trends(self, read: Callable[[Trends], Sequence[float]]) -> Mean:
+        """The mean of one value a seed that the trends give, with the errors of the rates' fits."""
+        fits = [
+            StandardError(abs(fmean(read(up)) - fmean(read(down))) / 2, fit.freedom)
+            for up, down, fit in self.shifted_trends
+        ]
+        mean = mean_at_best(read(self.trends), fits)
+        assert mean is not None, "a trend has a seed"
+        return mean
 
 
 def read(evidence: Evidence) -> Seen:
@@ -172,7 +241,7 @@ def read(evidence: Evidence) -> Seen:
     runs = [run for run in evidence.runs if isinstance(run.spec.model, ModelSpec)]
     tuning = tuned(trials_of(runs))
     shapes = [
-        Shape(best, best.cell.model)
+        Shape(best, best.cell.model, tuning.fit_error(best))
         for best in tuning.optima
         if best.lr is not None and isinstance(best.cell.model, ModelSpec)
     ]
@@ -243,17 +312,17 @@ def _main(seen: Seen) -> Size:
         "more stages (experiment.most)",
     )
     need(len(main.aspects) > 3, f"{len(main.aspects)} aspect ratios have finished", AGAIN)
-    need(len(common_seeds(main.aspects)) > 1, "the shapes have one seed in common", AGAIN)
+    need(len(common_seeds(line_of(main.aspects))) > 1, "the shapes have one seed in common", AGAIN)
     return main
 
 
-def _end(seen: Seen, name: str, which: str, end: Callable[[Line], float]) -> Claim:
+def _end(seen: Seen, name: str, which: str, end: Callable[[Shapes], float]) -> Claim:
     """The claim that the model at one end of the aspect ratios is worse than the best."""
 
     def decide() -> Decision:
         aspects = _main(seen).aspects
         x = end(aspects)
-        over = above_best(aspects, x)
+        over = over_best(aspects, x)
         assert over is not None and over.interval is not None, "there are two seeds"
         low, high = over.interval
         words = (
@@ -276,16 +345,16 @@ def _range(values: Sequence[float]) -> str:
 def _kaplans(seen: Seen) -> Claim:
     def decide() -> Decision:
         aspects = _main(seen).aspects
-        basin = basin_of(aspects, FEW)
-        assert basin is not None and basin.factor.interval is not None, "there are two seeds"
-        low, high = basin.factor.interval
-        words = f"within {FEW:.0%} lies {basin.text}"
+        few = basin(aspects, FEW)
+        assert few is not None and few.factor.interval is not None, "there are two seeds"
+        low, high = few.factor.interval
+        words = f"within {FEW:.0%} lies {few.text}"
         if low == high:  # it ends with the shapes, so that its spread says nothing of its error
-            ends = [above_best(aspects, x) for x in (min(aspects), max(aspects))]
+            ends = [over_best(aspects, x) for x in (min(aspects), max(aspects))]
             over = max(one.interval[1] for one in ends if one is not None and one.interval)
             words += f", whose ends are up to {over:.1%} above the best"
             need(over < FEW, words, "more seeds")
-        need(low >= WIDE or (high < WIDE and basin.inside), words, "more seeds or extreme shapes")
+        need(low >= WIDE or (high < WIDE and few.inside), words, "more seeds or extreme shapes")
         return low >= WIDE, words
 
     return claim(
@@ -295,17 +364,17 @@ def _kaplans(seen: Seen) -> Claim:
     )
 
 
-def _little(seen: Seen, name: str, quantity: str, line: Callable[[Size], Line]) -> Claim:
+def _little(seen: Seen, name: str, quantity: str, read: Callable[[Size], Shapes]) -> Claim:
     def decide() -> Decision:
-        values = line(_main(seen))
+        values = read(_main(seen))
         need(len(values) > 2, f"{len(values)} values of the {quantity} have finished", AGAIN)
-        spread = spread_of(values)
-        need(spread is not None and spread.interval is not None, "one seed in common", AGAIN)
-        assert spread is not None and spread.interval is not None
-        low, high = spread.interval
+        most = spread(values)
+        need(most is not None and most.interval is not None, "one seed in common", AGAIN)
+        assert most is not None and most.interval is not None
+        low, high = most.interval
         words = (
             f"from {min(values):.3g} to {max(values):.3g} the worst is"
-            f" {100 * spread.value:.1f}% ({100 * low:.1f} to {100 * high:.1f}) above the best"
+            f" {100 * most.value:.1f}% ({100 * low:.1f} to {100 * high:.1f}) above the best"
         )
         need(high < FEW or low > FEW, f"{words}: on both sides of it", "more seeds")
         return high < FEW, words
@@ -314,8 +383,8 @@ def _little(seen: Seen, name: str, quantity: str, line: Callable[[Size], Line]) 
     return claim(name, says, decide)
 
 
-def _two_trends(seen: Seen) -> tuple[Trend, Trend]:
-    """The trends without and with embeddings. Needs sizes at several depths, with two seeds."""
+def _need_trends(seen: Seen) -> None:
+    """Needs the trends without and with embeddings: sizes at several depths, with two seeds."""
     need(bool(seen.tuning.optima), "no run has finished", AGAIN)
     crossed = seen.crossed
     depths = {shape.model.n_layer for shape in crossed}
@@ -326,24 +395,28 @@ def _two_trends(seen: Seen) -> tuple[Trend, Trend]:
     )
     trends = seen.trends
     need(len(trends) == len(COUNTED), "the sizes have no seed in common", AGAIN)
-    bare, whole = trends["non_embedding"], trends["total"]
-    need(len(bare.scatters) > 1, "one seed has finished of every size", AGAIN)
-    return bare, whole
+    need(len(trends[BARE].scatters) > 1, "one seed has finished of every size", AGAIN)
 
 
-def _percent(values: Sequence[float]) -> str:
-    return mean_text(100 * value for value in values)
+def _apart(trends: Trends, values: Callable[[Trend], Sequence[float]]) -> list[float]:
+    """By how much a number is larger with embeddings than without, by seed."""
+    return [b - a for a, b in zip(values(trends[BARE]), values(trends[WHOLE]), strict=True)]
+
+
+def _scatter(seen: Seen, name: str) -> str:
+    """How far shapes lie from the trend by what is counted, in percent of loss."""
+    return seen.over_trends(lambda trends: [100 * one for one in trends[name].scatters]).text
 
 
 def _one_trend(seen: Seen) -> Claim:
     def decide() -> Decision:
-        bare, whole = _two_trends(seen)
+        _need_trends(seen)
         words = (
-            f"they scatter by {_percent(bare.scatters)}% about their curve without embeddings,"
-            f" {_percent(whole.scatters)}% with them"
+            f"they scatter by {_scatter(seen, BARE)}% about their curve without embeddings,"
+            f" {_scatter(seen, WHOLE)}% with them"
         )
-        gain = [b - a for a, b in zip(bare.scatters, whole.scatters, strict=True)]
-        return decided(gain, f"{words}: less by", show=lambda mean: mean.percent)
+        gain = seen.over_trends(lambda trends: _apart(trends, lambda one: one.scatters))
+        return decided_by(gain, f"{words}: less by", show=lambda mean: mean.percent)
 
     return claim(
         "one_trend_without_embeddings",
@@ -354,12 +427,12 @@ def _one_trend(seen: Seen) -> Claim:
 
 def _bend(seen: Seen) -> Claim:
     def decide() -> Decision:
-        bare, whole = _two_trends(seen)
-        ours, theirs = mean_over(bare.curvatures), mean_over(whole.curvatures)
-        assert ours is not None and theirs is not None
+        _need_trends(seen)
+        ours = seen.over_trends(lambda trends: trends[BARE].curvatures)
+        theirs = seen.over_trends(lambda trends: trends[WHOLE].curvatures)
         words = f"log loss bends by {theirs.text} with them, {ours.text} without"
-        more = [b - a for a, b in zip(bare.curvatures, whole.curvatures, strict=True)]
-        return decided(more, f"{words}: more by", show=lambda mean: mean.text)
+        more = seen.over_trends(lambda trends: _apart(trends, lambda one: one.curvatures))
+        return decided_by(more, f"{words}: more by", show=lambda mean: mean.text)
 
     return claim(
         "embeddings_bend_the_curve",
@@ -390,7 +463,7 @@ def _shape_notes(seen: Seen) -> list[str]:
         f"all runs have {tokens} tokens, {seen.tuning.optima[0].cell.tokens / main.params:.1f} a"
         f" parameter at {format_count(main.params)}: longer training may favour other shapes"
     ]
-    near = basin_of(main.aspects, NEAR)
+    near = basin(main.aspects, NEAR)
     if near is not None and not near.inside and 1 in main.by_depth:
         notes.append(
             "a model of one block is the widest with its parameters, so that a basin that reaches"
@@ -407,7 +480,7 @@ def _shape_notes(seen: Seen) -> list[str]:
 def _words(seen: Seen) -> str:
     main = seen.main
     assert main is not None, "asked only where the first claim is decided"
-    near, few = basin_of(main.aspects, NEAR), basin_of(main.aspects, FEW)
+    near, few = basin(main.aspects, NEAR), basin(main.aspects, FEW)
     assert near is not None and few is not None
     words = (
         f"At {format_count(main.params)} parameters, with heads nearest to {USUAL_HEAD} and MLPs"
@@ -415,9 +488,10 @@ def _words(seen: Seen) -> str:
         f" over {near.text} of aspect ratio, within {FEW:.0%} over {few.text}; the best of"
         f" {min(main.aspects):.2g} to {max(main.aspects):.2g} is {_range(near.bests)}"
     )
-    for name, line in (("head sizes", main.heads), ("MLP ratios", main.ratios)):
-        if (spread := spread_of(line)) is not None:
-            words += f"; {name} of {min(line):.2g} to {max(line):.2g} differ by {spread.value:.1%}"
+    for name, shapes in (("head sizes", main.heads), ("MLP ratios", main.ratios)):
+        if (most := spread(shapes)) is not None:
+            values = f"{min(shapes):.2g} to {max(shapes):.2g}"
+            words += f"; {name} of {values} differ by {most.value:.1%}"
     return f"{words}."
 
 
@@ -425,17 +499,12 @@ def _measures(seen: Seen) -> dict[str, float | None]:
     measures: dict[str, float | None] = {}
     main = _ready(seen)
     for share, name in ((NEAR, "near"), (FEW, "few")):
-        basin = None if main is None else basin_of(main.aspects, share)
-        ends = basin.factor.interval if basin else None
-        measures[f"basin.{name}"] = basin.factor.value if basin else None
-        measures[f"basin.{name}.low"], measures[f"basin.{name}.high"] = ends or (None, None)
+        own = None if main is None else basin(main.aspects, share)
+        measures |= with_ends(f"basin.{name}", own.factor if own else None)
         if share == NEAR:
-            measures["best_aspect"] = basin.bests[0] if basin else None
-    for name, line in (("head", main.heads), ("mlp", main.ratios)) if main else ():
-        spread = spread_of(line)
-        low, high = (spread and spread.interval) or (None, None)
-        measures[f"spread.{name}"] = spread.value if spread else None
-        measures[f"spread.{name}.low"], measures[f"spread.{name}.high"] = low, high
+            measures["best_aspect"] = own.bests[0] if own else None
+    for name, shapes in (("head", main.heads), ("mlp", main.ratios)) if main else ():
+        measures |= with_ends(f"spread.{name}", spread(shapes))
     for name, trend in seen.trends.items():
         measures[f"exponent.{name}"] = fmean(trend.exponents)
         measures[f"curvature.{name}"] = fmean(trend.curvatures)
@@ -476,9 +545,8 @@ def _shape_table(seen: Seen) -> Table | None:
 
 
 def _trend_table(seen: Seen) -> Table | None:
-    def mean(values: Sequence[float]) -> str:
-        one = mean_over(values)
-        return one.text if one else "-"
+    def mean(name: str, values: Callable[[Trend], Sequence[float]]) -> str:
+        return seen.over_trends(lambda trends: values(trends[name])).text
 
     trends = seen.trends
     if not trends:
@@ -488,20 +556,30 @@ def _trend_table(seen: Seen) -> Table | None:
         " (second derivative in logarithms), and how far depths lie from one curve",
         head=("parameters", "exponent", "curvature", "scatter, %"),
         rows=tuple(
-            (COUNTED[name], mean(t.exponents), mean(t.curvatures), _percent(t.scatters))
-            for name, t in trends.items()
+            (
+                COUNTED[name],
+                mean(name, lambda trend: trend.exponents),
+                mean(name, lambda trend: trend.curvatures),
+                _scatter(seen, name),
+            )
+            for name in trends
         ),
     )
 
 
-def _over_best(label: str, line: Line) -> Any:
+def _over_best(label: str, shapes: Shapes) -> Series:
     """The share above the best value of the mean, with intervals of the difference from it."""
+    line, points, intervals = line_of(shapes), [], []
     seeds = common_seeds(line)
-    best = min(line.values(), key=lambda levels: fmean(levels[s] for s in seeds), default={})
-    values = {
-        x: [100 * math.expm1(levels[s] - best[s]) for s in seeds] for x, levels in line.items()
-    }
-    return mean_series(label, values)
+    best = min(line, key=lambda x: fmean(line[x][s] for s in seeds), default=0.0)
+    for x, levels in line.items():
+        values = [100 * math.expm1(levels[s] - line[best][s]) for s in seeds]
+        fits = [shapes[one].fit.times(100) for one in (x, best) if x != best]
+        mean = mean_at_best(values, fits)
+        if mean is not None:
+            points.append((x, mean.value))
+            intervals.append(mean.interval or (mean.value, mean.value))
+    return Series(label=label, points=tuple(points), intervals=tuple(intervals))
 
 
 def _shape_figure(seen: Seen) -> Figure | None:
@@ -520,7 +598,7 @@ def _shape_figure(seen: Seen) -> Figure | None:
         "shape",
         "The loss by shape at equal parameters",
         "Each shape at its own best learning rate; bars: the interval of its difference from the"
-        " best over seeds.",
+        " best by seeds and the fits of both rates.",
         [
             Panel(title="aspect ratio", x=log_axis("width / layers"), y=y, bands=band,
                   series=aspects),
@@ -562,12 +640,12 @@ def _trend_figure(seen: Seen) -> Figure | None:
 
 def _literature(seen: Seen) -> tuple[Published, ...]:
     main, trends = _ready(seen), seen.trends
-    few = None if main is None else basin_of(main.aspects, FEW)
-    near = None if main is None else basin_of(main.aspects, NEAR)
+    few = None if main is None else basin(main.aspects, FEW)
+    near = None if main is None else basin(main.aspects, NEAR)
 
-    def spread(line: Line) -> str | None:
-        seen_spread = spread_of(line)
-        return None if seen_spread is None else f"{seen_spread.value:.1%}"
+    def spread_text(shapes: Shapes) -> str | None:
+        most = spread(shapes)
+        return None if most is None else f"{most.value:.1%}"
 
     def counted(values: Callable[[Trend], Sequence[float]]) -> str | None:
         if len(trends) < len(COUNTED):
@@ -585,7 +663,7 @@ def _literature(seen: Seen) -> tuple[Published, ...]:
         beside(
             "change of the loss with head size, and with MLP ratio",
             theirs="a few percent over a wide range",
-            ours=f"{spread(main.heads)} and {spread(main.ratios)}" if main else None,
+            ours=f"{spread_text(main.heads)} and {spread_text(main.ratios)}" if main else None,
             source="Kaplan 2020, arXiv 2001.08361, figure 5",
         ),
         beside(

@@ -75,6 +75,7 @@ def claim(name: str, says: str, decide: Callable[[], Decision]) -> Claim:
 
 MOST_LISTED = 6  # cases of a claim that are listed one by one
 _OPEN = "the interval includes no difference"
+_EXACT = 1e-12  # width of an interval, as a share of the value, that rounding alone gives
 
 
 def nats(mean: Mean) -> str:
@@ -130,6 +131,21 @@ def decided(
             f", {side} no difference in all {mean.seeds} seeds, so in {most:.0%} of seeds or more"
         )
     return bool(above), said
+
+
+def decided_by(mean: Mean | None, words: str, *, show: Callable[[Mean], str] = nats) -> Decision:
+    """Return the decision of a claim that a mean with its interval lies above 0.
+
+    It is for means whose interval has more in it than the seeds, such as ``mean_at_best``.
+    """
+    need(mean is not None and mean.interval is not None, "fewer than two seeds have both", AGAIN)
+    assert mean is not None and mean.interval is not None
+    low, high = mean.interval
+    said = f"{words} {show(mean)}"
+    none = high - low <= _EXACT * abs(mean.value)
+    need(not none, f"{said}: which says nothing of its error", AGAIN)
+    need(low > 0 or high < 0, f"{said}: {_OPEN}", "more seeds")
+    return low > 0, said
 
 
 def all_decided(

@@ -216,10 +216,14 @@ def jackknifed(value: float, without: Sequence[float], *, of: int = 1) -> Mean:
     count = len(without)
     if count < 2:
         return Mean(value=value, interval=None, seeds=1)
-    middle = fmean(without)
-    variance = (count - 1) / count * sum((one - middle) ** 2 for one in without)
-    reach = t_reach(count - 1, 1 - (1 - LEVEL) / of) * math.sqrt(variance)
+    reach = t_reach(count - 1, 1 - (1 - LEVEL) / of) * jackknife_deviation(without)
     return Mean(value=value, interval=(value - reach, value + reach), seeds=count)
+
+
+def jackknife_deviation(without: Sequence[float]) -> float:
+    """Return the standard error of a number, by its values without each of the seeds."""
+    count, middle = len(without), fmean(without)
+    return math.sqrt((count - 1) / count * sum((one - middle) ** 2 for one in without))
 
 
 def chi_squared_chance(value: float, free: int) -> float:

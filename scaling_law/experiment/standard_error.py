@@ -5,17 +5,22 @@
 
 Losses at a best learning rate, one a seed, share the error of the fit that found the rate: they do
 not show it, and differences of them decided by seeds alone are decided by chance in 20 to 30% of
-planted cases instead of 10%. ``mean_at_best`` has both.
+planted cases instead of 10%. ``mean_at_best`` has both. What these errors change in a number that
+is read off several such losses is ``through_fits``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TypeAlias, TypeVar
 
-from scaling_law.experiment.seeds import LEVEL, Mean, pooled_noise
+from scaling_law.experiment.seeds import LEVEL, Mean, jackknife_deviation, pooled_noise
+
+Key = TypeVar("Key")
+Logs: TypeAlias = Mapping[Key, Mapping[int, float]]  # log losses by seed, of several places
 
 
 @dataclass(frozen=True)
@@ -79,3 +84,43 @@ def mean_at_best(values: Sequence[float], fits: Iterable[StandardError]) -> Mean
         reach = summed([of_seeds(values), *fits]).reach(LEVEL)
         interval = (value - reach, value + reach)
     return Mean(value=value, interval=interval, seeds=len(values))
+
+
+def jackknifed_at_best(
+    value: float, without: Sequence[float], fits: Iterable[StandardError]
+) -> Mean:
+    """Return a number that all seeds together give, as ``jackknifed`` does, with errors of fits."""
+    if len(without) < 2:
+        return Mean(value=value, interval=None, seeds=1)
+    seeds = StandardError(jackknife_deviation(without), len(without) - 1)
+    reach = summed([seeds, *fits]).reach(LEVEL)
+    return Mean(value=value, interval=(value - reach, value + reach), seeds=len(without))
+
+
+def shifted(
+    logs: Logs[Key], fits: Mapping[Key, StandardError]
+) -> Iterator[tuple[Logs[Key], Logs[Key], StandardError]]:
+    """Give the losses with those of one place an error of its fit higher, and lower, and the error.
+
+    A place without an error in ``fits`` stays as it is.
+    """
+    for place, fit in fits.items():
+        if fit.value:
+            up, down = (
+                {**logs, place: {seed: log + side for seed, log in logs[place].items()}}
+                for side in (fit.value, -fit.value)
+            )
+            yield up, down, fit
+
+
+def through_fits(
+    read: Callable[[Logs[Key]], float], logs: Logs[Key], fits: Mapping[Key, StandardError]
+) -> list[StandardError]:
+    """Return what the error of each fit changes in a number read off losses at best rates.
+
+    It is half of the difference between the losses there an error higher and an error lower.
+    """
+    return [
+        StandardError(abs(read(up) - read(down)) / 2, fit.freedom)
+        for up, down, fit in shifted(logs, fits)
+    ]

@@ -7,7 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from scaling_law.experiment.basin import above_best, basin_of, common_seeds, spread_of
+from scaling_law.experiment.basin import (
+    Fits,
+    Line,
+    above_best,
+    basin_of,
+    common_seeds,
+    spread_of,
+)
+from scaling_law.experiment.seeds import Mean
+from scaling_law.experiment.standard_error import StandardError
 
 
 def lines(*logs: dict[float, float]) -> dict[float, dict[int, float]]:
@@ -56,6 +65,33 @@ def test_noise_makes_a_basin_no_narrower(seeds, deviation):
         misses.append(math.log(basin.factor.value / true.factor.value))
     assert held / count >= 0.85
     assert abs(np.mean(misses)) < 0.1
+
+
+def test_an_error_that_all_seeds_share_is_in_the_intervals():
+    """That of the fit of a best rate, which losses by seed do not show."""
+    exact = {x: {seed: bowl(x) for seed in range(3)} for x in VALUES}
+    draw, count = np.random.default_rng(3), 200
+    shared = dict.fromkeys(VALUES, StandardError(0.002, 20))
+
+    def read(line: Line, fits: Fits) -> list[Mean]:
+        basin = basin_of(line, 0.01, fits)
+        assert basin is not None
+        means = (basin.factor, above_best(line, 0.64, fits), spread_of(line, fits))
+        return [mean for mean in means if mean is not None]
+
+    true = [mean.value for mean in read(exact, {})]
+    held = {"counted": [0, 0, 0], "left out": [0, 0, 0]}
+    for _ in range(count):
+        line = {}
+        for x in VALUES:
+            level = bowl(x) + float(draw.normal(0, 0.002))
+            line[x] = {seed: level + float(draw.normal(0, 0.001)) for seed in range(3)}
+        for name, fits in (("counted", shared), ("left out", {})):
+            for place, mean in enumerate(read(line, fits)):
+                assert mean.interval is not None
+                held[name][place] += mean.interval[0] <= true[place] <= mean.interval[1]
+    assert min(held["counted"]) / count >= 0.85
+    assert max(held["left out"]) / count < 0.75
 
 
 def test_a_basin_that_one_seed_alone_closes_is_a_bound():

@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scaling_law.experiment.seeds import mean_over
-from scaling_law.experiment.standard_error import StandardError, mean_at_best, summed
+from scaling_law.experiment.seeds import jackknifed, mean_over
+from scaling_law.experiment.standard_error import (
+    StandardError,
+    jackknifed_at_best,
+    mean_at_best,
+    summed,
+    through_fits,
+)
 from scaling_law.fit.solver.student import t_reach
 
 
@@ -52,3 +58,21 @@ def test_what_all_seeds_share_widens_the_interval_of_their_mean():
     assert wide.interval[1] - wide.value == pytest.approx(1.68 * 0.503, rel=0.01)
     one = mean_at_best([1.0], [StandardError(0.5, 40)])
     assert one is not None and one.interval is None and mean_at_best([], []) is None
+
+
+def test_the_errors_of_fits_go_through_a_number_read_off_the_losses():
+    """Of a - 2 b they are the error of a and twice that of b; c has none that is known."""
+    logs = {"a": {0: 1.0, 1: 1.1}, "b": {0: 0.5, 1: 0.6}, "c": {0: 0.0, 1: 0.0}}
+    fits = {"a": StandardError(0.01, 5), "b": StandardError(0.02, 7), "c": StandardError(0.0, 3)}
+    first, second = through_fits(lambda own: own["a"][0] - 2 * own["b"][0], logs, fits)
+    assert first.value == pytest.approx(0.01) and first.freedom == 5
+    assert second.value == pytest.approx(0.04) and second.freedom == 7
+
+
+def test_a_jackknife_with_errors_of_fits_is_wider_and_without_them_as_it_was():
+    alone = jackknifed(2.0, [1.9, 2.0, 2.1])
+    assert jackknifed_at_best(2.0, [1.9, 2.0, 2.1], ()) == alone
+    wide = jackknifed_at_best(2.0, [1.9, 2.0, 2.1], [StandardError(0.5, 40)])
+    assert wide.interval is not None and alone.interval is not None
+    assert wide.interval[1] > alone.interval[1]
+    assert jackknifed_at_best(2.0, [1.9], ()).interval is None
