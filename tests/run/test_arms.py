@@ -145,4 +145,6 @@ def test_a_tiny_sweep_of_two_arms_is_trained_resumed_and_fitted(tmp_path, monkey
     assert "on its own with `slaw fit`, adding --by optim.weight_decay" in capsys.readouterr().err
     assert main(["fit", "s", "--by", "optim.weight_decay", "--resamples", "0"]) == 4
     out, err = capsys.readouterr()
-    assert out.count("optim.weight_decay=") == 3 and "1 size (at least 3), 2 horizons" in err
+    rows, _, why = out.partition("no law: ")
+    assert rows.count("optim.weight_decay=") == 3 and "1 size (at least 3), 2 horizons" in err
+    assert why.count("optim.weight_decay=") == 3 and "1 size (at least 3), 2 horizons" in why
